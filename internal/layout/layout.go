@@ -1,0 +1,56 @@
+// Package layout holds the names an installation is made of: paths, units, groups and ports. They are described in
+// docs/contributing/architecture.md. Nothing here looks at a machine.
+package layout
+
+// Paths of an installation. Users rely on the public ones (config, jupyterhub_config.d, installer.log); all are absolute.
+const (
+	Root        = "/opt/tljh"
+	Binary      = Root + "/bin/tljh-install"
+	BinaryLink  = "/usr/local/bin/tljh-install"
+	Python      = Root + "/python"
+	Generations = Root + "/generations"
+	Hub         = Root + "/hub"
+	User        = Root + "/user"
+	Tools       = Root + "/tools"
+	Conda       = Root + "/conda"
+	ConfigDir   = Root + "/config"
+	Config      = ConfigDir + "/config.yaml"
+	ConfigD     = ConfigDir + "/jupyterhub_config.d"
+	State       = Root + "/state"
+	Receipt     = State + "/receipt.jsonl"
+	ProxyEnv    = State + "/proxy.env"
+	Token       = State + "/installer.token"
+	Passwords   = State + "/passwords.sqlite"
+	Log         = Root + "/installer.log"
+	Cache       = Root + "/cache"
+	Sudoers     = "/etc/sudoers.d/tljh"
+	Units       = "/etc/systemd/system"
+	Runtime     = "/run/tljh"
+	Lock        = Runtime + "/install.lock"
+)
+
+// Units of systemd. Each user's server is jupyter-NAME.service in UsersSlice.
+const (
+	HubUnit    = "jupyterhub.service"
+	ProxyUnit  = "configurable-http-proxy.service"
+	EdgeSocket = "tljh-edge.socket"
+	EdgeUnit   = "tljh-edge.service"
+	UsersSlice = "tljh-users.slice"
+)
+
+// Groups made by the installer.
+const (
+	AdminsGroup = "jupyterhub-admins"
+	UsersGroup  = "jupyterhub-users"
+	ProxyGroup  = "tljh-proxy"
+)
+
+// Internal addresses, all on loopback and below port 1024, so that no user's process can take one while its owner restarts.
+const (
+	HubAddress      = "127.0.0.1:971"
+	ProxyAddress    = "127.0.0.1:972"
+	ProxyAPIAddress = "127.0.0.1:973"
+)
+
+// ProbeUser is the hub user that an installation proves itself with. The authenticator never lets it log in.
+const ProbeUser = "tljh-probe"

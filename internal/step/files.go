@@ -1,0 +1,260 @@
+package step
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"tljh/internal/host"
+)
+
+// File makes Path a regular file with this content, owner and mode.
+type File struct {
+	Path    string
+	What    string // what the file is, for people: "sudo rules"
+	Content []byte
+	Attr    host.Attr
+
+	// Vet, when set, judges the content before it goes live (visudo -c, for one).
+	Vet func(ctx context.Context, c *Context, content []byte) error
+}
+
+// ID implements Step.
+func (f File) ID() string { return "file " + f.Path }
+
+// Title implements Step.
+func (f File) Title() string { return "write the " + f.What }
+
+// Check implements Step.
+func (f File) Check(_ context.Context, c *Context) (State, error) {
+	return checkPath(c, f.Path, f.Attr, 0, func() (bool, error) {
+		data, err := c.Host.Files.Read(f.Path)
+		return bytes.Equal(data, f.Content), err
+	})
+}
+
+// Before implements Step.
+func (f File) Before(_ context.Context, c *Context) (Before, error) { return fileBefore(c, f.Path) }
+
+// Apply implements Step.
+func (f File) Apply(ctx context.Context, c *Context) error {
+	if f.Vet != nil {
+		if err := f.Vet(ctx, c, f.Content); err != nil {
+			return err
+		}
+	}
+	return c.Host.Files.Write(f.Path, f.Content, f.Attr)
+}
+
+// Undo implements Step.
+func (f File) Undo(_ context.Context, c *Context, before Before) error {
+	return undoFile(c, f.Path, digest(f.Content), before)
+}
+
+// Secret makes Path a file with content that is generated once and kept from then on.
+type Secret struct {
+	Path     string
+	What     string
+	Generate func() ([]byte, error)
+	Attr     host.Attr
+}
+
+// ID implements Step.
+func (s Secret) ID() string { return "secret " + s.Path }
+
+// Title implements Step.
+func (s Secret) Title() string { return "make the " + s.What }
+
+// Check implements Step. An empty file is no secret: a full disk may have left one elsewhere.
+func (s Secret) Check(_ context.Context, c *Context) (State, error) {
+	return checkPath(c, s.Path, s.Attr, 0, func() (bool, error) {
+		data, err := c.Host.Files.Read(s.Path)
+		return len(bytes.TrimSpace(data)) > 0, err
+	})
+}
+
+// Before implements Step. The old secret is not copied: Apply keeps one that is there.
+func (s Secret) Before(_ context.Context, c *Context) (Before, error) { return pathBefore(c, s.Path) }
+
+// Apply implements Step.
+func (s Secret) Apply(_ context.Context, c *Context) error {
+	data, err := c.Host.Files.Read(s.Path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(data)) == 0 {
+		data, err = s.Generate()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the %s: %w", s.What, err)
+	}
+	return c.Host.Files.Write(s.Path, data, s.Attr)
+}
+
+// Undo implements Step.
+func (s Secret) Undo(_ context.Context, c *Context, before Before) error {
+	if before.Existed {
+		return nil
+	}
+	return c.Host.Files.Remove(s.Path)
+}
+
+// Dir makes Path a folder with this owner and mode. Its parent is there already, or another Dir's work.
+type Dir struct {
+	Path string
+	Attr host.Attr
+}
+
+// ID implements Step.
+func (d Dir) ID() string { return "folder " + d.Path }
+
+// Title implements Step.
+func (d Dir) Title() string { return "make the folder " + d.Path }
+
+// Check implements Step.
+func (d Dir) Check(_ context.Context, c *Context) (State, error) {
+	return checkPath(c, d.Path, d.Attr, fs.ModeDir, func() (bool, error) { return true, nil })
+}
+
+// Before implements Step.
+func (d Dir) Before(_ context.Context, c *Context) (Before, error) { return pathBefore(c, d.Path) }
+
+// Apply implements Step.
+func (d Dir) Apply(_ context.Context, c *Context) error { return c.Host.Files.Mkdir(d.Path, d.Attr) }
+
+// Undo implements Step. A folder that is not empty stays: what is in it is not ours.
+func (d Dir) Undo(_ context.Context, c *Context, before Before) error {
+	if before.Existed {
+		return c.Host.Files.Mkdir(d.Path, before.attr())
+	}
+	names, err := c.Host.Files.List(d.Path)
+	if err != nil || len(names) > 0 {
+		return err
+	}
+	return c.Host.Files.Remove(d.Path)
+}
+
+// Link makes Path a symbolic link to Target.
+type Link struct {
+	Path, Target string
+	What         string
+}
+
+// ID implements Step.
+func (l Link) ID() string { return "link " + l.Path }
+
+// Title implements Step.
+func (l Link) Title() string { return "point " + l.What + " to " + l.Target }
+
+// Check implements Step.
+func (l Link) Check(_ context.Context, c *Context) (State, error) {
+	target, err := c.Host.Files.Readlink(l.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Absent, nil
+	case err != nil || target != l.Target:
+		return Different, nil
+	}
+	return Same, nil
+}
+
+// Before implements Step.
+func (l Link) Before(_ context.Context, c *Context) (Before, error) {
+	target, err := c.Host.Files.Readlink(l.Path)
+	if err == nil {
+		return Before{Existed: true, Target: target}, nil
+	}
+	return fileBefore(c, l.Path)
+}
+
+// Apply implements Step.
+func (l Link) Apply(_ context.Context, c *Context) error { return c.Host.Files.Link(l.Target, l.Path) }
+
+// Undo implements Step.
+func (l Link) Undo(_ context.Context, c *Context, before Before) error {
+	if target, err := c.Host.Files.Readlink(l.Path); err != nil || target != l.Target {
+		return nil // no longer ours
+	}
+	switch {
+	case before.Target != "":
+		return c.Host.Files.Link(before.Target, l.Path)
+	case before.Existed:
+		return restore(c, l.Path, before)
+	}
+	return c.Host.Files.Remove(l.Path)
+}
+
+func (b Before) attr() host.Attr {
+	return host.Attr{Mode: host.ModeOf(b.Mode), UID: b.UID, GID: b.GID}
+}
+
+func checkPath(c *Context, path string, want host.Attr, kind fs.FileMode, content func() (bool, error)) (State, error) {
+	info, err := c.Host.Files.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Absent, nil
+	}
+	if err != nil {
+		return Absent, err
+	}
+	if info.Mode().Type() != kind || host.AttrOf(info) != want {
+		return Different, nil
+	}
+	if same, err := content(); err != nil || !same {
+		return Different, err
+	}
+	return Same, nil
+}
+
+func pathBefore(c *Context, path string) (Before, error) {
+	info, err := c.Host.Files.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Before{}, nil
+	}
+	if err != nil {
+		return Before{}, err
+	}
+	attr := host.AttrOf(info)
+	return Before{Existed: true, Mode: host.BitsOf(attr.Mode), UID: attr.UID, GID: attr.GID}, nil
+}
+
+func fileBefore(c *Context, path string) (Before, error) {
+	before, err := pathBefore(c, path)
+	if err != nil || !before.Existed {
+		return before, err
+	}
+	data, err := c.Host.Files.Read(path)
+	if err != nil {
+		return before, err
+	}
+	before.SHA256 = digest(data)
+	before.Copy, err = c.Save(path, data)
+	return before, err
+}
+
+func undoFile(c *Context, path, ours string, before Before) error {
+	data, err := c.Host.Files.Read(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && digest(data) != ours {
+		return nil // gone, or changed by somebody: theirs now
+	}
+	if err != nil {
+		return err
+	}
+	if before.Existed {
+		return restore(c, path, before)
+	}
+	return c.Host.Files.Remove(path)
+}
+
+func restore(c *Context, path string, before Before) error {
+	data, err := c.Host.Files.Read(before.Copy)
+	if err != nil {
+		return fmt.Errorf("cannot put back %s: %w", path, err)
+	}
+	return c.Host.Files.Write(path, data, before.attr())
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,186 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
+)
+
+func newContext(t *testing.T) *Context {
+	t.Helper()
+	root := t.TempDir()
+	h := &host.Host{Files: host.Files{Root: root}}
+	return &Context{
+		Host: h, Progress: func(string) {}, Recorded: func(string) string { return "" },
+		Save: func(path string, data []byte) (string, error) {
+			copied := "/" + filepath.Base(path) + ".before"
+			return copied, h.Files.Write(copied, data, attr(0o600))
+		},
+	}
+}
+
+func attr(mode os.FileMode) host.Attr {
+	return host.Attr{Mode: mode, UID: os.Getuid(), GID: os.Getgid()}
+}
+
+// settle does to a step what the executor does, and returns what Undo needs.
+func settle(t *testing.T, s Step, c *Context) Before {
+	t.Helper()
+	before, err := s.Before(context.Background(), c)
+	require.NoError(t, err)
+	require.NoError(t, s.Apply(context.Background(), c))
+	assertState(t, Same, s, c)
+	return before
+}
+
+func assertState(t *testing.T, want State, s Step, c *Context) {
+	t.Helper()
+	got, err := s.Check(context.Background(), c)
+	require.NoError(t, err)
+	assert.Equal(t, want.String(), got.String(), s.ID())
+}
+
+func TestFileIsMadeAndUndone(t *testing.T) {
+	c := newContext(t)
+	file := File{Path: "/rules", What: "rules", Content: []byte("new\n"), Attr: attr(0o440)}
+	assertState(t, Absent, file, c)
+
+	before := settle(t, file, c)
+	assert.False(t, before.Existed)
+	require.NoError(t, file.Undo(context.Background(), c, before))
+	assertState(t, Absent, file, c)
+}
+
+func TestFileUndoPutsBackWhatWasThere(t *testing.T) {
+	c := newContext(t)
+	require.NoError(t, c.Host.Files.Write("/rules", []byte("theirs\n"), attr(0o640)))
+	file := File{Path: "/rules", What: "rules", Content: []byte("ours\n"), Attr: attr(0o440)}
+	assertState(t, Different, file, c)
+
+	before := settle(t, file, c)
+	require.NoError(t, file.Undo(context.Background(), c, before))
+	data, err := c.Host.Files.Read("/rules")
+	require.NoError(t, err)
+	assert.Equal(t, "theirs\n", string(data))
+	info, err := c.Host.Files.Lstat("/rules")
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+}
+
+func TestFileUndoLeavesWhatSomebodyChanged(t *testing.T) {
+	c := newContext(t)
+	file := File{Path: "/rules", What: "rules", Content: []byte("ours\n"), Attr: attr(0o644)}
+	before := settle(t, file, c)
+	require.NoError(t, c.Host.Files.Write("/rules", []byte("edited\n"), attr(0o644)))
+
+	require.NoError(t, file.Undo(context.Background(), c, before))
+	data, err := c.Host.Files.Read("/rules")
+	require.NoError(t, err)
+	assert.Equal(t, "edited\n", string(data))
+}
+
+func TestFileThatIsNotVettedIsNotWritten(t *testing.T) {
+	c := newContext(t)
+	require.NoError(t, c.Host.Files.Write("/rules", []byte("good\n"), attr(0o440)))
+	refused := errors.New("syntax error")
+	file := File{Path: "/rules", What: "rules", Content: []byte("bad\n"), Attr: attr(0o440),
+		Vet: func(context.Context, *Context, []byte) error { return refused }}
+
+	require.ErrorIs(t, file.Apply(context.Background(), c), refused)
+	data, err := c.Host.Files.Read("/rules")
+	require.NoError(t, err)
+	assert.Equal(t, "good\n", string(data))
+}
+
+func TestFileWithAWrongModeIsDifferent(t *testing.T) {
+	c := newContext(t)
+	require.NoError(t, c.Host.Files.Write("/key", []byte("k"), attr(0o644)))
+	assertState(t, Different, File{Path: "/key", Content: []byte("k"), Attr: attr(0o600)}, c)
+}
+
+func TestFileReplacesALinkInsteadOfFollowingIt(t *testing.T) {
+	c := newContext(t)
+	require.NoError(t, c.Host.Files.Write("/target", []byte("precious"), attr(0o600)))
+	require.NoError(t, os.Symlink(c.Host.Files.Path("/target"), c.Host.Files.Path("/file")))
+	file := File{Path: "/file", Content: []byte("ours"), Attr: attr(0o600)}
+	assertState(t, Different, file, c)
+	require.NoError(t, file.Apply(context.Background(), c))
+	data, err := c.Host.Files.Read("/target")
+	require.NoError(t, err)
+	assert.Equal(t, "precious", string(data))
+	assertState(t, Same, file, c)
+}
+
+func TestSecretIsGeneratedOnceAndKept(t *testing.T) {
+	c := newContext(t)
+	calls := 0
+	secret := Secret{Path: "/token", What: "token", Attr: attr(0o600), Generate: func() ([]byte, error) {
+		calls++
+		return []byte("s3cret"), nil
+	}}
+	settle(t, secret, c)
+	require.NoError(t, os.Chmod(c.Host.Files.Path("/token"), 0o644))
+	assertState(t, Different, secret, c)
+	settle(t, secret, c)
+	assert.Equal(t, 1, calls)
+}
+
+func TestEmptySecretIsMadeAnew(t *testing.T) {
+	c := newContext(t)
+	require.NoError(t, c.Host.Files.Write("/token", nil, attr(0o600)))
+	secret := Secret{Path: "/token", What: "token", Attr: attr(0o600), Generate: func() ([]byte, error) { return []byte("s3cret"), nil }}
+	assertState(t, Different, secret, c)
+	settle(t, secret, c)
+}
+
+func TestDirUndoKeepsWhatIsNotOurs(t *testing.T) {
+	c := newContext(t)
+	dir := Dir{Path: "/data", Attr: attr(0o700)}
+	before := settle(t, dir, c)
+	require.NoError(t, c.Host.Files.Write("/data/notes", []byte("x"), attr(0o600)))
+	require.NoError(t, dir.Undo(context.Background(), c, before))
+	assertState(t, Same, dir, c)
+
+	require.NoError(t, c.Host.Files.Remove("/data/notes"))
+	require.NoError(t, dir.Undo(context.Background(), c, before))
+	assertState(t, Absent, dir, c)
+}
+
+func TestDirThatIsALinkIsRefused(t *testing.T) {
+	c := newContext(t)
+	require.NoError(t, os.Mkdir(c.Host.Files.Path("/elsewhere"), 0o755))
+	require.NoError(t, os.Symlink(c.Host.Files.Path("/elsewhere"), c.Host.Files.Path("/data")))
+	dir := Dir{Path: "/data", Attr: attr(0o700)}
+	assertState(t, Different, dir, c)
+	require.Error(t, dir.Apply(context.Background(), c))
+}
+
+func TestLinkIsSwitchedAndPutBack(t *testing.T) {
+	c := newContext(t)
+	settle(t, Link{Path: "/live", Target: "/one", What: "live"}, c)
+	two := Link{Path: "/live", Target: "/two", What: "live"}
+	assertState(t, Different, two, c)
+	before := settle(t, two, c)
+	require.NoError(t, two.Undo(context.Background(), c, before))
+	target, err := c.Host.Files.Readlink("/live")
+	require.NoError(t, err)
+	assert.Equal(t, "/one", target)
+}
+
+func TestLinkUndoLeavesALinkThatLeadsElsewhereNow(t *testing.T) {
+	c := newContext(t)
+	link := Link{Path: "/live", Target: "/one", What: "live"}
+	before := settle(t, link, c)
+	require.NoError(t, c.Host.Files.Link("/theirs", "/live"))
+	require.NoError(t, link.Undo(context.Background(), c, before))
+	target, err := c.Host.Files.Readlink("/live")
+	require.NoError(t, err)
+	assert.Equal(t, "/theirs", target)
+}

@@ -1,0 +1,201 @@
+package step
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"tljh/internal/host"
+)
+
+// Group makes a system group.
+type Group struct {
+	Name string
+}
+
+// ID implements Step.
+func (g Group) ID() string { return "group " + g.Name }
+
+// Title implements Step.
+func (g Group) Title() string { return "make the group " + g.Name }
+
+// Check implements Step.
+func (g Group) Check(_ context.Context, c *Context) (State, error) {
+	_, err := c.Host.Files.GroupID(g.Name)
+	if errors.Is(err, host.ErrNoGroup) {
+		return Absent, nil
+	}
+	return Same, err
+}
+
+// Before implements Step.
+func (g Group) Before(ctx context.Context, c *Context) (Before, error) {
+	state, err := g.Check(ctx, c)
+	return Before{Existed: state == Same}, err
+}
+
+// Apply implements Step.
+func (g Group) Apply(ctx context.Context, c *Context) error {
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"groupadd", "--system", g.Name}})
+	return err
+}
+
+// Undo implements Step.
+func (g Group) Undo(ctx context.Context, c *Context, before Before) error {
+	if before.Existed {
+		return nil
+	}
+	if state, err := g.Check(ctx, c); err != nil || state == Absent {
+		return err
+	}
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"groupdel", g.Name}})
+	return err
+}
+
+// Unit makes a unit, whose file is another step's work, run and start at boot.
+type Unit struct {
+	Name   string
+	What   string
+	Enable bool
+
+	// Stamp says what the unit runs: its file, its program's version, its settings. When it differs from the one journalled
+	// at the last good start, the unit is restarted.
+	Stamp func(c *Context) string
+
+	// Holds names units that must be stopped while this one restarts: the service that has a socket's file descriptors.
+	Holds []string
+}
+
+// ID implements Step.
+func (u Unit) ID() string { return "unit " + u.Name }
+
+// Title implements Step.
+func (u Unit) Title() string { return "start " + u.What }
+
+// Fingerprint implements Fingerprinter.
+func (u Unit) Fingerprint(c *Context) string { return u.Stamp(c) }
+
+// Check implements Step.
+func (u Unit) Check(ctx context.Context, c *Context) (State, error) {
+	if !c.Host.Files.IsRunning() {
+		return Absent, nil
+	}
+	unit, err := c.Host.Systemd.Unit(ctx, u.Name)
+	if err != nil {
+		return Absent, err
+	}
+	switch {
+	case unit.Load == "not-found" || unit.Active != "active" && unit.Active != "activating":
+		return Absent, nil
+	case unit.Active == "activating" || unit.NeedsReload || u.Enable && unit.Enabled != "enabled" || c.Recorded(u.ID()) != u.Stamp(c):
+		return Different, nil
+	}
+	return Same, nil
+}
+
+// Before implements Step.
+func (u Unit) Before(ctx context.Context, c *Context) (Before, error) {
+	unit, err := c.Host.Systemd.Unit(ctx, u.Name)
+	return Before{Existed: unit.Load != "not-found", Active: unit.Active == "active", Enabled: unit.Enabled == "enabled"}, err
+}
+
+// Apply implements Step.
+func (u Unit) Apply(ctx context.Context, c *Context) error {
+	if err := c.Host.Systemd.Reload(ctx); err != nil {
+		return err
+	}
+	if u.Enable {
+		if err := c.Host.Systemd.Enable(ctx, u.Name); err != nil {
+			return fmt.Errorf("cannot enable %s: %w", u.Name, err)
+		}
+	}
+	unit, err := c.Host.Systemd.Unit(ctx, u.Name)
+	if err == nil && unit.Active == "active" && c.Recorded(u.ID()) == u.Stamp(c) {
+		return nil // it runs what it should: only the unit's file or enabling had to be seen to
+	}
+	for _, holder := range u.Holds {
+		if err := c.Host.Systemd.Do(ctx, "stop", holder); err != nil {
+			return err
+		}
+	}
+	if err := c.Host.Systemd.Do(ctx, "restart", u.Name); err != nil {
+		return u.explain(ctx, c, err)
+	}
+	return nil
+}
+
+// explain adds the unit's own words to an error.
+func (u Unit) explain(ctx context.Context, c *Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if words := c.Host.Journal(ctx, u.Name, 15); words != "" {
+		err = fmt.Errorf("%w; its last words:\n%s", err, words)
+	}
+	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", u.Name)
+}
+
+// Undo implements Step.
+func (u Unit) Undo(ctx context.Context, c *Context, before Before) error {
+	if before.Active {
+		return nil
+	}
+	if u.Enable && !before.Enabled {
+		if err := c.Host.Systemd.Disable(ctx, u.Name); err != nil {
+			return err
+		}
+	}
+	return c.Host.Systemd.Do(ctx, "stop", u.Name)
+}
+
+// Task is a step made of functions, for work that is no file, link, account or unit.
+type Task struct {
+	Name string // the ID
+	What string // the title
+	// Look tells whether there is anything to do.
+	Look func(ctx context.Context, c *Context) (State, error)
+	// Do does it.
+	Do func(ctx context.Context, c *Context) error
+	// Stamp, when set, is journalled at a good end.
+	Stamp string
+	// Had describes what was there; Back puts it back. Both may be nil where there is nothing to put back.
+	Had  func(ctx context.Context, c *Context) (any, error)
+	Back func(ctx context.Context, c *Context, had json.RawMessage) error
+}
+
+// ID implements Step.
+func (t Task) ID() string { return t.Name }
+
+// Title implements Step.
+func (t Task) Title() string { return t.What }
+
+// Fingerprint implements Fingerprinter.
+func (t Task) Fingerprint(*Context) string { return t.Stamp }
+
+// Check implements Step.
+func (t Task) Check(ctx context.Context, c *Context) (State, error) { return t.Look(ctx, c) }
+
+// Before implements Step.
+func (t Task) Before(ctx context.Context, c *Context) (Before, error) {
+	if t.Had == nil {
+		return Before{}, nil
+	}
+	had, err := t.Had(ctx, c)
+	if err != nil {
+		return Before{}, err
+	}
+	more, err := json.Marshal(had)
+	return Before{Existed: had != nil, More: more}, err
+}
+
+// Apply implements Step.
+func (t Task) Apply(ctx context.Context, c *Context) error { return t.Do(ctx, c) }
+
+// Undo implements Step.
+func (t Task) Undo(ctx context.Context, c *Context, before Before) error {
+	if t.Back == nil {
+		return nil
+	}
+	return t.Back(ctx, c, before.More)
+}
