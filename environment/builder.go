@@ -1,0 +1,201 @@
+package environment
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"time"
+
+	"tljh/hub"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/version"
+)
+
+// Builder builds generations on a machine.
+type Builder struct {
+	Host    *host.Host
+	Environ []string // of this process: a person's settings for sources, proxies and certificates are passed on
+	Now     func() time.Time
+}
+
+// Manager makes user environments: uv, or later conda.
+type Manager interface {
+	// Name is what the option --package-manager calls it.
+	Name() string
+	// Create makes an environment in the folder dir, which is not there yet, with the packages every server needs.
+	Create(ctx context.Context, dir string) error
+	// Install adds what a requirements file (a path or an address) asks for to the environment in dir.
+	Install(ctx context.Context, dir, requirements string) error
+}
+
+func (b *Builder) env() []string {
+	return append(b.Host.DownloadEnv(b.Environ),
+		"UV_CACHE_DIR="+path.Join(layout.Cache, "uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1",
+		"PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1", "PIP_NO_INPUT=1", "PIP_ROOT_USER_ACTION=ignore", "PYTHONNOUSERSITE=1")
+}
+
+func (b *Builder) run(ctx context.Context, argv ...string) (host.Result, error) {
+	return b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: b.env()})
+}
+
+// download runs a command that fetches packages; what people can do when it fails is nearly always the same.
+func (b *Builder) download(ctx context.Context, argv ...string) error {
+	_, err := b.run(ctx, argv...)
+	if ctx.Err() != nil {
+		return err
+	}
+	return host.Hint(err, "check that this machine reaches its package sources (network, proxy, certificates) and has space left, then run the same command again")
+}
+
+// lockFile writes a lock that is part of this program below dir and returns its path.
+func (b *Builder) lockFile(dir, name string) (string, error) {
+	file := path.Join(dir, name+".txt")
+	return file, b.Host.Files.Write(file, hub.Lock(name), host.Attr{Mode: 0o644})
+}
+
+// uvPath returns the folder of the uv that this program's lock asks for.
+func uvPath() string { return path.Join(layout.Tools, "uv-"+digestOf(hub.Lock("uv"))[:12]) }
+
+func uvProgram() string { return path.Join(uvPath(), "bin", "uv") }
+
+// UVThere tells whether the uv of this program's lock is installed.
+func UVThere(files host.Files) bool { return files.Exists(uvProgram()) }
+
+// InstallUV fetches uv with the carried pip, checked against this program's lock.
+func (b *Builder) InstallUV(ctx context.Context) error {
+	files := b.Host.Files
+	staging := uvPath() + ".part"
+	if err := files.RemoveTree(staging); err != nil {
+		return err
+	}
+	if err := files.Mkdir(staging, host.Attr{Mode: 0o755}); err != nil {
+		return err
+	}
+	lock, err := b.lockFile(staging, "uv")
+	if err != nil {
+		return err
+	}
+	if err := b.withPip(func(pythonPath string) error { return b.pipInstall(ctx, pythonPath, lock, staging) }); err != nil {
+		return err
+	}
+	if err := files.Sync(staging); err != nil {
+		return err
+	}
+	return files.Rename(staging, uvPath())
+}
+
+func (b *Builder) pipInstall(ctx context.Context, pythonPath, lock, target string) error {
+	argv := []string{pythonProgram(), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--require-hashes", "--only-binary=:all:",
+		"--target=" + target, "--requirement=" + lock}
+	_, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: append(b.env(), "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")})
+	if ctx.Err() != nil {
+		return err
+	}
+	return host.Hint(err, "check that this machine reaches its Python package index (pip config, network, proxy, certificates), then run the same command again")
+}
+
+// venv makes an empty virtual environment on the carried CPython.
+func (b *Builder) venv(ctx context.Context, dir string) error {
+	_, err := b.run(ctx, uvProgram(), "venv", "--quiet", "--no-project", "--no-config", "--python", pythonProgram(), dir)
+	return err
+}
+
+// uvInstall installs a hash-pinned lock into the environment of python, wheels only: nothing of a package runs.
+func (b *Builder) uvInstall(ctx context.Context, lock, linkMode string, more ...string) error {
+	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=" + linkMode,
+		"--requirement=" + lock}
+	return b.download(ctx, append(argv, more...)...)
+}
+
+// compile makes byte code for all of an environment, once and for everybody: users can't write any beside the sources. Files that are no
+// Python of this version (templates, tests of errors) are passed over. uv can do it, too, in three times the time.
+func (b *Builder) compile(ctx context.Context, python, dir string) error {
+	script := "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0, maxlevels=50)"
+	_, err := b.run(ctx, python, "-I", "-W", "ignore", "-c", script, dir)
+	return err
+}
+
+// build makes a new generation of a kind: fill does the work in its folder, test judges the result.
+func (b *Builder) build(ctx context.Context, generation Generation, fill, test func(ctx context.Context, dir string) error) (Generation, error) {
+	files := b.Host.Files
+	if err := RemoveHalfBuilt(files, generation.Kind); err != nil {
+		return generation, err
+	}
+	number, err := Next(files, generation.Kind)
+	if err != nil {
+		return generation, err
+	}
+	generation.Number, generation.Python, generation.Version, generation.Created = number, PythonRelease, version.Version, b.Now().UTC().Truncate(time.Second)
+	for _, do := range []func(context.Context, string) error{fill, test} {
+		if err := do(ctx, generation.Path()); err != nil {
+			if removeErr := files.RemoveTree(generation.Path()); removeErr != nil {
+				return generation, fmt.Errorf("%w (and %w)", err, removeErr)
+			}
+			return generation, err
+		}
+	}
+	return generation, seal(files, generation)
+}
+
+// Switch makes a generation the live one.
+func Switch(files host.Files, generation Generation) error {
+	return files.Link(generation.Path(), generation.Kind.Link())
+}
+
+// RemoveCache deletes what was downloaded.
+func (b *Builder) RemoveCache() error { return b.Host.Files.RemoveTree(layout.Cache) }
+
+func digestOf(parts ...[]byte) string {
+	sum := sha256.New()
+	for _, part := range parts {
+		_, _ = fmt.Fprintf(sum, "%d\n", len(part))
+		sum.Write(part)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+func digestOfTree(tree fs.FS) string {
+	var parts [][]byte
+	// An embedded tree can always be read.
+	_ = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(tree, name)
+		parts = append(parts, []byte(name), data)
+		return err
+	})
+	return digestOf(parts...)
+}
+
+func sitePackages(dir string) string {
+	return path.Join(dir, "lib", "python"+pythonMinor, "site-packages")
+}
+
+// pinned returns the version that a lock pins a package at.
+func pinned(lock []byte, name string) string {
+	for line := range strings.Lines(string(lock)) {
+		if rest, ok := strings.CutPrefix(line, name+"=="); ok {
+			return strings.Fields(rest)[0]
+		}
+	}
+	return ""
+}
+
+func platform() []byte { return []byte(runtime.GOARCH) }
+
+func removeAll(files host.Files, paths ...string) error {
+	for _, p := range paths {
+		if err := os.RemoveAll(files.Path(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

