@@ -1,0 +1,74 @@
+package sudoers
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestRenderGolden(t *testing.T) {
+	golden := filepath.Join("testdata", "tljh")
+	got := Render(Params{Admins: "jupyterhub-admins"})
+	if *update {
+		require.NoError(t, os.WriteFile(golden, got, 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+	require.Equal(t, string(want), string(Render(Params{})), "the group of the installation is the default")
+}
+
+// visudo judges a file by the rules of the real sudo.
+func visudo(t *testing.T, content []byte) (string, error) {
+	t.Helper()
+	program, err := exec.LookPath("visudo")
+	if err != nil {
+		if program = "/usr/sbin/visudo"; !exists(program) {
+			t.Skip("visudo is not on this machine: install the package sudo")
+		}
+	}
+	file := filepath.Join(t.TempDir(), "tljh")
+	require.NoError(t, os.WriteFile(file, content, 0o440))
+	out, err := exec.Command(program, "--check", "--strict", "--file", file).CombinedOutput()
+	return string(out), err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func TestVisudoAccepts(t *testing.T) {
+	for _, group := range []string{"jupyterhub-admins", "lehrende_ä.2", `domain admins`, `DOM\staff`, "a%b", "x,y=z:!\"", "évil\nALL ALL=(ALL) ALL"} {
+		out, err := visudo(t, Render(Params{Admins: group}))
+		require.NoError(t, err, "%q: %s", group, out)
+	}
+}
+
+func TestVisudoRefusesBrokenRules(t *testing.T) {
+	_, err := visudo(t, append(Render(Params{}), "%jupyterhub-admins ALL=(ALL NOPASSWD\n"...))
+	require.Error(t, err, "visudo takes anything: the other test proves nothing")
+}
+
+func FuzzRender(f *testing.F) {
+	f.Add("jupyterhub-admins")
+	f.Add("a\nb ALL")
+	f.Add(`\`)
+	lines := strings.Count(string(Render(Params{Admins: "x"})), "\n")
+	f.Fuzz(func(t *testing.T, group string) {
+		file := string(Render(Params{Admins: group}))
+		if got := strings.Count(file, "\n"); got != lines {
+			t.Fatalf("%q makes %d lines of %d", group, got, lines)
+		}
+		if strings.Contains(file, "\r") || strings.Contains(file, "\x00") {
+			t.Fatalf("%q brings a control character", group)
+		}
+	})
+}
