@@ -117,7 +117,7 @@ func (b *Builder) keepNode(node, dir, wheel string) error {
 
 // testHub runs what the units will run, as far as that is possible without being live.
 func (b *Builder) testHub(ctx context.Context, dir string) error {
-	imports := "import jupyterhub, systemdspawner, firstuseauthenticator, nativeauthenticator, oauthenticator, ldapauthenticator, " +
+	imports := "import jupyterhub, systemdspawner, firstuseauthenticator, oauthenticator, ldapauthenticator, " +
 		"tmpauthenticator, jupyterhub_idle_culler, pycurl, tljh; print(jupyterhub.__version__)"
 	result, err := b.run(ctx, path.Join(dir, "bin/python"), "-c", imports)
 	if err != nil {

@@ -1,4 +1,6 @@
-// Package hub holds the Python side of the product and the locks of what the environments are built from, embedded.
+// Package hub carries the Python side of the product: the package tljh that runs inside JupyterHub, and the locks that say
+// by hash what the environments are built from. It gives out bytes; building environments from them belongs to package
+// environment.
 package hub
 
 import (
@@ -8,11 +10,16 @@ import (
 	"io/fs"
 )
 
-//go:embed all:src/tljh
+// Only named kinds of file: a developer's folder also holds byte code and tests.
+//
+//go:embed src/tljh/*.py
 var source embed.FS
 
-//go:embed locks/*.txt
+//go:embed locks/hub.txt locks/user.txt locks/uv.txt locks/node.txt
 var locks embed.FS
+
+//go:embed locks/sizes.json
+var sizesJSON []byte
 
 //go:embed proxy/package.json proxy/package-lock.json
 var proxy embed.FS
@@ -32,10 +39,13 @@ func Lock(name string) []byte {
 	return data
 }
 
-// Sizes returns the bytes that installing a lock downloads on an architecture; 0 when unknown.
+// Sizes returns the bytes that installing a lock downloads on an architecture (amd64, arm64), 0 when unknown. What the hub's
+// lock brings already is not counted again for the user's.
 func Sizes(lock, arch string) int64 {
 	var sizes map[string]map[string]int64
-	_ = json.Unmarshal(nil, &sizes)
+	if err := json.Unmarshal(sizesJSON, &sizes); err != nil {
+		panic(fmt.Sprintf("sizes.json is damaged: %v", err))
+	}
 	return sizes[lock][arch]
 }
 

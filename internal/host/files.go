@@ -1,12 +1,14 @@
 package host
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -107,16 +109,11 @@ func (f Files) Write(p string, data []byte, attr Attr) (err error) {
 func (f Files) Append(p string, data []byte, attr Attr) (err error) {
 	defer wrap(&err, "append to", p)
 	made := !f.Exists(p)
-	file, err := os.OpenFile(f.Path(p), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, attr.Mode.Perm())
+	file, err := f.openAppend(p, attr, made)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if made {
-		if err = setAttr(file, attr); err != nil {
-			return err
-		}
-	}
 	if _, err = file.Write(data); err != nil {
 		return err
 	}
@@ -124,6 +121,34 @@ func (f Files) Append(p string, data []byte, attr Attr) (err error) {
 		return err
 	}
 	return syncDir(filepath.Dir(f.Path(p)))
+}
+
+// OpenAppend opens the file p to write at its end, for what is written bit by bit and need not be on disk at once. It is made when
+// absent and has this owner and mode in any case; anything but a regular file is refused.
+func (f Files) OpenAppend(p string, attr Attr) (file *os.File, err error) {
+	defer wrap(&err, "open", p)
+	return f.openAppend(p, attr, true)
+}
+
+func (f Files) openAppend(p string, attr Attr, set bool) (*os.File, error) {
+	// O_NONBLOCK: a pipe put there must not make us wait for a reader.
+	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	file, err := os.OpenFile(f.Path(p), flags, attr.Mode.Perm())
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err == nil && set {
+		err = setAttr(file, attr)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // Mkdir makes the folder p, whose parent must exist, or gives an existing one this owner and mode.
@@ -147,8 +172,7 @@ func (f Files) Mkdir(p string, attr Attr) (err error) {
 func (f Files) Link(target, p string) (err error) {
 	defer wrap(&err, "link", p)
 	dir := filepath.Dir(f.Path(p))
-	tmp := filepath.Join(dir, fmt.Sprintf(".tljh-link-%d", os.Getpid()))
-	_ = os.Remove(tmp)
+	tmp := filepath.Join(dir, ".tljh-link-"+rand.Text())
 	if err = os.Symlink(target, tmp); err != nil {
 		return err
 	}
@@ -230,6 +254,9 @@ func (f Files) FreeSpace(p string) (bytes, inodes uint64, err error) {
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("cannot tell the free space of %s: %w", p, err)
+	}
+	if st.Files == 0 {
+		return st.Bavail * uint64(st.Bsize), math.MaxUint64, nil // btrfs and others make inodes as they go
 	}
 	return st.Bavail * uint64(st.Bsize), st.Ffree, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -29,7 +30,8 @@ type Command struct {
 	Quiet bool
 }
 
-// Result is what a finished command left. Output is what it wrote to both streams in order, its last part where it was long.
+// Result is what a finished command left. Output is what it wrote to both streams as it came (what it writes to both in one breath may
+// change places), its last part where it was long.
 type Result struct {
 	ExitCode int
 	Stdout   []byte
@@ -127,8 +129,7 @@ func (e *Exec) run(ctx context.Context, c Command) (Result, error) {
 }
 
 func (e *Exec) command(c Command, stdout, stderr io.Writer) *exec.Cmd {
-	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
-	cmd.Env, cmd.Dir, cmd.Stdin = c.Env, c.Dir, c.Stdin
+	cmd := &exec.Cmd{Path: program(c.Argv[0]), Args: c.Argv, Env: c.Env, Dir: c.Dir, Stdin: c.Stdin}
 	if cmd.Env == nil {
 		cmd.Env = []string{"PATH=" + Path, "LANG=C.UTF-8"}
 	}
@@ -144,6 +145,21 @@ func (e *Exec) command(c Command, stdout, stderr io.Writer) *exec.Cmd {
 	// A grandchild that keeps our pipe open must not hold us for ever.
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
+}
+
+// program finds a program by its name where all commands of ours are looked for: the caller's own search path may lack the programs for
+// administrators, as after a plain su.
+func program(name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	for dir := range strings.SplitSeq(Path, ":") {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file
+		}
+	}
+	return filepath.Join("/", "nonexistent", name)
 }
 
 // wait reaps cmd; when ctx ends first it sends SIGTERM, and after the grace time SIGKILL, to the whole group.
@@ -174,7 +190,7 @@ func (e *Exec) wait(ctx context.Context, cmd *exec.Cmd) error {
 }
 
 func startError(c Command, err error) error {
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot run %s: no such program", c.Argv[0])
 	}
 	return fmt.Errorf("cannot run %s: %w", c.Argv[0], err)

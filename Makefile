@@ -1,0 +1,107 @@
+# `make` alone lists what can be made. It all works as root on a bare Debian machine that has Go.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO       ?= go
+VERSION  ?= 0.0.0-dev
+BASE_URL ?=
+DIST     ?= dist
+CACHE    := .cache
+export VERSION BASE_URL
+
+# Whatever the builder's own settings are, the same sources give the same bytes.
+BUILD_ENV := CGO_ENABLED=0 GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOEXPERIMENT=
+LDFLAGS    = -s -w -X tljh/internal/version.Version=$(VERSION) -X tljh/internal/version.ReleaseURL=$(BASE_URL:/=)
+BUILD      = $(BUILD_ENV) GOARCH=$(1) $(GO) build -trimpath -buildvcs=false -mod=readonly -ldflags '$(LDFLAGS)' -o $(2) ./cmd/tljh-install
+
+# The shell files of the tree: those whose first line says so.
+SHELL_FILES = find . \( -name .git -o -name .cache -o -name dist -o -name node_modules -o -name artefacts \) -prune -o -type f -size -200k \
+	-exec awk 'FNR == 1 { if (/^\#! *\/.*sh$$/) print FILENAME; nextfile }' {} +
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## the binary for this machine, as ./tljh-install
+	$(call BUILD,$$($(GO) env GOHOSTARCH),tljh-install)
+
+.PHONY: dist
+dist: check-version ## a release in dist/ that takes its address from TLJH_RELEASE_URL (VERSION=x.y.z)
+	@mkdir -p $(DIST)
+	$(call BUILD,amd64,$(DIST)/tljh-install-linux-amd64)
+	$(call BUILD,arm64,$(DIST)/tljh-install-linux-arm64)
+	@sed -e "s|^STAMPED_VERSION=.*|STAMPED_VERSION='$(VERSION)'|" \
+		$(if $(BASE_URL),-e "s|^STAMPED_URL=.*|STAMPED_URL='$(BASE_URL:/=)'|") bootstrap.sh >$(DIST)/bootstrap.sh
+	@chmod 0755 $(DIST)/bootstrap.sh
+	@cd $(DIST) && sha256sum bootstrap.sh tljh-install-linux-amd64 tljh-install-linux-arm64 >SHA256SUMS
+	@cd $(DIST) && ls -l bootstrap.sh tljh-install-linux-amd64 tljh-install-linux-arm64 SHA256SUMS
+
+.PHONY: release
+release: ## the same with the address it will be published at stamped in (BASE_URL=https://… VERSION=x.y.z)
+	@[[ "$$BASE_URL" =~ ^https?://[A-Za-z0-9._~:/%+@-]+$$ ]] || { \
+		echo "make release needs BASE_URL=https://…, the folder the release will be published in" >&2; exit 2; }
+	@[[ "$$VERSION" =~ ^[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "make release needs VERSION=MAJOR.MINOR.PATCH" >&2; exit 2; }
+	@$(MAKE) --no-print-directory dist
+
+.PHONY: check-version
+check-version:
+	@[[ -z "$$BASE_URL" || "$$BASE_URL" =~ ^https?://[A-Za-z0-9._~:/%+@-]+$$ ]] || { echo "BASE_URL is no web address" >&2; exit 2; }
+	@[[ "$$VERSION" =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9.]+)?$$ ]] || { \
+		echo "VERSION is MAJOR.MINOR.PATCH, not '$$VERSION'" >&2; exit 2; }
+
+.PHONY: test
+test: tools lint test-unit test-python test-integration ## everything: lint, unit, Python and integration tests
+
+.PHONY: test-unit
+test-unit: ## Go's tests that need no guest
+	$(GO) test -timeout 15m ./...
+
+.PHONY: test-python
+test-python: ## pytest of hub/, on the CPython and the packages that the hub will have
+	venv=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) tests) && \
+	cd hub && PYTHONDONTWRITEBYTECODE=1 "$$venv/bin/python" -m pytest -q -p no:cacheprovider
+
+.PHONY: test-integration
+test-integration: tools ## installs into throwaway guests with a real systemd (root)
+	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 60m ./integration-tests/...
+
+.PHONY: test-vm
+test-vm: tools ## the same in a machine with a kernel of its own (slow without KVM)
+	TLJH_VM=1 $(GO) test -count=1 -v -timeout 120m ./integration-tests/qemu/...
+
+.PHONY: try
+try: tools ## a hub in a throwaway guest, on a port of localhost
+	$(GO) run ./integration-tests/cmd/try
+
+.PHONY: bench
+bench: tools ## an installation against the same downloads by pip, uv and npm alone
+	$(GO) run ./integration-tests/cmd/bench
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck, shellcheck, ruff
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$($(GO) list -f '{{.Dir}}' ./...)); \
+	[[ -z $$unformatted ]] || { echo "gofmt -w is due on:" $$unformatted >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(SHELL_FILES) | xargs -r shellcheck
+	@ruff=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) lint) && echo "ruff check hub" && \
+	"$$ruff/bin/ruff" check --no-cache hub && "$$ruff/bin/ruff" format --no-cache --check hub
+
+.PHONY: lock
+lock: ## find the newest packages that fit and pin them by hash
+	hub/locks/remake.sh
+
+.PHONY: licences
+licences: ## write the tables of docs/licences.md from what the locks install
+	$(GO) run ./internal/dist/licences $$(for part in hub user node; do $(GO) run ./internal/dist/devenv -cache $(CACHE) $$part; done)
+
+.PHONY: tools
+tools: ## the Debian packages that the tests need
+	integration-tests/install-tools
+
+.PHONY: clean
+clean: ## what the other targets made, but for the guests' cached system
+	rm -rf $(DIST) $(CACHE) tljh-install

@@ -1,0 +1,517 @@
+#!/bin/sh
+# Fetches the installer of The Littlest JupyterHub, checks it, keeps it and starts it:
+#
+#     curl -fsSL URL/bootstrap.sh | sudo bash -s -- --admin alice
+#
+# Every argument goes to `tljh-install install`, whose exit code is given back. All of this file is functions, and the
+# last line is only complete with its last character: a download that was cut runs nothing. It is plain POSIX sh.
+
+# Stamped in by `make dist` and `make release`; in the source tree they stand for themselves.
+STAMPED_URL='@RELEASE_URL@'
+STAMPED_VERSION='@VERSION@'
+
+ROOT=/opt/tljh
+BIN_DIR=$ROOT/bin
+BINARY=$BIN_DIR/tljh-install
+
+# The exit codes are those of tljh-install.
+EXIT_FAILED=1
+EXIT_USAGE=2
+EXIT_REFUSED=4
+EXIT_INTERRUPTED=130
+
+TRIES=4
+
+usage() {
+	cat <<'USAGE'
+Usage: bootstrap.sh [OPTION]...
+
+Downloads the installer of The Littlest JupyterHub, checks it, keeps it as
+/opt/tljh/bin/tljh-install and runs `tljh-install install OPTION...`.
+Run it as root on the machine that is to become the hub, for instance:
+
+    curl -fsSL URL/bootstrap.sh | sudo bash -s -- --admin alice
+
+Options go to the installer as they are; once it is there,
+`tljh-install install --help` lists them.
+
+Environment (sudo drops it: write `sudo NAME=value bash ...`):
+  TLJH_RELEASE_URL     the folder the release lies in, where it differs from
+                       the one written into this script
+  http_proxy, https_proxy, no_proxy (or in capitals)
+                       a proxy between this machine and the network
+  CURL_CA_BUNDLE, SSL_CERT_FILE
+                       certificates to trust, where a network has its own
+  TLJH_DOWNLOAD_STALL  seconds without a byte before a download is tried
+                       again (30)
+
+Exit codes: those of tljh-install; of this script 1 (the download failed),
+2 (wrong use), 4 (this machine cannot be used), 130 (interrupted).
+USAGE
+}
+
+say() {
+	printf '%s\n' "$*" >&2
+}
+
+# fail CODE LINE... says why and what to do, and ends the script.
+fail() {
+	fail_code=$1
+	shift
+	say ""
+	say "The Littlest JupyterHub was not installed: $1"
+	shift
+	for fail_line in "$@"; do
+		say "  $fail_line"
+	done
+	exit "$fail_code"
+}
+
+# --- leaving nothing behind ---------------------------------------------------------------------------------------
+
+WORK=
+PART=
+FETCHER=
+WATCHER=
+PAUSE=
+MADE_ROOT=
+MADE_BIN=
+
+stop_children() {
+	for child in $FETCHER $WATCHER $PAUSE; do
+		kill "$child" 2>/dev/null
+	done
+	FETCHER='' WATCHER='' PAUSE=''
+}
+
+# A child that is ended in the instant of its birth still has the traps of the script: it must not clean up for it.
+is_script() {
+	# shellcheck disable=SC2016 # the new shell is to say whose child it is
+	[ "$(exec sh -c 'echo $PPID')" = $$ ]
+}
+
+clean_up() {
+	is_script || return 0
+	stop_children
+	[ -z "$PART" ] || rm -f "$PART"
+	[ -z "$WORK" ] || rm -rf "$WORK"
+	# Only what this run made, and only if nothing was put there.
+	[ -z "$MADE_BIN" ] || rmdir "$BIN_DIR" 2>/dev/null
+	[ -z "$MADE_ROOT" ] || rmdir "$ROOT" 2>/dev/null
+	PART='' WORK='' MADE_BIN='' MADE_ROOT=''
+}
+
+interrupted() {
+	if ! is_script; then
+		trap - EXIT
+		exit $EXIT_INTERRUPTED
+	fi
+	trap '' INT TERM HUP
+	say ""
+	say "Interrupted. Nothing was installed; the same command starts again."
+	exit $EXIT_INTERRUPTED
+}
+
+# --- the machine --------------------------------------------------------------------------------------------------
+
+have() {
+	command -v "$1" >/dev/null 2>&1
+}
+
+check_root() {
+	[ "$(id -u)" = 0 ] || fail $EXIT_REFUSED "it has to run as root." \
+		"Put sudo before bash (curl -fsSL ... | sudo bash -s -- ...), or become root first with: su -"
+}
+
+check_linux() {
+	[ "$(uname -s)" = Linux ] || fail $EXIT_REFUSED "it needs Linux, and this is $(uname -s)." \
+		"Run it on the server that is to become the hub, for instance over ssh."
+}
+
+find_architecture() {
+	case $(uname -m) in
+	x86_64 | amd64) ARCH=amd64 ;;
+	aarch64 | arm64) ARCH=arm64 ;;
+	*) fail $EXIT_REFUSED "there is no release for this processor ($(uname -m))." \
+		"It runs on x86_64 (amd64) and aarch64 (arm64)." ;;
+	esac
+}
+
+check_systemd() {
+	[ -d /run/systemd/system ] || fail $EXIT_REFUSED "systemd is not running on this machine." \
+		"The hub and its users' servers are run by systemd. In a container it usually is not there:" \
+		"use a server or a virtual machine. Under WSL, switch systemd on in /etc/wsl.conf and restart WSL."
+}
+
+check_tools() {
+	have sha256sum || fail $EXIT_REFUSED "the command sha256sum is missing." \
+		"It checks the download. It belongs to the package coreutils (or busybox)."
+	if have curl; then
+		DOWNLOADER=curl
+	elif have wget; then
+		DOWNLOADER=wget
+		wget --version 2>/dev/null | grep -q 'GNU Wget' || DOWNLOADER=wget-small
+	else
+		fail $EXIT_REFUSED "neither curl nor wget is here to download with." \
+			"Install one of them with the machine's package manager, for instance: apt-get install curl"
+	fi
+}
+
+# check_foreign refuses an /opt/tljh that another program made. One of ours holds the installer or its state; one of
+# ours that was killed during the download holds a half of it.
+check_foreign() {
+	[ -e "$ROOT" ] || [ -L "$ROOT" ] || return 0
+	[ -d "$ROOT" ] || fail $EXIT_REFUSED "$ROOT exists and is not a folder." "Move it away first."
+	if [ -d "$ROOT/hub" ] && [ ! -L "$ROOT/hub" ]; then
+		fail $EXIT_REFUSED "there is an older TLJH (the one written in Python) in $ROOT." \
+			"This release cannot take it over yet. Nothing was touched: the old hub runs on." \
+			"Install on another machine and copy the homes over."
+	fi
+	owner=$(stat -c %u "$ROOT/.")
+	[ "$owner" = 0 ] || fail $EXIT_REFUSED "$ROOT belongs to another account (number $owner), not to root." \
+		"Look at what it is for. If it is to hold the hub: chown root:root $ROOT"
+	if [ -e "$BINARY" ] || [ -d "$ROOT/state" ] || only_leftovers; then
+		return 0
+	fi
+	fail $EXIT_REFUSED "$ROOT exists already, and something else made it." \
+		"Nothing was touched. Move it away (mv $ROOT $ROOT.old), then paste the line again."
+}
+
+only_leftovers() {
+	for entry in "$ROOT"/* "$ROOT"/.[!.]* "$BIN_DIR"/* "$BIN_DIR"/.[!.]*; do
+		[ -e "$entry" ] || [ -L "$entry" ] || continue # the pattern itself: nothing fitted
+		case $entry in
+		"$BIN_DIR" | "$ROOT/lost+found" | "$BIN_DIR"/.tljh-install.*) ;;
+		*) return 1 ;;
+		esac
+	done
+}
+
+# --- where from ---------------------------------------------------------------------------------------------------
+
+# find_release prefers the environment, so that a mirror or a test can stand in for the address written here.
+find_release() {
+	URL=${TLJH_RELEASE_URL:-}
+	if [ -z "$URL" ]; then
+		case $STAMPED_URL in
+		@* | '') ;;
+		*) URL=$STAMPED_URL ;;
+		esac
+	fi
+	[ -n "$URL" ] || fail $EXIT_USAGE "this copy of bootstrap.sh does not know where its release lies." \
+		"Name the folder that holds SHA256SUMS: sudo TLJH_RELEASE_URL=https://... bash bootstrap.sh ..."
+	case $URL in
+	https://?* | http://?*) ;;
+	*) fail $EXIT_USAGE "TLJH_RELEASE_URL is no web address: $URL" "It has to begin with https:// or http://." ;;
+	esac
+	while [ "${URL%/}" != "$URL" ]; do
+		URL=${URL%/}
+	done
+	TLJH_RELEASE_URL=$URL
+	export TLJH_RELEASE_URL
+}
+
+# curl and wget read some of these in small letters only; the installer reads both.
+use_proxy_settings() {
+	[ -n "${http_proxy:-}" ] || [ -z "${HTTP_PROXY:-}" ] || http_proxy=$HTTP_PROXY
+	[ -n "${https_proxy:-}" ] || [ -z "${HTTPS_PROXY:-}" ] || https_proxy=$HTTPS_PROXY
+	[ -n "${no_proxy:-}" ] || [ -z "${NO_PROXY:-}" ] || no_proxy=$NO_PROXY
+	[ -z "${http_proxy:-}" ] || export http_proxy
+	[ -z "${https_proxy:-}" ] || export https_proxy
+	[ -z "${no_proxy:-}" ] || export no_proxy
+}
+
+find_certificates() {
+	CERTIFICATES=${CURL_CA_BUNDLE:-${SSL_CERT_FILE:-}}
+	[ -z "$CERTIFICATES" ] || [ -r "$CERTIFICATES" ] || fail $EXIT_USAGE \
+		"the certificates named by CURL_CA_BUNDLE or SSL_CERT_FILE cannot be read: $CERTIFICATES" \
+		"Correct the variable or unset it."
+	case $URL,$DOWNLOADER in
+	https:*,wget-small)
+		say "Note: this small wget cannot check certificates; with curl installed the download would be safer."
+		;;
+	esac
+}
+
+# --- downloading --------------------------------------------------------------------------------------------------
+
+# run_downloader URL FILE [resume] becomes curl or wget (exec), so that its process can be watched and stopped.
+run_downloader() {
+	LC_ALL=C # answer reads the words
+	export LC_ALL
+	case $DOWNLOADER in
+	curl)
+		set -- --output "$2" ${3:+--continue-at -} "$1"
+		case $URL in
+		https:*) set -- --proto-redir '=https' "$@" ;;
+		esac
+		[ -z "$CERTIFICATES" ] || set -- --cacert "$CERTIFICATES" "$@"
+		exec curl --fail --location --silent --show-error --connect-timeout 20 --proto '=http,https' \
+			--write-out '%{http_code}' "$@" >"$WORK/code" 2>"$WORK/errors"
+		;;
+	wget)
+		set -- --output-document="$2" ${3:+--continue} "$1"
+		[ -z "$CERTIFICATES" ] || set -- --ca-certificate="$CERTIFICATES" "$@"
+		exec wget --no-verbose --tries=1 --connect-timeout=20 "$@" >/dev/null 2>"$WORK/errors"
+		;;
+	*)
+		exec wget -q -O "$2" ${3:+-c} "$1" >/dev/null 2>"$WORK/errors"
+		;;
+	esac
+}
+
+size_of() {
+	stat -c %s "$1" 2>/dev/null || echo 0
+}
+
+# watch PID FILE ends a download that has stood still too long, and shows on a terminal how far it is.
+watch() {
+	seen=
+	still=0
+	while kill -0 "$1" 2>/dev/null; do
+		sleep 1 >/dev/null 2>&1
+		size=$(size_of "$2")
+		if [ "$size" != "$seen" ]; then
+			seen=$size
+			still=0
+		else
+			still=$((still + 1))
+		fi
+		if [ "$still" -ge "$STALL" ]; then
+			: >"$WORK/stalled"
+			kill "$1" 2>/dev/null
+			return
+		fi
+		[ ! -t 2 ] || printf '\r  %s MB ' $((size / 1000000)) >&2
+	done
+}
+
+# attempt URL FILE [resume]: one try. It runs in the background, as a shell only minds a signal while it waits.
+attempt() {
+	rm -f "$WORK/stalled" "$WORK/code" "$WORK/errors"
+	run_downloader "$@" &
+	FETCHER=$!
+	watch "$FETCHER" "$2" &
+	WATCHER=$!
+	wait "$FETCHER" 2>/dev/null # dash would say "Terminated"
+	result=$?
+	FETCHER=
+	kill "$WATCHER" 2>/dev/null
+	wait "$WATCHER" 2>/dev/null
+	WATCHER=
+	[ ! -t 2 ] || printf '\r              \r' >&2
+	return $result
+}
+
+# answer prints the server's answer (404 …), or nothing when there was none.
+answer() {
+	if [ -s "$WORK/code" ]; then
+		sed 's/^000$//' "$WORK/code"
+	else
+		sed -n -e 's/.*ERROR \([0-9][0-9][0-9]\).*/\1/p' -e 's/.*HTTP\/[0-9.]* \([0-9][0-9][0-9]\).*/\1/p' \
+			"$WORK/errors" 2>/dev/null | tail -n 1
+	fi
+}
+
+pause() {
+	sleep "$1" >/dev/null 2>&1 &
+	PAUSE=$!
+	wait "$PAUSE"
+	PAUSE=
+}
+
+# fetch URL FILE: tries again after what may pass (no connection, a cut, a stall, an error within the server) and goes
+# on where the last try ended.
+fetch() {
+	try=1
+	while :; do
+		resume=
+		[ ! -s "$2" ] || [ $try = 1 ] || resume=yes
+		if attempt "$1" "$2" $resume; then
+			[ -e "$2" ] || : >"$2" # some make no file of an empty answer
+			return 0
+		fi
+		code=$(answer)
+		case $code in
+		416) rm -f "$2" ;; # a server that cannot go on: begin anew
+		408 | 425 | 429) ;;
+		4??) explain "$1" "$2" "$code" ;;
+		esac
+		case $DOWNLOADER,$result in
+		curl,33) rm -f "$2" ;;                                   # curl's word for the same
+		curl,60 | curl,77 | wget,5) explain "$1" "$2" "$code" ;; # a certificate does not get better
+		esac
+		if [ $try = $TRIES ] || disk_is_full "$2"; then
+			explain "$1" "$2" "$code"
+		fi
+		say "  $(reason); trying again ($((try + 1)) of $TRIES)"
+		pause $((try * 2 - 1))
+		try=$((try + 1))
+	done
+}
+
+reason() {
+	if [ -e "$WORK/stalled" ]; then
+		echo "nothing came for $STALL seconds"
+		return
+	fi
+	# curl's and wget's own last line, without their name.
+	words=$(sed -e 's/^curl: ([0-9]*) //' -e 's/^wget: //' -e '/^[[:space:]]*$/d' "$WORK/errors" 2>/dev/null | tail -n 1)
+	echo "${words:-the connection broke off}"
+}
+
+disk_is_full() {
+	free=$(df -Pk "$(dirname "$1")" 2>/dev/null | awk 'NR == 2 { print $4 }')
+	[ -n "$free" ] && [ "$free" -lt 1024 ]
+}
+
+explain() {
+	if disk_is_full "$2"; then
+		fail $EXIT_FAILED "the disk that holds $(dirname "$2") is full." \
+			"Make room (df -h shows the disks; the hub needs about 2 GB), then paste the line again."
+	fi
+	case $3 in
+	404 | 410) fail $EXIT_FAILED "there is no $1 (the server says $3)." \
+		"Is the address of the release right? It has to be the folder that holds SHA256SUMS." ;;
+	401 | 403) fail $EXIT_FAILED "the server keeps $1 from us (it says $3)." \
+		"Is the address right, and may this machine read it?" ;;
+	407) fail $EXIT_FAILED "the proxy wants a name and a password (407)." \
+		"Give them in the address: sudo https_proxy=http://NAME:PASSWORD@HOST:PORT bash ..." ;;
+	esac
+	fail $EXIT_FAILED "cannot download $1: $(reason)." \
+		"Try it from this machine: curl -fI $1" \
+		"A network with a proxy: sudo https_proxy=http://HOST:PORT bash ... (sudo drops your own settings)." \
+		"A network with certificates of its own: sudo CURL_CA_BUNDLE=/path/to/ca.pem bash ..." \
+		"A clock that is wrong makes every certificate look invalid: date"
+}
+
+# --- checking and keeping -----------------------------------------------------------------------------------------
+
+sum_of() {
+	sha256sum <"$1" | cut -d ' ' -f 1
+}
+
+# find_sum reads the expected checksum of $FILE from SHA256SUMS into WANTED.
+find_sum() {
+	fetch "$URL/SHA256SUMS" "$WORK/SHA256SUMS"
+	WANTED=$(awk -v file="$FILE" '$2 == file || $2 == "*" file { print $1; exit }' "$WORK/SHA256SUMS")
+	case $WANTED in
+	*[!0-9a-f]* | '') WANTED= ;;
+	esac
+	[ ${#WANTED} = 64 ] || fail $EXIT_FAILED "$URL/SHA256SUMS names no checksum of $FILE." \
+		"Either the address is not that of a release, or something on the way answered in its place, such as" \
+		"a login page for the network: open the address in a browser, or look at it with: curl -fsSL $URL/SHA256SUMS"
+}
+
+make_folders() {
+	if [ ! -d "$ROOT" ]; then
+		mkdir -p "${ROOT%/*}" && mkdir -m 0755 "$ROOT" && MADE_ROOT=yes
+	fi
+	if [ ! -d "$BIN_DIR" ]; then
+		mkdir -m 0755 "$BIN_DIR" && MADE_BIN=yes
+	fi
+	[ -d "$BIN_DIR" ] || fail $EXIT_FAILED "cannot make the folder $BIN_DIR (see the line above)." \
+		"Is the disk full (df -h /opt) or mounted read-only?"
+}
+
+# Halves of downloads whose process was killed outright.
+remove_leftovers() {
+	for leftover in "$BIN_DIR"/.tljh-install.*; do
+		[ -e "$leftover" ] || continue
+		kill -0 "${leftover##*.}" 2>/dev/null || rm -f "$leftover"
+	done
+}
+
+check_sum() {
+	found=$(sum_of "$PART")
+	[ "$found" != "$WANTED" ] || return 0
+	size=$(size_of "$PART")
+	fail $EXIT_FAILED "the download is not the file that the release names." \
+		"file      $URL/$FILE ($size bytes came)" \
+		"expected  sha256 $WANTED" \
+		"found     sha256 $found" \
+		"It was removed and not run. Likely causes: the download was cut short; a login page of the network or a" \
+		"proxy answered in the server's place; the release was being replaced at this moment. Paste the line again;" \
+		"if it stays so, tell whoever publishes the release."
+}
+
+# An old sync takes no name: then everything is written.
+sync_to_disk() {
+	sync "$1" 2>/dev/null || sync
+}
+
+# keep puts the checked file in its place so that a power cut leaves either the old one or the new one.
+keep() {
+	if chmod 0755 "$PART" && chown 0:0 "$PART" && sync_to_disk "$PART" && mv -f "$PART" "$BINARY"; then
+		sync_to_disk "$BIN_DIR"
+	else
+		fail $EXIT_FAILED "cannot write $BINARY (see the line above)." "Is the disk full (df -h /opt) or mounted read-only?"
+	fi
+	PART='' MADE_ROOT='' MADE_BIN=''
+}
+
+get_binary() {
+	if [ -f "$BINARY" ] && [ ! -L "$BINARY" ] && [ "$(sum_of "$BINARY")" = "$WANTED" ]; then
+		say "The installer is here already."
+		chmod 0755 "$BINARY" && chown 0:0 "$BINARY"
+		return
+	fi
+	say "Downloading the installer ($URL/$FILE)"
+	make_folders
+	remove_leftovers
+	PART=$BIN_DIR/.tljh-install.$$
+	fetch "$URL/$FILE" "$PART"
+	check_sum
+	say "  $(($(size_of "$PART") / 1000000)) MB, checksum as it should be"
+	keep
+}
+
+# A disk may be mounted so that no program on it runs; the shell says 126 then.
+check_runs() {
+	"$BINARY" version </dev/null >/dev/null 2>&1
+	[ $? != 126 ] || fail $EXIT_FAILED "$BINARY may not be run." \
+		"The disk that holds /opt seems to be mounted with noexec: findmnt -T $BINARY"
+}
+
+main() {
+	set -u
+	umask 022
+	case ${1:-} in
+	-h | --help)
+		usage
+		return 0
+		;;
+	esac
+	STALL=${TLJH_DOWNLOAD_STALL:-30}
+	case $STALL in
+	*[!0-9]* | '' | 0) fail $EXIT_USAGE "TLJH_DOWNLOAD_STALL is to be a number of seconds, not: $STALL" ;;
+	esac
+
+	check_linux
+	check_root
+	find_architecture
+	check_systemd
+	check_tools
+	check_foreign
+	find_release
+	use_proxy_settings
+	find_certificates
+
+	trap clean_up EXIT
+	trap interrupted INT TERM HUP
+	WORK=$(mktemp -d "${TMPDIR:-/tmp}/tljh-bootstrap.XXXXXX") ||
+		fail $EXIT_FAILED "cannot make a temporary folder (see the line above)." "Is the disk full? df -h ${TMPDIR:-/tmp}"
+	FILE=tljh-install-linux-$ARCH
+	case $STAMPED_VERSION in
+	@*) say "The Littlest JupyterHub" ;;
+	*) say "The Littlest JupyterHub $STAMPED_VERSION" ;;
+	esac
+	find_sum
+	get_binary
+	check_runs
+	clean_up
+	trap - EXIT INT TERM HUP
+	exec "$BINARY" install "$@"
+}
+
+{ main "$@"; }

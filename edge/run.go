@@ -1,0 +1,59 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"tljh/internal/layout"
+)
+
+// schemes are the names (FileDescriptorName) of the sockets that systemd may pass, and what clients speak on them.
+var schemes = map[string]string{"http": "http"}
+
+// Run serves on the sockets that systemd passed, until ctx or a signal ends it.
+func Run(ctx context.Context, options Options) error {
+	doors, err := passedDoors()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	server := New(options)
+	unhook := context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) })
+	defer unhook()
+	// The ports have been listening since before this process began: it is ready when it is about to accept.
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("cannot tell systemd that the door is open: %w", err)
+	}
+	return server.Serve(ctx, doors...)
+}
+
+func passedDoors() ([]Door, error) {
+	named, err := activation.ListenersWithNames()
+	if err != nil {
+		return nil, fmt.Errorf("cannot take the ports from systemd: %w", err)
+	}
+	doors := []Door{}
+	for name, listeners := range named {
+		scheme, known := schemes[name]
+		if !known {
+			return nil, fmt.Errorf("systemd passed a socket named %q, which has no meaning here: set FileDescriptorName=http in %s", name, layout.EdgeSocket)
+		}
+		for _, listener := range listeners {
+			if listener == nil {
+				return nil, fmt.Errorf("a socket that systemd passed is no listening stream: see %s", layout.EdgeSocket)
+			}
+			doors = append(doors, Door{Listener: listener, Scheme: scheme})
+		}
+	}
+	if len(doors) == 0 {
+		return nil, errors.New("systemd passed no port: this command is started by it, with systemctl start " + layout.EdgeSocket)
+	}
+	return doors, nil
+}

@@ -1,0 +1,248 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"tljh/config"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// Options is what a person asked install for.
+type Options struct {
+	Admins         []Admin
+	ConfigFile     string // a file to take the config from; "" keeps what is there
+	PackageManager string // auto or uv
+	Requirements   string // a file or an address
+}
+
+// Admin is an admin to be, with the password that was given; "" lets one be generated.
+type Admin struct {
+	Name     string
+	Password string
+}
+
+// BadInput is an error in what a person gave: nothing has been changed.
+type BadInput struct {
+	Err error
+}
+
+func (e *BadInput) Error() string { return e.Err.Error() }
+func (e *BadInput) Unwrap() error { return e.Err }
+
+func badInput(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &BadInput{Err: err}
+}
+
+// ParseAdmin reads NAME or NAME:PASSWORD. A password may hold colons; a name can't.
+func ParseAdmin(text string) (Admin, error) {
+	name, password, given := strings.Cut(text, ":")
+	if given && password == "" {
+		return Admin{}, badInput(fmt.Errorf("--admin %s: the password after the colon is empty", name))
+	}
+	if err := config.CheckUserName(name); err != nil {
+		return Admin{}, badInput(host.Hint(fmt.Errorf("--admin: %w", err), "give a name such as --admin alice"))
+	}
+	return Admin{Name: strings.ToLower(name), Password: password}, checkPassword(name, password)
+}
+
+// Limits of a password: bcrypt takes no more than 72 bytes, and the hub's log-in form refuses fewer than 7 characters.
+const (
+	passwordMin = 7
+	passwordMax = 72
+)
+
+func checkPassword(name, password string) error {
+	switch {
+	case password == "":
+		return nil
+	case len([]rune(password)) < passwordMin:
+		return badInput(fmt.Errorf("the password for %s is too short: it needs at least %d characters", name, passwordMin))
+	case len(password) > passwordMax:
+		return badInput(fmt.Errorf("the password for %s is too long: at most %d bytes can be used", name, passwordMax))
+	case strings.ContainsAny(password, "\x00\n\r"):
+		return badInput(fmt.Errorf("the password for %s holds a line break or a NUL", name))
+	}
+	return nil
+}
+
+// Inputs is everything a plan is made from.
+type Inputs struct {
+	Facts        host.Facts
+	ConfigText   []byte // what config.yaml is to hold
+	Config       *config.Config
+	Admins       []Admin // those whose password this installation sees to
+	Requirements string  // a path or ""
+	cleanup      func()
+}
+
+// Close removes temporary files.
+func (in *Inputs) Close() {
+	if in.cleanup != nil {
+		in.cleanup()
+	}
+}
+
+// DefaultAdmin is the admin of an installation that was told of none.
+const DefaultAdmin = "admin"
+
+// Gather reads what a plan is made from. It changes nothing.
+func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error) {
+	in := &Inputs{Facts: h.Facts(ctx)}
+	text, err := configText(h.Files, options)
+	if err != nil {
+		return nil, err
+	}
+	if in.ConfigText, in.Config, err = withAdmins(text, options.Admins); err != nil {
+		return nil, err
+	}
+	in.Admins = adminsToSee(in.Config, options.Admins)
+	if in.Requirements, in.cleanup, err = requirements(ctx, options.Requirements); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// configText returns the config to start from: the file named, or the one that is there, or none (nil).
+func configText(files host.Files, options Options) ([]byte, error) {
+	if options.ConfigFile != "" {
+		data, err := os.ReadFile(options.ConfigFile)
+		if err != nil {
+			return nil, badInput(fmt.Errorf("cannot read the config: %w", err))
+		}
+		return data, judge(options.ConfigFile, data)
+	}
+	data, err := files.Read(layout.Config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, nil // not root: the preflight says so
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the config: %w", err)
+	}
+	return data, judge(layout.Config, data)
+}
+
+func judge(name string, data []byte) error {
+	_, problems := config.Parse(name, data)
+	if problems.Err() == nil {
+		return nil
+	}
+	return badInput(host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "correct %s, then run the same command again", name))
+}
+
+func withAdmins(text []byte, admins []Admin) ([]byte, *config.Config, error) {
+	names := []string{}
+	for _, admin := range admins {
+		names = append(names, admin.Name)
+	}
+	if text == nil {
+		if len(names) == 0 {
+			names = []string{DefaultAdmin}
+		}
+		text = config.Starter(names)
+	} else if missing := missingAdmins(text, names); len(missing) > 0 {
+		var err error
+		if text, err = config.AddToList(text, "users.admin", missing); err != nil {
+			return nil, nil, badInput(fmt.Errorf("cannot add to users.admin: %w", err))
+		}
+	}
+	cfg, problems := config.Parse(layout.Config, text)
+	if err := problems.Err(); err != nil {
+		return nil, nil, badInput(fmt.Errorf("the config with the admins added is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")))
+	}
+	return text, cfg, nil
+}
+
+func missingAdmins(text []byte, names []string) []string {
+	cfg, problems := config.Parse(layout.Config, text)
+	if problems.Err() != nil {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(cfg.Users.Admin, name) })
+}
+
+// adminsToSee returns the admins that log in with a password of the hub's own: those given, or else those of the config.
+func adminsToSee(cfg *config.Config, given []Admin) []Admin {
+	if cfg.Auth.Type != config.FirstUse {
+		return nil
+	}
+	if len(given) > 0 {
+		return given
+	}
+	admins := []Admin{}
+	for _, name := range cfg.Users.Admin {
+		admins = append(admins, Admin{Name: strings.ToLower(name)})
+	}
+	return admins
+}
+
+const requirementsLimit = 1 << 20
+
+// requirements returns the path of the requirements file; what has an address is fetched to a temporary file first.
+func requirements(ctx context.Context, source string) (string, func(), error) {
+	if source == "" {
+		return "", nil, nil
+	}
+	address, err := url.Parse(source)
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" {
+		info, err := os.Stat(source)
+		if err == nil && !info.Mode().IsRegular() {
+			err = errors.New("not a file")
+		}
+		if err != nil {
+			return "", nil, badInput(fmt.Errorf("cannot read the requirements %s: %w", source, err))
+		}
+		source, err = filepath.Abs(source)
+		return source, nil, err
+	}
+	data, err := fetch(ctx, source)
+	if err != nil {
+		return "", nil, badInput(fmt.Errorf("cannot fetch the requirements: %w", err))
+	}
+	file, err := os.CreateTemp("", "requirements-*.txt")
+	if err != nil {
+		return "", nil, err
+	}
+	defer file.Close()
+	_, err = file.Write(data)
+	return file.Name(), func() { _ = os.Remove(file.Name()) }, err
+}
+
+func fetch(ctx context.Context, address string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", request.URL.Redacted(), response.Status)
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, requirementsLimit+1))
+	if len(data) > requirementsLimit {
+		return nil, fmt.Errorf("%s holds more than %d KiB", request.URL.Redacted(), requirementsLimit>>10)
+	}
+	return data, err
+}

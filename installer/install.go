@@ -1,0 +1,315 @@
+package installer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"tljh/environment"
+	"tljh/internal/check"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/report"
+)
+
+// Result is what install has to tell at its end.
+type Result struct {
+	Changed   bool          `json:"changed"`
+	Addresses []string      `json:"addresses"`
+	Admins    []AdminResult `json:"admins"`
+	Seconds   float64       `json:"seconds"`
+	Received  int64         `json:"received_bytes"`
+
+	// Failed holds what could not be done although the hub is up: exit code 6.
+	Failed []string `json:"failed,omitempty"`
+}
+
+// AdminResult is an admin; Password is set only when it was generated just now.
+type AdminResult struct {
+	Name     string `json:"name"`
+	Password string `json:"password,omitempty"`
+	Kept     bool   `json:"kept,omitempty"` // a password was there already and stays
+}
+
+// RefusedError tells that the preflight found reasons not to begin. Nothing has been changed.
+type RefusedError struct {
+	Findings []check.Finding
+}
+
+func (e *RefusedError) Error() string {
+	names := []string{}
+	for _, finding := range e.Findings {
+		names = append(names, finding.Name)
+	}
+	return fmt.Sprintf("this machine is not ready: %s. Nothing has been changed", strings.Join(names, ", "))
+}
+
+// BusyError tells that another command is at work.
+type BusyError struct {
+	Holder string
+}
+
+func (e *BusyError) Error() string {
+	return "another command is changing this installation: " + e.Holder
+}
+
+// UnprovedError tells that everything was installed and yet the hub does not work.
+type UnprovedError struct {
+	Err error
+}
+
+func (e *UnprovedError) Error() string {
+	return "everything is installed, but the hub does not work: " + e.Err.Error()
+}
+func (e *UnprovedError) Unwrap() error { return e.Err }
+
+// Installer installs.
+type Installer struct {
+	Host     *host.Host
+	Report   *report.Reporter
+	Builder  *environment.Builder
+	Now      func() time.Time
+	Ignore   []string // preflight checks that may fail
+	Redact   func(secret string)
+	Attached func() error // called when the folder for the log is there
+}
+
+// Plan tells what Install would do, and what keeps it from it.
+func (i *Installer) Plan(ctx context.Context, options Options) error {
+	in, err := Gather(ctx, i.Host, options)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	plan, err := InstallPlan(in, i.Builder)
+	if err != nil {
+		return err
+	}
+	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	if err != nil && !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	if receipt == nil {
+		receipt = &Receipt{files: i.Host.Files, now: i.Now}
+	}
+	refused := i.preflight(ctx, in)
+	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	if _, err := executor.DryRun(ctx, plan); err != nil {
+		return err
+	}
+	return refused
+}
+
+// Install brings the machine to what options and config ask for, proves it, and says how to get in.
+func (i *Installer) Install(ctx context.Context, options Options) (*Result, error) {
+	start, received := i.Now(), report.Received(i.Host.Files)
+	in, err := Gather(ctx, i.Host, options)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	if err := i.preflight(ctx, in); err != nil {
+		return nil, err
+	}
+	unlock, err := i.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	outcome, err := i.change(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{Changed: len(outcome.Changed) > 0, Addresses: addresses(in.Config.HTTP.Port, in.Config.BaseURL)}
+	for _, failed := range outcome.Failed {
+		result.Failed = append(result.Failed, failed.Error())
+	}
+	if result.Admins, err = i.passwords(ctx, in.Admins); err != nil {
+		return result, err
+	}
+	result.Changed = result.Changed || slices.ContainsFunc(result.Admins, func(a AdminResult) bool { return !a.Kept })
+	result.Seconds, result.Received = i.Now().Sub(start).Seconds(), received()
+	return result, nil
+}
+
+// change runs the plan and the proof.
+func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
+	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	if err != nil {
+		return Outcome{}, err
+	}
+	plan, err := InstallPlan(in, i.Builder)
+	if err != nil {
+		return Outcome{}, err
+	}
+	proved := receipt.Finished()
+	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	outcome, err := executor.Run(ctx, plan)
+	if err != nil {
+		return outcome, err
+	}
+	if err := i.Attached(); err != nil {
+		i.Report.Warn("", "%v", err)
+	}
+	changed := len(outcome.Changed) > 0
+	proof := &Proof{Host: i.Host, Report: i.Report, BaseURL: in.Config.BaseURL, Public: publicAddress(in.Config.HTTP.Address, in.Config.HTTP.Port)}
+	prove := proof.Whole
+	if proved && !changed {
+		prove = proof.Quick
+	}
+	if err := prove(ctx); err != nil {
+		if ctx.Err() != nil {
+			return outcome, context.Cause(ctx)
+		}
+		return outcome, &UnprovedError{Err: err}
+	}
+	return outcome, executor.Finish(changed)
+}
+
+func (i *Installer) preflight(ctx context.Context, in *Inputs) error {
+	findings, err := check.Preflight(ctx, i.checkEnv(in), i.Ignore)
+	if err != nil {
+		return badInput(err)
+	}
+	refused := &RefusedError{}
+	for _, finding := range findings {
+		i.Report.Emit(report.Event{
+			Kind: report.KindCheck, Step: finding.Name, Title: finding.Title, Status: report.Status(finding.Severity),
+			Message: finding.Message, Hint: finding.Hint,
+		})
+		if finding.Severity == check.Failed {
+			refused.Findings = append(refused.Findings, finding)
+		}
+	}
+	if len(refused.Findings) > 0 {
+		return refused
+	}
+	return nil
+}
+
+// built is a moment that no right clock is before.
+var built = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
+
+func (i *Installer) checkEnv(in *Inputs) *check.Env {
+	files := i.Host.Files
+	return &check.Env{
+		Host: i.Host, Facts: in.Facts, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ, Now: i.Now(), Built: built,
+		Installed: environment.UserWorks(files) && files.Exists(layout.Hub) && files.Exists(layout.Receipt),
+		Online:    !environment.UserWorks(files) || !files.Exists(layout.Hub) || in.Requirements != "",
+		Index:     sync.OnceValues(i.Builder.Index),
+	}
+}
+
+func (i *Installer) lock() (func(), error) {
+	note := fmt.Sprintf("process %d since %s", os.Getpid(), i.Now().Format(time.RFC3339))
+	unlock, holder, ok, err := i.Host.Files.Lock(layout.Lock, note)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, host.Hint(&BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
+	}
+	return unlock, nil
+}
+
+// passwords gives every admin without a password the one that was given, or a new one. One that is there is never changed:
+// the pasted line may be run again long after.
+func (i *Installer) passwords(ctx context.Context, admins []Admin) ([]AdminResult, error) {
+	results := []AdminResult{}
+	for _, admin := range admins {
+		result := AdminResult{Name: admin.Name}
+		password := admin.Password
+		if password == "" {
+			password = GeneratePassword()
+			result.Password = password
+		}
+		i.Redact(password)
+		set, err := SetPassword(ctx, i.Host, admin.Name, password, true)
+		if err != nil {
+			return results, fmt.Errorf("cannot set the password of %s: %w", admin.Name, err)
+		}
+		if !set {
+			result.Password, result.Kept = "", true
+		}
+		results = append(results, result)
+	}
+	return results, nil
+}
+
+// passwordKept is the exit code of tljh.passwords when --if-absent found a password.
+const passwordKept = 4
+
+// SetPassword stores a password for a hub user, through the hub's own code. With ifAbsent, one that is there stays, and set is false.
+func SetPassword(ctx context.Context, h *host.Host, name, password string, ifAbsent bool) (set bool, err error) {
+	argv := []string{layout.Hub + "/bin/python", "-m", "tljh.passwords", "set"}
+	if ifAbsent {
+		argv = append(argv, "--if-absent")
+	}
+	_, err = h.Runner.Run(ctx, host.Command{Argv: append(argv, name), Stdin: strings.NewReader(password + "\n")})
+	var exit *host.ExitError
+	if errors.As(err, &exit) && exit.Code == passwordKept {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Letters that cannot be mistaken for one another when copied from a screen.
+const passwordLetters = "abcdefghijkmnpqrstuvwxyz23456789"
+
+// GeneratePassword returns 80 random bits in four groups of four letters.
+func GeneratePassword() string {
+	random := make([]byte, 16)
+	_, _ = rand.Read(random) // never fails: the program would end instead
+	var text strings.Builder
+	for n, b := range random {
+		if n > 0 && n%4 == 0 {
+			text.WriteByte('-')
+		}
+		text.WriteByte(passwordLetters[int(b)%len(passwordLetters)])
+	}
+	return text.String()
+}
+
+// publicAddress is where this machine reaches its own public door.
+func publicAddress(address string, port int) string {
+	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() {
+		address = "127.0.0.1"
+	}
+	return net.JoinHostPort(address, strconv.Itoa(port))
+}
+
+// addresses lists where people may open the hub: this machine's addresses, those reachable from elsewhere first.
+func addresses(port int, base string) []string {
+	found := []string{}
+	interfaces, _ := net.InterfaceAddrs()
+	for _, address := range interfaces {
+		ip, ok := address.(*net.IPNet)
+		if !ok || ip.IP.IsLoopback() || ip.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		found = append(found, ip.IP.String())
+	}
+	slices.SortStableFunc(found, func(a, b string) int { return strings.Count(a, ":") - strings.Count(b, ":") })
+	if len(found) == 0 {
+		found = []string{"127.0.0.1"}
+	}
+	for n, ip := range found {
+		if port != 80 {
+			found[n] = "http://" + net.JoinHostPort(ip, strconv.Itoa(port)) + base
+			continue
+		}
+		if strings.Contains(ip, ":") {
+			ip = "[" + ip + "]"
+		}
+		found[n] = "http://" + ip + base
+	}
+	return found
+}

@@ -1,0 +1,375 @@
+package installer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+
+	"tljh/environment"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/step"
+	"tljh/internal/version"
+	"tljh/sudoers"
+	"tljh/systemdunits"
+)
+
+// Phases, in the order they are shown.
+const (
+	phaseFolders      = "folders and config"
+	phaseEnvironments = "environments"
+	phaseServices     = "services"
+)
+
+// InstallPlan makes the plan that brings a machine to what the inputs ask for. It looks at nothing but the inputs.
+func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+	p := &planner{in: in, builder: builder}
+	p.folders()
+	p.environments()
+	if err := p.services(); err != nil {
+		return Plan{}, err
+	}
+	return p.plan, p.plan.Valid()
+}
+
+type planner struct {
+	in      *Inputs
+	builder *environment.Builder
+	plan    Plan
+	last    string // of the steps whose order is fixed
+}
+
+// then adds a step that comes after the one added by then before it, and after the others named.
+func (p *planner) then(phase string, s step.Step, after ...string) {
+	if p.last != "" {
+		after = append(after, p.last)
+	}
+	p.last = s.ID()
+	p.beside(phase, s, after...)
+}
+
+// beside adds a step that waits for those named and no others.
+func (p *planner) beside(phase string, s step.Step, after ...string) {
+	p.plan.Nodes = append(p.plan.Nodes, Node{Step: s, Phase: phase, After: after})
+}
+
+var (
+	rootDir  = host.Attr{Mode: 0o755}
+	private  = host.Attr{Mode: 0o700}
+	secret   = host.Attr{Mode: 0o600}
+	readable = host.Attr{Mode: 0o644}
+)
+
+// The folders of an installation; state comes early, for the receipt lies in it.
+var folders = []step.Dir{
+	{Path: layout.Root, Attr: rootDir},
+	{Path: layout.State, Attr: private},
+	{Path: path.Dir(layout.Binary), Attr: rootDir},
+	{Path: layout.Python, Attr: rootDir},
+	{Path: layout.Tools, Attr: rootDir},
+	{Path: layout.Generations, Attr: rootDir},
+	{Path: layout.ConfigDir, Attr: private},
+	{Path: layout.ConfigD, Attr: private},
+}
+
+func (p *planner) folders() {
+	for _, dir := range folders {
+		p.then(phaseFolders, dir)
+	}
+	p.then(phaseFolders, programStep())
+	p.then(phaseFolders, step.Link{Path: layout.BinaryLink, Target: layout.Binary, What: layout.BinaryLink})
+	p.then(phaseFolders, step.File{Path: layout.Config, What: "config", Content: p.in.ConfigText, Attr: secret})
+	p.then(phaseFolders, step.Secret{Path: layout.ProxyEnv, What: "proxy's token", Attr: secret, Generate: proxyEnv})
+	p.then(phaseFolders, step.Secret{Path: layout.Token, What: "installer's token for the hub", Attr: secret, Generate: token})
+	for _, group := range []string{layout.AdminsGroup, layout.UsersGroup, layout.ProxyGroup} {
+		p.then(phaseFolders, step.Group{Name: group})
+	}
+}
+
+func token() ([]byte, error) { return []byte(rand.Text() + rand.Text()), nil }
+
+func proxyEnv() ([]byte, error) {
+	return []byte("CONFIGPROXY_AUTH_TOKEN=" + rand.Text() + rand.Text() + "\n"), nil
+}
+
+// programStep keeps this very program in the installation.
+func programStep() step.Step {
+	return step.Task{
+		Name: "program " + layout.Binary, What: "keep this program at " + layout.Binary,
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			if !c.Host.Files.Exists(layout.Binary) {
+				return step.Absent, nil
+			}
+			same, err := isThisProgram(c.Host.Files)
+			if same {
+				return step.Same, err
+			}
+			return step.Different, err
+		},
+		Do: func(_ context.Context, c *step.Context) error {
+			data, err := os.ReadFile("/proc/self/exe")
+			if err != nil {
+				return err
+			}
+			return c.Host.Files.Write(layout.Binary, data, rootDir)
+		},
+		Back: func(_ context.Context, c *step.Context, _ json.RawMessage) error {
+			return c.Host.Files.Remove(layout.Binary)
+		},
+	}
+}
+
+func isThisProgram(files host.Files) (bool, error) {
+	ours, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return false, err
+	}
+	kept, err := os.Stat(files.Path(layout.Binary))
+	if err != nil || os.SameFile(ours, kept) || ours.Size() != kept.Size() {
+		return err == nil && os.SameFile(ours, kept) && kept.Mode().Perm() == rootDir.Mode, err
+	}
+	a, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return false, err
+	}
+	b, err := files.Read(layout.Binary)
+	return bytes.Equal(a, b) && kept.Mode().Perm() == rootDir.Mode, err
+}
+
+// The environments' steps, which run side by side as far as they can.
+const (
+	idPython       = "python"
+	idUV           = "uv"
+	idHub          = "hub-environment"
+	idUser         = "user-environment"
+	idRequirements = "user-requirements"
+)
+
+func (p *planner) environments() {
+	b := p.builder
+	p.beside(phaseEnvironments, step.Task{
+		Name: idPython, What: "unpack Python " + environment.PythonRelease,
+		Look: present(environment.PythonThere),
+		Do:   func(ctx context.Context, _ *step.Context) error { return b.UnpackPython(ctx) },
+	}, p.last)
+	p.beside(phaseEnvironments, step.Task{
+		Name: idUV, What: "fetch uv",
+		Look: present(environment.UVThere),
+		Do:   func(ctx context.Context, _ *step.Context) error { return b.InstallUV(ctx) },
+	}, idPython)
+	p.beside(phaseEnvironments, hubStep(b), idUV)
+	p.beside(phaseEnvironments, userStep(b), idUV)
+	if p.in.Requirements != "" {
+		p.beside(phaseEnvironments, requirementsStep(b, p.in.Requirements), idUser)
+		p.plan.Nodes[len(p.plan.Nodes)-1].Optional = true
+	}
+}
+
+func present(there func(host.Files) bool) func(context.Context, *step.Context) (step.State, error) {
+	return func(_ context.Context, c *step.Context) (step.State, error) {
+		if there(c.Host.Files) {
+			return step.Same, nil
+		}
+		return step.Absent, nil
+	}
+}
+
+// hubStep builds and switches to a hub environment of this program's lock, unless the live one is just that and undamaged.
+func hubStep(b *environment.Builder) step.Task {
+	return step.Task{
+		Name: idHub, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy)",
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			live, ok := environment.Current(c.Host.Files, environment.Hub)
+			switch {
+			case !ok:
+				return step.Absent, nil
+			case live.Digest != environment.HubDigest() || environment.Damaged(c.Host.Files, live) != "":
+				return step.Different, nil
+			}
+			return step.Same, nil
+		},
+		Do: func(ctx context.Context, c *step.Context) error {
+			generation, err := b.BuildHub(ctx)
+			if err != nil {
+				return err
+			}
+			return environment.Switch(c.Host.Files, generation)
+		},
+		Had: hadLink(environment.Hub), Back: backToLink(environment.Hub),
+	}
+}
+
+// userStep builds a user environment where none works. One that works is the instructor's, and left alone.
+func userStep(b *environment.Builder) step.Task {
+	manager := environment.UV{Builder: b}
+	return step.Task{
+		Name: idUser, What: "build the user environment with " + manager.Name(),
+		Look: present(environment.UserWorks),
+		Do: func(ctx context.Context, c *step.Context) error {
+			generation, err := b.BuildUser(ctx, manager)
+			if err != nil {
+				return err
+			}
+			return environment.Switch(c.Host.Files, generation)
+		},
+		Had: hadLink(environment.User), Back: backToLink(environment.User),
+	}
+}
+
+func hadLink(kind environment.Kind) func(context.Context, *step.Context) (any, error) {
+	return func(_ context.Context, c *step.Context) (any, error) {
+		if live, ok := environment.Current(c.Host.Files, kind); ok {
+			return live, nil
+		}
+		return nil, nil
+	}
+}
+
+func backToLink(kind environment.Kind) func(context.Context, *step.Context, json.RawMessage) error {
+	return func(_ context.Context, c *step.Context, had json.RawMessage) error {
+		var before *environment.Generation
+		if err := json.Unmarshal(had, &before); err != nil {
+			return err
+		}
+		if before == nil {
+			return c.Host.Files.Remove(kind.Link())
+		}
+		return environment.Switch(c.Host.Files, *before)
+	}
+}
+
+func requirementsStep(b *environment.Builder, file string) step.Task {
+	data, _ := os.ReadFile(file) // unreadable: uv says so in its own words
+	stamp := hexDigest(data)
+	return step.Task{
+		Name: idRequirements, What: "install the requirements for users", Stamp: stamp,
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			if c.Recorded(idRequirements) == stamp && environment.UserWorks(c.Host.Files) {
+				return step.Same, nil
+			}
+			return step.Different, nil
+		},
+		Do: func(ctx context.Context, c *step.Context) error {
+			live, ok := environment.Current(c.Host.Files, environment.User)
+			if !ok {
+				return fmt.Errorf("there is no user environment")
+			}
+			return environment.UV{Builder: b}.Install(ctx, live.Path(), file)
+		},
+	}
+}
+
+// services come once the hub's environment is there; the user environment may still be being built.
+func (p *planner) services() error {
+	units, err := systemdunits.Render(p.unitParams())
+	if err != nil {
+		return fmt.Errorf("cannot render the units: %w", err)
+	}
+	p.then(phaseServices, step.File{
+		Path: layout.Sudoers, What: "sudo rules", Content: sudoers.Render(sudoers.Params{}),
+		Attr: host.Attr{Mode: 0o440}, Vet: vetSudoers,
+	})
+	content := map[string][]byte{}
+	for _, unit := range units {
+		content[unit.Name] = unit.Content
+		p.then(phaseServices, step.File{Path: path.Join(layout.Units, unit.Name), What: unit.Name, Content: unit.Content, Attr: readable})
+	}
+	for i, unit := range p.running(content) {
+		if i == 0 {
+			p.then(phaseServices, unit, idHub)
+			continue
+		}
+		p.then(phaseServices, unit)
+	}
+	p.then(phaseServices, p.cacheStep(), idUser)
+	return nil
+}
+
+// running returns the units in the order they are started. The proxy is no part of the hub's stamp, nor the hub of the proxy's: each
+// is restarted for its own sake only.
+func (p *planner) running(content map[string][]byte) []step.Unit {
+	fixed := func(parts ...string) func(*step.Context) string {
+		return func(*step.Context) string { return stampOf(parts...) }
+	}
+	unit := func(name string) string { return string(content[name]) }
+	return []step.Unit{
+		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
+		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest())},
+		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit))},
+		{
+			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
+			Stamp: fixed(unit(layout.EdgeSocket)),
+		},
+		{Name: layout.EdgeUnit, What: "the edge", Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
+	}
+}
+
+func (p *planner) unitParams() systemdunits.Params {
+	return systemdunits.Params{
+		HTTP:        []systemdunits.Address{{IP: p.in.Config.HTTP.Address, Port: p.in.Config.HTTP.Port}},
+		BaseURL:     p.in.Config.BaseURL,
+		MemoryBytes: p.in.Facts.MemoryBytes,
+		// A plan can be made where no systemd is, too; the preflight sees to it that none is carried out there.
+		SystemdVersion: max(p.in.Facts.SystemdVersion, systemdunits.MinimumSystemd),
+	}
+}
+
+func (p *planner) hubStamp(unit string) func(*step.Context) string {
+	return func(c *step.Context) string {
+		live, _ := environment.Current(c.Host.Files, environment.Hub)
+		return stampOf(unit, live.Path(), live.Digest, string(p.in.ConfigText), extraConfig(c.Host.Files))
+	}
+}
+
+// extraConfig returns all of jupyterhub_config.d as one text.
+func extraConfig(files host.Files) string {
+	var all bytes.Buffer
+	names, _ := files.List(layout.ConfigD)
+	for _, name := range names {
+		data, _ := files.Read(path.Join(layout.ConfigD, name))
+		fmt.Fprintf(&all, "%s\n%s\n", name, data)
+	}
+	return all.String()
+}
+
+func (p *planner) cacheStep() step.Task {
+	return step.Task{
+		Name: "cache", What: "remove the downloads",
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			if c.Host.Files.Exists(layout.Cache) {
+				return step.Different, nil
+			}
+			return step.Same, nil
+		},
+		Do: func(context.Context, *step.Context) error { return p.builder.RemoveCache() },
+	}
+}
+
+func vetSudoers(ctx context.Context, c *step.Context, content []byte) error {
+	draft := path.Join(layout.State, "sudoers.draft")
+	if err := c.Host.Files.Write(draft, content, host.Attr{Mode: 0o440}); err != nil {
+		return err
+	}
+	defer func() { _ = c.Host.Files.Remove(draft) }()
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"visudo", "--check", "--quiet", "--file", c.Host.Files.Path(draft)}})
+	return err
+}
+
+func stampOf(parts ...string) string {
+	var all bytes.Buffer
+	for _, part := range parts {
+		fmt.Fprintf(&all, "%d\n%s", len(part), part)
+	}
+	return hexDigest(all.Bytes())
+}
+
+func hexDigest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

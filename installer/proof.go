@@ -1,0 +1,301 @@
+package installer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/report"
+)
+
+// Proof shows that an installation works, by using it as people do. It never rests on what systemd says.
+type Proof struct {
+	Host    *host.Host
+	Report  *report.Reporter
+	BaseURL string // of the hub, with slashes at both ends: "/"
+	Public  string // the address of the public door as this machine reaches it: "127.0.0.1:80"
+
+	token      string
+	proxyToken string
+	client     *http.Client
+}
+
+// Time limits of a proof. A server may have a small share of a small machine's CPU while it starts.
+const (
+	answerTime = 2 * time.Minute
+	spawnTime  = 5 * time.Minute
+	pollEvery  = 50 * time.Millisecond
+)
+
+// Quick proves that the hub answers through the public door and over its API, and that the proxy knows the way to it.
+func (p *Proof) Quick(ctx context.Context) error {
+	if err := p.prepare(); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		id, title string
+		prove     func(context.Context) error
+		unit      string
+	}{
+		{"prove api", "ask the hub's API", p.api, layout.HubUnit},
+		{"prove routes", "look for the proxy's routes", p.routes, layout.ProxyUnit},
+		{"prove login", "open the login page through the public door", p.login, layout.EdgeUnit},
+	} {
+		if err := p.step(ctx, part.id, part.title, part.unit, part.prove); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Whole is Quick, and a server of a user made for it, who is removed again.
+func (p *Proof) Whole(ctx context.Context) error {
+	if err := p.Quick(ctx); err != nil {
+		return err
+	}
+	return p.step(ctx, "prove spawn", "start a server for a probe user", layout.HubUnit, p.spawn)
+}
+
+func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(context.Context) error) error {
+	run := p.Report.Step(id, title, "proof")
+	if err := prove(ctx); err != nil {
+		if ctx.Err() == nil {
+			err = p.explain(ctx, unit, err)
+		}
+		run.Failed(err)
+		return err
+	}
+	run.Done()
+	return nil
+}
+
+// explain adds the last words of the unit that is most likely to know why.
+func (p *Proof) explain(ctx context.Context, unit string, err error) error {
+	if words := p.Host.Journal(ctx, unit, 15); words != "" {
+		err = fmt.Errorf("%w\nlast words of %s:\n%s", err, unit, words)
+	}
+	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", unit)
+}
+
+func (p *Proof) prepare() error {
+	token, err := p.Host.Files.Read(layout.Token)
+	if err != nil {
+		return fmt.Errorf("cannot read the installer's token: %w", err)
+	}
+	env, err := p.Host.Files.Read(layout.ProxyEnv)
+	if err != nil {
+		return fmt.Errorf("cannot read the proxy's token: %w", err)
+	}
+	_, proxyToken, _ := strings.Cut(strings.TrimSpace(string(env)), "=")
+	p.token, p.proxyToken = strings.TrimSpace(string(token)), proxyToken
+	p.client = &http.Client{
+		Timeout:       30 * time.Second,
+		Transport:     &http.Transport{Proxy: nil, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return nil
+}
+
+// answer is a response that was read whole.
+type answer struct {
+	status int
+	body   []byte
+}
+
+func (p *Proof) call(ctx context.Context, method, address, token string, body any) (answer, error) {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return answer{}, err
+		}
+		reader = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, address, reader)
+	if err != nil {
+		return answer{}, err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "token "+token)
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
+	return answer{response.StatusCode, data}, err
+}
+
+func (p *Proof) hub(ctx context.Context, method, name string, body any) (answer, error) {
+	return p.call(ctx, method, "http://"+layout.HubAddress+path.Join(p.BaseURL, "hub/api", name), p.token, body)
+}
+
+// until polls a request until good says yes, and returns the last reason why not when the time is up.
+func until(ctx context.Context, limit time.Duration, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s: nothing after %s", what, limit))
+	defer cancel()
+	var last error
+	err := host.Poll(ctx, pollEvery, func(ctx context.Context) (bool, error) {
+		err := try(ctx)
+		var final *finalError
+		if errors.As(err, &final) {
+			return false, final.error
+		}
+		if err != nil && ctx.Err() == nil {
+			last = err
+		}
+		return err == nil, nil
+	})
+	if err != nil && last != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w; last answer: %w", err, last)
+	}
+	return err
+}
+
+// finalError ends until at once.
+type finalError struct{ error }
+
+func (p *Proof) api(ctx context.Context) error {
+	return until(ctx, answerTime, "the hub's API does not answer", func(ctx context.Context) error {
+		got, err := p.hub(ctx, http.MethodGet, "info", nil)
+		return expect(got, err, http.StatusOK, http.StatusForbidden)
+	})
+}
+
+func (p *Proof) routes(ctx context.Context) error {
+	return until(ctx, answerTime, "the proxy has no route to the hub", func(ctx context.Context) error {
+		got, err := p.call(ctx, http.MethodGet, "http://"+layout.ProxyAPIAddress+"/api/routes", p.proxyToken, nil)
+		if err := expect(got, err, http.StatusOK); err != nil {
+			return err
+		}
+		var routes map[string]json.RawMessage
+		if err := json.Unmarshal(got.body, &routes); err != nil {
+			return fmt.Errorf("cannot read the proxy's routes: %w", err)
+		}
+		if len(routes) == 0 {
+			return errors.New("no route")
+		}
+		return nil
+	})
+}
+
+func (p *Proof) login(ctx context.Context) error {
+	return until(ctx, answerTime, "the login page does not come through the public door", func(ctx context.Context) error {
+		got, err := p.call(ctx, http.MethodGet, "http://"+p.Public+path.Join(p.BaseURL, "hub/login"), "", nil)
+		// An authenticator that sends people elsewhere at once is a login page, too.
+		if err := expect(got, err, http.StatusOK, http.StatusFound); err != nil {
+			return err
+		}
+		if got.status == http.StatusOK && !bytes.Contains(got.body, []byte("JupyterHub")) && !bytes.Contains(got.body, []byte("login")) {
+			return errors.New("what answers is not a JupyterHub")
+		}
+		return nil
+	})
+}
+
+func (p *Proof) spawn(ctx context.Context) (err error) {
+	user := "users/" + layout.ProbeUser
+	if err := p.removeProbe(ctx); err != nil {
+		return err
+	}
+	// What was begun is cleared away even when we are told to end.
+	defer func() {
+		clear, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if removeErr := p.removeProbe(clear); err == nil {
+			err = removeErr
+		}
+	}()
+	got, err := p.hub(ctx, http.MethodPost, user, nil)
+	if err := expect(got, err, http.StatusCreated); err != nil {
+		return fmt.Errorf("cannot make the probe user: %w", err)
+	}
+	got, err = p.hub(ctx, http.MethodPost, user+"/server", nil)
+	if err := expect(got, err, http.StatusCreated, http.StatusAccepted); err != nil {
+		return fmt.Errorf("cannot start the probe user's server: %w", err)
+	}
+	if err := until(ctx, spawnTime, "the probe user's server does not start", p.serverReady); err != nil {
+		return err
+	}
+	return until(ctx, answerTime, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
+		got, err := p.call(ctx, http.MethodGet, "http://"+p.Public+path.Join(p.BaseURL, "user", layout.ProbeUser, "api/status"), p.token, nil)
+		return expect(got, err, http.StatusOK)
+	})
+}
+
+// serverReady reads how the probe user's server comes along. One that has stopped will not come.
+func (p *Proof) serverReady(ctx context.Context) error {
+	got, err := p.hub(ctx, http.MethodGet, "users/"+layout.ProbeUser, nil)
+	if err := expect(got, err, http.StatusOK); err != nil {
+		return err
+	}
+	var user struct {
+		Pending *string
+		Servers map[string]struct{ Ready bool }
+	}
+	if err := json.Unmarshal(got.body, &user); err != nil {
+		return fmt.Errorf("cannot read the hub's answer: %w", err)
+	}
+	if user.Servers[""].Ready {
+		return nil
+	}
+	if user.Pending == nil {
+		return &finalError{errors.New("the probe user's server failed to start")}
+	}
+	return errors.New("still starting")
+}
+
+// removeProbe takes away the probe user's server, the user, the account and the home, as far as they are there.
+func (p *Proof) removeProbe(ctx context.Context) error {
+	user := "users/" + layout.ProbeUser
+	err := until(ctx, answerTime, "cannot remove the probe user", func(ctx context.Context) error {
+		if got, err := p.hub(ctx, http.MethodDelete, user+"/server", nil); err != nil || got.status == http.StatusAccepted {
+			return errors.Join(err, errors.New("its server is still stopping"))
+		}
+		got, err := p.hub(ctx, http.MethodDelete, user, nil)
+		return expect(got, err, http.StatusNoContent, http.StatusNotFound)
+	})
+	if err != nil {
+		return err
+	}
+	return p.removeAccount(ctx, "jupyter-"+layout.ProbeUser)
+}
+
+func (p *Proof) removeAccount(ctx context.Context, account string) error {
+	return until(ctx, answerTime, "cannot remove the probe user's account", func(ctx context.Context) error {
+		passwd, err := p.Host.Files.Read("/etc/passwd")
+		if err != nil || !strings.Contains("\n"+string(passwd), "\n"+account+":") {
+			return err
+		}
+		_, err = p.Host.Runner.Run(ctx, host.Command{Argv: []string{"userdel", "--remove", account}})
+		return err
+	})
+}
+
+func expect(got answer, err error, good ...int) error {
+	if err != nil {
+		return err
+	}
+	for _, status := range good {
+		if got.status == status {
+			return nil
+		}
+	}
+	var words struct{ Message string }
+	_ = json.Unmarshal(got.body, &words)
+	if words.Message != "" {
+		return fmt.Errorf("the answer is %d: %s", got.status, words.Message)
+	}
+	return fmt.Errorf("the answer is %d", got.status)
+}

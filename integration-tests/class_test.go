@@ -1,0 +1,249 @@
+package integration
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tljh/integration-tests/client"
+	"tljh/integration-tests/want"
+)
+
+// TestATeacherAddsStudents is the first lesson: names go into the admin panel, students choose a password and work.
+func TestATeacherAddsStudents(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+
+	t.Run("a student logs in by first use and runs code", func(t *testing.T) {
+		b := h.student(t, teacher, "bob")
+		want.Equal(t, "jupyter-bob", compute(t, kernel(t, b), "import getpass; print(getpass.getuser())"))
+		me, err := b.Me(t.Context())
+		want.OK(t, err)
+		want.True(t, !me.Admin, "a student is admin")
+		no := refusal(t, h.browser(t, "bob").Login(t.Context(), "not-the-password"), "logging in with a wrong password")
+		want.True(t, no.Status < 500 && no.Message != "", "a wrong password is told as: "+no.Error())
+		h.login(t, "bob", passwordOf("bob"))
+	})
+	t.Run("the user environment has what a course needs", func(t *testing.T) {
+		b := h.login(t, "bob", passwordOf("bob"))
+		want.OK(t, b.OpenLab(t.Context()))
+		want.Equal(t, "ok", compute(t, kernel(t, b), "import ipywidgets, nbgitpuller, notebook, jupyterlab; print('ok')"))
+	})
+	t.Run("a stranger is refused, and cannot claim the name for later", func(t *testing.T) {
+		refusal(t, h.browser(t, "mallory").Login(t.Context(), "chosen-by-an-attacker"), "logging in without being added")
+		enrol(t, teacher, "mallory")
+		refusalOrFirstUse := h.browser(t, "mallory").Login(t.Context(), "chosen-by-the-student")
+		want.OK(t, refusalOrFirstUse, "the first login of the real student")
+		refusal(t, h.browser(t, "mallory").Login(t.Context(), "chosen-by-an-attacker"), "logging in with what was tried before")
+	})
+	t.Run("a password of 80 characters is told in the form", func(t *testing.T) {
+		enrol(t, teacher, "erin")
+		no := refusal(t, h.browser(t, "erin").Login(t.Context(), strings.Repeat("p", 80)), "logging in with 80 characters")
+		want.True(t, no.Status < 500, "the answer is a server error: "+no.Error())
+		want.Contains(t, no.Message, "72")
+		h.login(t, "erin", passwordOf("erin"))
+	})
+	t.Run("a name of 60 characters works", func(t *testing.T) {
+		name := strings.Repeat("wilhelmina", 6)
+		b := h.student(t, teacher, name)
+		// The same account as with the older TLJH, so that homes can be carried over.
+		system := "jupyter-" + name
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(system)))
+		want.Equal(t, system[:26]+"-"+sum[:5], compute(t, kernel(t, b), "import getpass; print(getpass.getuser())"))
+	})
+	t.Run("students named in the config may log in", func(t *testing.T) {
+		h.config(t, "users:\n  admin: [alice]\n  allowed: [grace]\n")
+		h.login(t, "grace", passwordOf("grace"))
+		refusal(t, h.browser(t, "heidi").Login(t.Context(), passwordOf("heidi")), "logging in without being named")
+		h.login(t, "bob", passwordOf("bob")) // added in the panel before
+	})
+}
+
+func TestNobodyTakesAnothersName(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+
+	t.Run("an admin's name is not to be had by first use", func(t *testing.T) {
+		_, err := teacher.API(t.Context(), http.MethodPost, "users", map[string]any{"usernames": []string{"dora"}, "admin": true}, nil)
+		want.OK(t, err)
+		refusal(t, h.browser(t, "dora").Login(t.Context(), "claimed-by-anyone"), "claiming an admin's name")
+		p, err := h.Start(t.Context(), "tljh-install", "password", "dora")
+		want.OK(t, err)
+		_, err = p.Stdin().Write([]byte("given-by-root-1\n"))
+		want.OK(t, err)
+		want.OK(t, p.Stdin().Close())
+		r, err := p.Wait()
+		want.OK(t, err)
+		want.Equal(t, 0, r.Code, "tljh-install password: "+r.Output())
+		h.login(t, "dora", "given-by-root-1")
+	})
+	t.Run("nor one that the config makes an admin", func(t *testing.T) {
+		h.config(t, "users:\n  admin: [alice, dave]\n")
+		refusal(t, h.browser(t, "dave").Login(t.Context(), "claimed-by-anyone"), "claiming an admin's name")
+	})
+	t.Run("nor the account of a student who was removed", func(t *testing.T) {
+		b := h.student(t, teacher, "bob")
+		compute(t, kernel(t, b), "open('diary', 'w').write('mine')")
+		want.OK(t, b.StopServer(t.Context(), "bob"))
+		_, err := teacher.API(t.Context(), http.MethodDelete, "users/bob", nil, nil)
+		want.OK(t, err)
+		refusal(t, h.browser(t, "bob").Login(t.Context(), "claimed-by-the-next"), "claiming a removed account")
+		enrol(t, teacher, "bob")
+		refusal(t, h.browser(t, "bob").Login(t.Context(), "claimed-by-the-next"), "claiming a removed account that was added again")
+		want.Equal(t, "mine", h.MustSh(t, "cat /home/jupyter-bob/diary"))
+	})
+}
+
+func TestLimitsHold(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	h.config(t, "users:\n  admin: [alice]\nlimits:\n  memory: 512M\n  cpu: 0.5\n")
+	teacher := h.admin(t)
+	b := h.student(t, teacher, "bob")
+	server := h.property(t, "jupyter-bob.service", "MainPID")
+
+	t.Run("CPU", func(t *testing.T) {
+		text := compute(t, kernel(t, b), `
+import time
+time.sleep(1)  # the server itself comes to rest
+t, p = time.monotonic(), time.process_time()
+while time.monotonic() - t < 5: pass
+print((time.process_time() - p) / (time.monotonic() - t))`)
+		share, err := strconv.ParseFloat(text, 64)
+		want.OK(t, err)
+		t.Logf("at half a CPU the kernel got %.3f", share)
+		want.True(t, share > 0.35 && share < 0.6, fmt.Sprintf("at half a CPU the kernel got %.3f", share))
+	})
+	t.Run("memory", func(t *testing.T) {
+		k := kernel(t, b)
+		compute(t, k, "x = bytearray(50 << 20)")
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		out, err := k.Run(ctx, "y = b'x' * (900 << 20)\nprint(len(y))")
+		want.OK(t, err)
+		want.True(t, out.Died, fmt.Sprintf("900 MB were had at a limit of 512 MB: %+v", out))
+		want.Equal(t, server, h.property(t, "jupyter-bob.service", "MainPID"), "the student's server did not live on")
+		want.Equal(t, "1", compute(t, kernel(t, b), "print(1)"))
+		h.admin(t)
+	})
+}
+
+func TestSudo(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	start(t, teacher)
+	student := h.student(t, teacher, "bob")
+	const sudo = "import subprocess as s; r = s.run(['sudo', '-n', 'id', '-u'], capture_output=True, text=True); print(r.returncode, r.stdout.strip(), r.stderr)"
+	want.Equal(t, "0 0", compute(t, kernel(t, teacher), sudo))
+	got := compute(t, kernel(t, student), sudo)
+	want.True(t, strings.HasPrefix(got, "1 "), "sudo as a student: "+got)
+	want.Contains(t, compute(t, kernel(t, teacher), "import subprocess as s; print(s.run(['id', '-Gn'], capture_output=True, text=True).stdout)"), "jupyterhub-admins", "jupyterhub-users")
+	want.Lacks(t, compute(t, kernel(t, student), "import subprocess as s; print(s.run(['id', '-Gn'], capture_output=True, text=True).stdout)"), "jupyterhub-admins", "sudo")
+}
+
+// TestTwentyAtOnce is the first minute of a lesson.
+func TestTwentyAtOnce(t *testing.T) {
+	t.Parallel()
+	const class = 20
+	h := installed(t)
+	teacher := h.admin(t)
+	var names []string
+	for i := range class {
+		names = append(names, fmt.Sprintf("student%02d", i))
+	}
+	enrol(t, teacher, names...)
+	begin := time.Now()
+	var wg sync.WaitGroup
+	errs := make([]error, class)
+	for i, name := range names {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			errs[i] = h.begin(t.Context(), name)
+		}()
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			t.Errorf("%s: %v", names[i], err)
+		}
+	}
+	took := time.Since(begin)
+	t.Logf("%d students were at work after %.1f s", class, took.Seconds())
+	want.True(t, took < 2*time.Minute, fmt.Sprintf("it took %s until all were at work", took))
+}
+
+// begin is what one student does: log in, start the server, run something.
+func (h *hub) begin(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	b, err := client.New(h.url(), name)
+	if err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) error { return b.Login(ctx, passwordOf(name)) }, b.Spawn, b.OpenLab,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	k, err := b.StartKernel(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := k.Run(ctx, "print(6*7)")
+	if err == nil && strings.TrimSpace(out.Text) != "42" {
+		err = fmt.Errorf("the kernel said %+v", out)
+	}
+	return errors.Join(err, k.Close())
+}
+
+func TestASpawnThatFailsSaysWhy(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	enrol(t, teacher, "bob", "carol")
+
+	t.Run("the home is full", func(t *testing.T) {
+		b := h.login(t, "bob", passwordOf("bob"))
+		start(t, b)
+		want.OK(t, b.StopServer(t.Context(), "bob"))
+		h.MustSh(t, "mount -t tmpfs -o size=64k,mode=700,uid=$(id -u jupyter-bob),gid=$(id -g jupyter-bob) none /home/jupyter-bob && runuser -u jupyter-bob -- sh -c 'cat /dev/zero > /home/jupyter-bob/lots 2>/dev/null' || true")
+		message := strings.ToLower(spawnFailure(t, b))
+		want.True(t, strings.Contains(message, "full") || strings.Contains(message, "space"), "a full home is told as: "+message)
+		h.MustSh(t, "umount /home/jupyter-bob")
+		start(t, b)
+	})
+	t.Run("the user environment is broken", func(t *testing.T) {
+		b := h.login(t, "carol", passwordOf("carol"))
+		h.MustSh(t, "mv /opt/tljh/user/bin/jupyterhub-singleuser /root/kept")
+		message := strings.ToLower(spawnFailure(t, b))
+		want.Contains(t, message, "environment")
+		h.MustSh(t, "mv /root/kept /opt/tljh/user/bin/jupyterhub-singleuser")
+		start(t, b)
+	})
+}
+
+func spawnFailure(t *testing.T, b *client.Browser) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	err := b.Spawn(ctx)
+	var failed *client.SpawnFailed
+	if !errors.As(err, &failed) {
+		t.Fatalf("wanted the start to fail with a reason, got %v", err)
+	}
+	t.Logf("told: %s", failed.Message)
+	return failed.Message
+}

@@ -1,0 +1,188 @@
+package qemu_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tljh/integration-tests/client"
+	"tljh/integration-tests/guest"
+	"tljh/integration-tests/qemu"
+	"tljh/integration-tests/release"
+	"tljh/integration-tests/want"
+)
+
+// Without KVM everything takes ten times as long as on a server.
+const (
+	installLimit = 20 * time.Minute
+	spawnLimit   = 5 * time.Minute
+)
+
+const password = "correct-horse-battery"
+
+// TestHubOnAKernelOfItsOwn does, on a machine like a server, what the guests of package guest cannot show: limits of cgroup version 2,
+// a real reboot, and a power cut.
+func TestHubOnAKernelOfItsOwn(t *testing.T) {
+	if os.Getenv("TLJH_VM") != "1" {
+		t.Skip("this test boots machines under QEMU; run it with `make test-vm` (TLJH_VM=1)")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	folder := t.TempDir()
+	dist, err := release.Build(ctx, guest.RepositoryRoot(), filepath.Join(folder, "dist"))
+	want.OK(t, err)
+	base, err := qemu.Open(ctx, guest.Trixie)
+	want.OK(t, err)
+	m, err := base.Thaw(ctx)
+	want.OK(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			keepLogs(t, m)
+		}
+		want.OK(t, m.Close())
+	})
+	want.Equal(t, "cgroup2fs", sh(t, m, "stat -fc %T /sys/fs/cgroup"))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	want.OK(t, err)
+	server := release.Serve(ln, dist)
+	defer server.Close()
+	url := "http://" + net.JoinHostPort(qemu.Host, strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+	line := release.Line(url, "", "--admin alice:"+password)
+
+	// A power cut at the very moment at which the line says that all is well.
+	r := paste(t, m, line)
+	t.Logf("installed in %s (cut off then)", r.Took.Round(time.Second))
+	want.OK(t, m.Cut())
+	want.OK(t, m.Boot(ctx))
+	awaitHub(t, m)
+	want.Equal(t, "running", sh(t, m, "systemctl is-system-running --wait || systemctl --failed >&2"))
+	b := work(t, m, "alice", password)
+	again := paste(t, m, line)
+	want.Contains(t, again.Output(), "Nothing to do")
+
+	t.Run("the memory limit is the kernel's", func(t *testing.T) {
+		want.OK(t, m.Put(ctx, "/root/config.yaml", strings.NewReader("users:\n  admin: [alice]\nlimits:\n  memory: 512M\n")))
+		sh(t, m, "tljh-install install --config /root/config.yaml")
+		awaitHub(t, m)
+		want.OK(t, b.StopServer(ctx, "alice"))
+		b := work(t, m, "alice", password)
+		want.Equal(t, strconv.Itoa(512<<20), sh(t, m, "systemctl show --value -p MemoryMax jupyter-alice.service"))
+		k := kernel(t, b)
+		out, err := k.Run(ctx, "y = b'x' * (900 << 20)\nprint(len(y))")
+		want.OK(t, err)
+		want.True(t, out.Died, fmt.Sprintf("900 MB were had at a limit of 512 MB: %+v", out))
+		want.Contains(t, sh(t, m, "journalctl --no-pager -b -k | grep -i 'memory cgroup out of memory' || true"), "ut of memory")
+		want.Equal(t, "active", sh(t, m, "systemctl is-active jupyter-alice.service"), "the server did not live on")
+		compute(t, kernel(t, b), "print(1)", "1")
+	})
+	t.Run("it comes back after a reboot", func(t *testing.T) {
+		want.OK(t, m.Reboot(ctx))
+		awaitHub(t, m)
+		work(t, m, "alice", password)
+	})
+	t.Run("it comes back after a power cut in the middle of work", func(t *testing.T) {
+		b, err := client.New(m.URL(), "alice")
+		want.OK(t, err)
+		want.OK(t, b.Login(ctx, password))
+		compute(t, kernel(t, work(t, m, "alice", password)), "import os; f = open('notes', 'w'); f.write('kept'); f.flush(); os.fsync(f.fileno()); print('saved')", "saved")
+		want.OK(t, m.Cut())
+		want.OK(t, m.Boot(ctx))
+		awaitHub(t, m)
+		compute(t, kernel(t, work(t, m, "alice", password)), "print(open('notes').read())", "kept")
+	})
+}
+
+func keepLogs(t *testing.T, m *qemu.Machine) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	r, err := m.Sh(ctx, "journalctl --no-pager -n 2000; cat /opt/tljh/installer.log")
+	text := r.Output() + "\n" + m.Console()
+	dir := guest.ArtefactsDir()
+	path := filepath.Join(dir, t.Name()+".log")
+	if err = errors.Join(err, os.MkdirAll(dir, 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Logf("the machine's logs are not complete: %v", err)
+	}
+	t.Logf("the machine's logs are in %s", path)
+}
+
+func sh(t *testing.T, m *qemu.Machine, script string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	r, err := m.Sh(ctx, script)
+	want.OK(t, err)
+	if r.Code != 0 {
+		t.Fatalf("%s: exit %d: %s", script, r.Code, r.Output())
+	}
+	return strings.TrimSpace(r.Stdout)
+}
+
+func paste(t *testing.T, m *qemu.Machine, line string) guest.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), installLimit)
+	defer cancel()
+	r, err := m.Sh(ctx, line)
+	want.OK(t, err)
+	if r.Code != 0 {
+		t.Fatalf("the pasted line ended with %d:\n%s", r.Code, r.Output())
+	}
+	return r
+}
+
+func awaitHub(t *testing.T, m *qemu.Machine) {
+	t.Helper()
+	guest.Until(t, 5*time.Minute, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		b, err := client.New(m.URL(), "")
+		if err != nil {
+			return err
+		}
+		page, err := b.Open(ctx, "/hub/login")
+		if err == nil && page.Status != 200 {
+			err = fmt.Errorf("the login page says %d", page.Status)
+		}
+		return err
+	})
+}
+
+// work logs in, starts the server and runs something.
+func work(t *testing.T, m *qemu.Machine, user, password string) *client.Browser {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), spawnLimit)
+	defer cancel()
+	b, err := client.New(m.URL(), user)
+	want.OK(t, err)
+	want.OK(t, b.Login(ctx, password))
+	want.OK(t, b.Spawn(ctx))
+	want.OK(t, b.OpenLab(ctx))
+	compute(t, kernel(t, b), "print(6*7)", "42")
+	return b
+}
+
+func kernel(t *testing.T, b *client.Browser) *client.Kernel {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), spawnLimit)
+	defer cancel()
+	k, err := b.StartKernel(ctx)
+	want.OK(t, err)
+	t.Cleanup(func() { _ = k.Close() })
+	return k
+}
+
+func compute(t *testing.T, k *client.Kernel, code, wanted string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), spawnLimit)
+	defer cancel()
+	out, err := k.Run(ctx, code)
+	want.OK(t, err)
+	want.Equal(t, "", out.Error)
+	want.Equal(t, wanted, strings.TrimSpace(out.Text))
+}

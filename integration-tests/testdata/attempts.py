@@ -1,0 +1,130 @@
+"""What a student tries from a notebook. Each attempt ends in "denied", or in what it got instead."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+DENIED = (errno.EACCES, errno.EPERM)
+
+
+def attempt(action, *args):
+    """Say how an action ends; only being forbidden counts as denied, so that a path that is not there is noticed."""
+    try:
+        return f"succeeded: {action(*args)!r:.80}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return "denied" if getattr(error, "errno", None) in DENIED else f"odd: {error!r}"
+
+
+def read(path):
+    if os.path.isdir(path):
+        return os.listdir(path)
+    with open(path, "rb") as file:
+        return file.read(10)
+
+
+def write(folder):
+    path = os.path.join(folder, "written-by-a-student")
+    with open(path, "w") as file:
+        file.write("x")
+    return path
+
+
+def run(argv):
+    """A command is denied when it fails."""
+    result = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+    if result.returncode != 0:
+        raise PermissionError(errno.EACCES, result.stderr)
+    return result.stdout
+
+
+def connect(path):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+    return path
+
+
+def bind(port):
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind(("127.0.0.1", port))
+    return port
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def ask(url, token):
+    """An answer of 401, 403 or 404 is a denial; the hub says 404 of what one may not know of."""
+    request = urllib.request.Request(url, headers={"Authorization": f"token {token}"} if token else {})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=10) as answer:
+            return answer.read(80)
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403, 404):
+            raise PermissionError(errno.EACCES, "denied") from None
+        raise OSError(errno.EIO, f"status {error.code}") from None
+
+
+def attempt_all(task):
+    results = {}
+    for path in task["read"]:
+        results[f"read {path}"] = attempt(read, path)
+    for folder in task["write"]:
+        results[f"write to {folder}"] = attempt(write, folder)
+    for argv in task["run"]:
+        results[f"run {' '.join(argv)}"] = attempt(run, argv)
+    for unit, pid in task["processes"].items():
+        for part in ("environ", "mem", "maps"):
+            results[f"read {part} of {unit}"] = attempt(read, f"/proc/{pid}/{part}")
+        results[f"list files of {unit}"] = attempt(read, f"/proc/{pid}/fd")
+        results[f"kill {unit}"] = attempt(kill, int(pid))
+    for path in task["sockets"]:
+        results[f"connect to {path}"] = attempt(connect, path)
+        results[f"remove {path}"] = attempt(os.unlink, path)
+        results[f"list {os.path.dirname(path)}"] = attempt(os.listdir, os.path.dirname(path))
+    for port in task["ports"]:
+        results[f"listen on port {port}"] = attempt(bind, port)
+    token, hub = os.environ["JUPYTERHUB_API_TOKEN"], os.environ["JUPYTERHUB_API_URL"]
+    for name in ("users", "users/carol", "users/alice", "proxy", "groups", "services"):
+        results[f"ask the hub for {name}"] = attempt(ask, f"{hub}/{name}", token)
+    for bearer in ("", token):
+        results[f"ask the proxy for its routes with {len(bearer)} letters of token"] = attempt(
+            ask, "http://127.0.0.1:973/api/routes", bearer
+        )
+    for user in ("carol", "alice"):
+        results[f"ask for files of {user}"] = attempt(ask, f"http://127.0.0.1/user/{user}/api/contents", token)
+    return results
+
+
+def keep_trying_ports(ports, stop):
+    """Try to take ports again and again in the background until a file appears; "away" says that a round was made while they were free."""
+    counts = {"denied": 0, "taken": 0}
+
+    def free(port):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    def work():
+        while not os.path.exists(stop):
+            away = all(free(port) for port in ports)
+            for port in ports:
+                counts["denied" if attempt(bind, port) == "denied" else "taken"] += 1
+            with open("/home/jupyter-bob/tried", "w") as file:
+                json.dump(counts, file)
+            if away:
+                with open("/home/jupyter-bob/away", "w") as file:
+                    file.write("x")
+            time.sleep(0.02)
+
+    threading.Thread(target=work, daemon=True).start()

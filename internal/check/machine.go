@@ -1,0 +1,305 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// preflight is every check that runs before an installation, in the order of the report.
+var preflight = []Check{
+	{"root", "administrator rights", checkRoot},
+	{"systemd", "the service manager", checkSystemd},
+	{"architecture", "the processor", checkArchitecture},
+	{"glibc", "the C library", checkGlibc},
+	{"memory", "memory", checkMemory},
+	{"disk", "space on disk", checkDisk},
+	{"accounts-tools", "programs for accounts, sudo and services", checkTools},
+	{"opt-tljh", "the folder " + layout.Root, checkRootFolder},
+	{"lock", "other installations at work", checkLock},
+	{"ports", "ports of the network", checkPorts},
+	{"clock", "the clock", checkClock},
+	{"dns", "resolving of names", checkDNS},
+	{"package-sources", "reach of the package sources", checkSources},
+}
+
+// What an installation needs. A new one took 0.7 GB when it was done; while it is built, the packages' cache (linked, not
+// copied, where possible) and halves of downloads come on top, and homes of users need room as well.
+const (
+	MinSystemd    = 245       // systemd-run --collect with unit properties of transient services that we rely on
+	MinGlibcMajor = 2         // the locked wheels of cryptography and debugpy are manylinux_2_34
+	MinGlibcMinor = 34        //
+	MinMemory     = 900 << 20 // below this the hub, its proxy and one server don't fit side by side
+	GoodMemory    = 1500 << 20
+	DiskNew       = 1500 << 20
+	DiskAgain     = 200 << 20 // for another run over an installation that is there
+	InodesNew     = 100_000   // both environments hold some 50,000 files, and the cache links to them
+	InodesAgain   = 5_000
+)
+
+func checkRoot(_ context.Context, env *Env) Finding {
+	if env.Facts.UID != 0 {
+		return failed("run the same command with sudo", "only root can install; this is account number %d", env.Facts.UID)
+	}
+	return ok("running as root")
+}
+
+func checkSystemd(_ context.Context, env *Env) Finding {
+	switch version := env.Facts.SystemdVersion; {
+	case !env.Facts.Systemd:
+		return failed("take a server or virtual machine that boots with systemd; most containers and WSL without systemd don't",
+			"systemd does not run on this machine: it starts, limits and watches the hub and its users' servers")
+	case version == 0:
+		return warning("see what this says: systemctl --version", "systemd runs, but its version can't be told; %d or newer is needed", MinSystemd)
+	case version < MinSystemd:
+		return failed("upgrade the operating system", "systemd is version %d; %d or newer is needed", version, MinSystemd)
+	default:
+		return ok("systemd %d is running", version)
+	}
+}
+
+func checkArchitecture(_ context.Context, env *Env) Finding {
+	if !slices.Contains([]string{"amd64", "arm64"}, env.Facts.Arch) {
+		return failed("take a machine with a 64-bit Intel, AMD or ARM processor", "the processor is of type %s; amd64 or arm64 is needed", env.Facts.Arch)
+	}
+	return ok("%s", env.Facts.Arch)
+}
+
+const oldSystemHint = "upgrade the operating system; those of 2022 and later have it"
+
+func checkGlibc(_ context.Context, env *Env) Finding {
+	major, minor := env.Facts.GlibcMajor, env.Facts.GlibcMinor
+	switch {
+	case major == 0 && env.any("/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1"):
+		return failed("take a machine whose system rests on glibc, as most do",
+			"the C library is musl; the programs and packages that are to be installed are made for glibc %d.%d or newer", MinGlibcMajor, MinGlibcMinor)
+	case major == 0 && !env.any("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"):
+		return failed("take a machine whose system rests on glibc, as most do", "there is no glibc on this machine; version %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
+	case major == 0:
+		return warning("see what this says: ldd --version", "the version of glibc can't be told; %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
+	case major < MinGlibcMajor || major == MinGlibcMajor && minor < MinGlibcMinor:
+		return failed(oldSystemHint, "glibc is version %d.%d; %d.%d or newer is needed", major, minor, MinGlibcMajor, MinGlibcMinor)
+	}
+	return ok("glibc %d.%d", major, minor)
+}
+
+func (e *Env) any(paths ...string) bool { return slices.ContainsFunc(paths, e.Host.Files.Exists) }
+
+func checkMemory(_ context.Context, env *Env) Finding {
+	switch memory := env.Facts.MemoryBytes; {
+	case memory == 0:
+		return warning("see what this says: free -m", "the size of the memory can't be told; %s or more is needed", size(MinMemory))
+	case memory < MinMemory:
+		return failed("take a machine with more memory: 1 GB at the least, and about 100 MB more for every user who works at the same time",
+			"this machine has %s of memory; at least %s is needed", size(memory), size(MinMemory))
+	case memory < GoodMemory:
+		return warning("count on about 100 MB for every user who works at the same time, and more for real work",
+			"this machine has %s of memory: enough for the hub and a few users", size(memory))
+	default:
+		return ok("%s", size(memory))
+	}
+}
+
+// checkDisk demands less of a machine that has an installation: much of what is needed may be there already.
+func checkDisk(_ context.Context, env *Env) Finding {
+	free, inodes, err := env.Host.Files.FreeSpace(layout.Root)
+	if err != nil {
+		return warning("see what this says: df -h /opt", "%v", err)
+	}
+	needBytes, needInodes := uint64(DiskNew), uint64(InodesNew)
+	if env.Installed {
+		needBytes, needInodes = DiskAgain, InodesAgain
+	}
+	switch {
+	case (free < needBytes || inodes < needInodes) && free >= DiskAgain && inodes >= InodesAgain && env.begun():
+		return warning("see what takes the space: df -h /opt", "%s is free; a new installation needs %s, of which the one that was begun has a part", size(free), size(DiskNew))
+	case free < needBytes:
+		return failed("see what takes the space (df -h /opt) and make room, or give the machine a larger disk",
+			"%s is free where %s is to be; at least %s is needed", size(free), layout.Root, size(needBytes))
+	case inodes < needInodes:
+		return failed("see df -i /opt and remove many small files, or make a file system with more inodes",
+			"the file system has room for only %d more files where %s is to be; at least %d is needed", inodes, layout.Root, needInodes)
+	case free < DiskNew:
+		return warning("see what takes the space: df -h /opt", "%s is free; an upgrade may need %s", size(free), size(DiskNew))
+	}
+	return ok("%s is free", size(free))
+}
+
+func size(bytes uint64) string {
+	if bytes < 1<<30 {
+		return fmt.Sprintf("%d MB", bytes>>20)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/(1<<30))
+}
+
+// tools are the programs we run, with what they belong to: packages are called differently from system to system.
+var tools = []struct{ name, of string }{
+	{"useradd", "the programs for accounts (package passwd or shadow-utils)"},
+	{"usermod", "the programs for accounts (package passwd or shadow-utils)"},
+	{"userdel", "the programs for accounts (package passwd or shadow-utils)"},
+	{"groupadd", "the programs for accounts (package passwd or shadow-utils)"},
+	{"visudo", "sudo"},
+	{"systemd-run", "systemd"},
+	{"journalctl", "systemd"},
+}
+
+func checkTools(_ context.Context, env *Env) Finding {
+	var missing, of []string
+	for _, tool := range tools {
+		if env.program(tool.name) {
+			continue
+		}
+		missing = append(missing, tool.name)
+		if !slices.Contains(of, tool.of) {
+			of = append(of, tool.of)
+		}
+	}
+	if len(missing) > 0 {
+		return failed("install "+strings.Join(of, " and ")+" with the system's package manager", "not found: %s", strings.Join(missing, ", "))
+	}
+	return ok("all of them are there")
+}
+
+// program tells whether one can be run. A link may be absolute, which a test's root does not know: that it is there must do.
+func (e *Env) program(name string) bool {
+	return slices.ContainsFunc(strings.Split(host.Path, ":"), func(dir string) bool {
+		info, err := e.Host.Files.Lstat(path.Join(dir, name))
+		return err == nil && (info.Mode().Type() == fs.ModeSymlink || info.Mode().IsRegular() && info.Mode()&0o111 != 0)
+	})
+}
+
+const moveAway = "if nothing in it is needed, move it away: mv " + layout.Root + " " + layout.Root + ".old; then run the same command again"
+
+func checkRootFolder(_ context.Context, env *Env) Finding {
+	files := env.Host.Files
+	info, err := files.Lstat(layout.Root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ok("not there yet")
+	case err != nil:
+		return warning("", "cannot look at %s: %v", layout.Root, err)
+	case info.Mode().Type() == fs.ModeSymlink:
+		return failed("to have it on another disk, mount a folder of that disk there: mount --bind (and a line in /etc/fstab)",
+			"%s is a symbolic link; it must be a folder", layout.Root)
+	case !info.IsDir():
+		return failed(moveAway, "%s is not a folder", layout.Root)
+	case host.AttrOf(info).UID != 0:
+		return failed("see what it is for; if it is to hold the hub: chown root:root "+layout.Root,
+			"%s belongs to account number %d instead of root", layout.Root, host.AttrOf(info).UID)
+	}
+	return env.contents()
+}
+
+func (e *Env) contents() Finding {
+	names, err := e.Host.Files.List(layout.Root)
+	switch {
+	case err != nil:
+		return warning("", "cannot look into %s: %v", layout.Root, err)
+	case len(names) == 0:
+		return ok("empty")
+	case e.older():
+		return failed("this program can't take it over yet: install on another machine and copy the homes over. The old hub runs on, untouched",
+			"an older TLJH, made by the installer written in Python, is in %s", layout.Root)
+	case e.Host.Files.Exists(layout.Receipt):
+		return ok("an installation of ours")
+	case e.onlyBegun(names):
+		return ok("only this program is in it")
+	}
+	return failed(moveAway, "%s was not made by this program; it holds: %s", layout.Root, strings.Join(firstFew(names, 6), ", "))
+}
+
+// older recognises what the installer written in Python leaves: its hub environment is a folder, where ours is a link, and its
+// proxy is one binary in the state folder.
+func (e *Env) older() bool {
+	files := e.Host.Files
+	if info, err := files.Lstat(layout.Hub); err == nil && info.IsDir() && files.Exists(layout.Hub+"/bin/python3") {
+		return true
+	}
+	names, _ := files.List(layout.State)
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "traefik") })
+}
+
+// onlyBegun tells whether all that is there comes from bootstrap.sh or an installation that was killed before its first entry in
+// the receipt.
+func (e *Env) onlyBegun(names []string) bool {
+	for _, name := range names {
+		below, err := e.Host.Files.List(path.Join(layout.Root, name))
+		switch {
+		case err != nil:
+			return false
+		case name == path.Base(path.Dir(layout.Binary)):
+			if slices.ContainsFunc(below, func(n string) bool { return !strings.HasPrefix(strings.TrimPrefix(n, "."), "tljh-") }) {
+				return false
+			}
+		case name != path.Base(layout.State) || len(below) > 0:
+			return false
+		}
+	}
+	return true
+}
+
+func firstFew(names []string, n int) []string {
+	if len(names) <= n {
+		return names
+	}
+	return append(slices.Clone(names[:n]), fmt.Sprintf("and %d more", len(names)-n))
+}
+
+const farOff = 5 * time.Minute
+
+func checkClock(ctx context.Context, env *Env) Finding {
+	const hint = "set it, or let it be set: timedatectl set-ntp true"
+	now := env.Now
+	if now.Before(env.Built) {
+		return failed(hint, "the clock says %s, which can't be: this program is newer. Certificates would not be accepted", now.UTC().Format(time.DateOnly))
+	}
+	for _, source := range env.sources(ctx) {
+		if source.Date.IsZero() {
+			continue
+		}
+		if off := now.Sub(source.Date.Add(source.Took)); off.Abs() > farOff {
+			return warning(hint, "the clock is %s %s, by the clock of %s", inWords(off.Abs()), aheadOrBehind(off), source.Host)
+		}
+		return ok("right, by the clock of %s", source.Host)
+	}
+	return ok("%s", now.UTC().Format("2006-01-02 15:04 UTC"))
+}
+
+func inWords(d time.Duration) string {
+	switch {
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f minutes", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f hours", d.Hours())
+	}
+	return fmt.Sprintf("%.0f days", d.Hours()/24)
+}
+
+func aheadOrBehind(off time.Duration) string {
+	if off > 0 {
+		return "ahead"
+	}
+	return "behind"
+}
+
+// inode returns the number of the file p, 0 when it is not there.
+func (e *Env) inode(p string) (inode, device uint64) {
+	info, err := e.Host.Files.Lstat(p)
+	if err != nil {
+		return 0, 0
+	}
+	st, isStat := info.Sys().(*syscall.Stat_t)
+	if !isStat {
+		return 0, 0
+	}
+	return st.Ino, uint64(st.Dev)
+}

@@ -1,0 +1,149 @@
+// Package cli is what people type and see: one file a verb, in which newXCommand parses and runX works. It holds no
+// knowledge of how anything is done to a machine; that is package installer's.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"tljh/installer"
+	"tljh/internal/host"
+)
+
+// Exit codes, as documented in docs/install.md.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitBadInput    = 3
+	exitRefused     = 4
+	exitBusy        = 5
+	exitIncomplete  = 6
+	exitInterrupted = 130
+)
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// errTold marks an error that has been reported in full: only its exit code is left to give.
+type errTold struct {
+	code int
+}
+
+func (e *errTold) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// usageError is a command line that says nothing we know.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal os.Signal }
+
+func (e *interrupted) Error() string { return "interrupted" }
+
+// Main runs the program and returns its exit code.
+func Main(args []string, streams Streams) int {
+	// Folders and files get the modes they are to have, whatever the caller's umask.
+	syscall.Umask(0o022)
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	root := newRootCommand(streams)
+	root.SetArgs(args)
+	return tell(root.ExecuteContext(ctx), streams.Err)
+}
+
+// withSignals ends the context at the first SIGINT, SIGTERM or SIGHUP. Children are in process groups of their own and are ended by whoever
+// waits for them; a second signal ends this program as usual.
+func withSignals(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			cancel(&interrupted{s})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+func newRootCommand(streams Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tljh-install",
+		Short:         "The Littlest JupyterHub: a JupyterHub for one server",
+		Long:          "tljh-install installs and looks after a JupyterHub on this machine, for a class of up to about 50 users.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newInstallCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
+	return root
+}
+
+// tell writes what is left to say of an error and returns the exit code for it.
+func tell(err error, w io.Writer) int {
+	var told *errTold
+	if errors.As(err, &told) {
+		return told.code
+	}
+	if err != nil {
+		fmt.Fprintf(w, "error: %v\n", err)
+		if hint := host.HintOf(err); hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", hint)
+		}
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var (
+		usage    *usageError
+		bad      *installer.BadInput
+		refused  *installer.RefusedError
+		busy     *installer.BusyError
+		unproved *installer.UnprovedError
+		stopped  *interrupted
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &stopped):
+		return exitInterrupted
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &bad):
+		return exitBadInput
+	case errors.As(err, &refused):
+		return exitRefused
+	case errors.As(err, &busy):
+		return exitBusy
+	case errors.As(err, &unproved):
+		return exitIncomplete
+	}
+	return exitFailed
+}
+
+// noArgs is cobra.NoArgs with a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}

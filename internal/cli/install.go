@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"tljh/environment"
+	"tljh/installer"
+	"tljh/internal/check"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/report"
+)
+
+type installOptions struct {
+	admins         []string
+	configFile     string
+	packageManager string
+	requirements   string
+	ignore         []string
+	plan           bool
+	json           bool
+	yes            bool
+	verbose        bool
+}
+
+func newInstallCommand(streams Streams) *cobra.Command {
+	var options installOptions
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "Install the hub on this machine, or bring an installation up to its config",
+		Long: "Install a JupyterHub on this machine: the hub, its proxy, the environment that all users share, and what systemd and sudo need\n" +
+			"to know. Run again, it puts right what is missing and leaves alone what is in order.\n\n" +
+			"Exit codes: 0 the hub is up; 1 failed; 2 usage; 3 bad input; 4 the machine is not ready (nothing was changed); 5 another command\n" +
+			"is at work; 6 installed, but the hub does not work or the users' requirements failed; 130 interrupted.",
+		Example: "  sudo tljh-install install --admin alice\n  sudo tljh-install install --admin alice --user-requirements course.txt\n  sudo tljh-install install --plan",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runInstall(cmd.Context(), streams, options) },
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. A password is generated when none is given")
+	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
+	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: auto or uv")
+	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
+	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated ("+strings.Join(check.Names(), ", ")+")")
+	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
+	flags.BoolVar(&options.json, "json", false, "report as JSON, one object a line")
+	flags.BoolVarP(&options.yes, "yes", "y", false, "never ask (install asks nothing; for scripts that pass it to every command)")
+	flags.BoolVarP(&options.verbose, "verbose", "v", false, "show every command with its output")
+	return cmd
+}
+
+// readOptions turns what was typed into what the installer takes.
+func (o installOptions) read() (installer.Options, error) {
+	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements}
+	switch o.packageManager {
+	case "auto", "uv":
+	case "conda":
+		return options, &usageError{errors.New("this release builds user environments with uv only: leave --package-manager out")}
+	default:
+		return options, &usageError{fmt.Errorf("--package-manager %s: give auto or uv", o.packageManager)}
+	}
+	for _, text := range o.admins {
+		admin, err := installer.ParseAdmin(text)
+		if err != nil {
+			return options, err
+		}
+		options.Admins = append(options.Admins, admin)
+	}
+	return options, nil
+}
+
+func runInstall(ctx context.Context, streams Streams, o installOptions) (err error) {
+	options, err := o.read()
+	if err != nil {
+		return err
+	}
+	log := report.NewLog()
+	for _, admin := range options.Admins {
+		log.Redact(admin.Password)
+	}
+	sinks := []report.Sink{o.sink(streams)}
+	h := host.Local(commandLogs(log, o, streams))
+	i := &installer.Installer{
+		Host: h, Now: time.Now, Ignore: o.ignore, Redact: log.Redact,
+		Builder:  &environment.Builder{Host: h, Environ: os.Environ(), Now: time.Now},
+		Attached: func() error { return nil },
+	}
+	if !o.plan {
+		sinks = append(sinks, log)
+		i.Attached = func() error { return log.Attach(h.Files, layout.Log) }
+		defer log.Close()
+	}
+	i.Report = report.New(sinks...)
+	defer i.Report.Close()
+	if o.plan {
+		return o.finish(i, streams, i.Plan(ctx, options))
+	}
+	result, err := i.Install(ctx, options)
+	if err != nil {
+		return o.finish(i, streams, err)
+	}
+	return o.conclude(i, streams, result)
+}
+
+func (o installOptions) sink(streams Streams) report.Sink {
+	if o.json {
+		return report.NewJSON(streams.Out)
+	}
+	if file, ok := streams.Out.(*os.File); ok && !o.verbose && term.IsTerminal(int(file.Fd())) {
+		return report.NewTerminal(file, func() int {
+			width, _, err := term.GetSize(int(file.Fd()))
+			if err != nil {
+				return 80
+			}
+			return width
+		}, report.Received(host.Files{}))
+	}
+	return report.NewPlain(streams.Out)
+}
+
+// finish reports how a run ended that has no result to show.
+func (o installOptions) finish(i *installer.Installer, streams Streams, err error) error {
+	if err == nil {
+		return nil
+	}
+	code := exitCode(err)
+	if code == exitInterrupted {
+		err = host.Hint(errors.New("interrupted; nothing is left half-done"), "run the same command again: it takes up from here")
+	}
+	i.Report.Fail(err)
+	if _, statErr := os.Lstat(layout.Log); statErr == nil && !o.json && code != exitRefused && code != exitBadInput {
+		i.Report.Note("every command and its output: %s", layout.Log)
+	}
+	return &errTold{code}
+}
+
+// conclude says how to get in. What is in the result may be secret: it goes to the screen only, never to the log.
+func (o installOptions) conclude(i *installer.Installer, streams Streams, result *installer.Result) error {
+	i.Report.Close()
+	if o.json {
+		if err := writeJSON(streams.Out, result); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprint(streams.Out, resultText(result))
+	}
+	if len(result.Failed) > 0 {
+		return &errTold{exitIncomplete}
+	}
+	return nil
+}
+
+func resultText(result *installer.Result) string {
+	var text strings.Builder
+	headline := fmt.Sprintf("The hub is up (%s, %s received).", seconds(result.Seconds), megabytes(result.Received))
+	if !result.Changed {
+		headline = fmt.Sprintf("Nothing to do: the hub is up and everything is as it should be (%s).", seconds(result.Seconds))
+	}
+	if len(result.Failed) > 0 {
+		headline = "The hub is up, but not all is done: see the error above."
+	}
+	fmt.Fprintf(&text, "\n%s\n\n", headline)
+	for n, address := range result.Addresses {
+		fmt.Fprintf(&text, "  %-10s%s\n", label(n, "Open"), address)
+	}
+	for n, admin := range result.Admins {
+		fmt.Fprintf(&text, "  %-10s%s%s\n", label(n, "Log in as"), admin.Name, passwordNote(admin))
+	}
+	if result.Changed {
+		fmt.Fprintf(&text, "\nAdd your students on the hub's Admin page; each chooses a password at the first login.\n")
+	}
+	return text.String()
+}
+
+func label(n int, text string) string {
+	if n > 0 {
+		return ""
+	}
+	return text
+}
+
+func passwordNote(admin installer.AdminResult) string {
+	switch {
+	case admin.Kept:
+		return ""
+	case admin.Password != "":
+		return "  password " + admin.Password + "  (shown only now)"
+	}
+	return "  with the password given"
+}
+
+func seconds(s float64) string {
+	if s < 10 {
+		return fmt.Sprintf("%.1f s", s)
+	}
+	return fmt.Sprintf("%.0f s", s)
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
+
+// writeJSON ends the stream of a run with --json.
+func writeJSON(w io.Writer, result *installer.Result) error {
+	sink := report.NewJSON(w)
+	sink.Event(report.Event{Time: time.Now().UTC(), Kind: report.KindResult, Data: result})
+	return nil
+}
+
+// commandLogs sends every command to the log and, with -v, to the screen.
+func commandLogs(log *report.Log, o installOptions, streams Streams) host.CommandLog {
+	if o.verbose {
+		return host.CommandLogs{log, report.NewCommands(streams.Err)}
+	}
+	return log
+}

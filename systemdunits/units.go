@@ -1,0 +1,188 @@
+// Package systemdunits renders the systemd units of an installation from the templates beside it.
+//
+// It is pure: it looks at no machine, writes no file and starts nothing. The templates hold all of what a unit says, with the
+// reasons; Go adds the names and numbers.
+package systemdunits
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"tljh/internal/layout"
+)
+
+// Units of this package that nothing else needs to name.
+const (
+	tljhSlice     = "tljh.slice" // the parent that systemd gives the other two by their names
+	servicesSlice = "tljh-services.slice"
+)
+
+// names are the units in the order in which they are written: what others refer to comes first.
+var names = []string{
+	tljhSlice, servicesSlice, layout.UsersSlice, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.EdgeUnit,
+}
+
+// MinimumSystemd is the oldest systemd that takes these units.
+const MinimumSystemd = 245
+
+// Address is one to listen on.
+type Address struct {
+	IP   string // "" listens on all of the machine's addresses, IPv4 and IPv6
+	Port int
+}
+
+// Params is what the units depend on.
+type Params struct {
+	HTTP           []Address // where the public door listens; at least one
+	BaseURL        string    // the hub's base_url, as /jupyter/; "" is /
+	MemoryBytes    uint64    // the machine's memory; 0 when unknown
+	ReserveBytes   uint64    // kept from the users; 0 leaves it to Reserve
+	HomeRoots      []string  // folders that hold homes; none is /home
+	SystemdVersion int       // of the machine; lines that it can't understand are left out
+}
+
+// Unit is a unit file.
+type Unit struct {
+	Name    string
+	Content []byte
+}
+
+//go:embed templates
+var templates embed.FS
+
+// Render returns the units' files.
+func Render(p Params) ([]Unit, error) {
+	values, err := valuesOf(p)
+	if err != nil {
+		return nil, err
+	}
+	set, err := template.New("").Funcs(template.FuncMap{"arg": escapeArgument, "path": escapeSpecifiers}).Option("missingkey=error").ParseFS(templates, "templates/*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the unit templates: %w", err)
+	}
+	units := []Unit{}
+	for _, name := range names {
+		var content bytes.Buffer
+		if err := set.ExecuteTemplate(&content, name, values); err != nil {
+			return nil, fmt.Errorf("cannot render %s: %w", name, err)
+		}
+		units = append(units, Unit{Name: name, Content: content.Bytes()})
+	}
+	return units, nil
+}
+
+// valuesOf checks the parameters and adds the names of the installation.
+func valuesOf(p Params) (map[string]any, error) {
+	if p.SystemdVersion < MinimumSystemd {
+		return nil, fmt.Errorf("these units need systemd %d or later, not %d", MinimumSystemd, p.SystemdVersion)
+	}
+	if p.BaseURL == "" {
+		p.BaseURL = "/"
+	}
+	if err := checkBaseURL(p.BaseURL); err != nil {
+		return nil, err
+	}
+	if len(p.HomeRoots) == 0 {
+		p.HomeRoots = []string{"/home"}
+	}
+	for _, root := range p.HomeRoots {
+		if !path.IsAbs(root) || path.Clean(root) != root || root == "/" || !plain(root) {
+			return nil, fmt.Errorf("the folder for homes %q is no absolute path without blanks or special characters", root)
+		}
+	}
+	listen, err := listenLines(p.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := netip.ParseAddrPort(layout.ProxyAddress)
+	if err != nil {
+		return nil, err
+	}
+	api, err := netip.ParseAddrPort(layout.ProxyAPIAddress)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{
+		"Root": layout.Root, "Binary": layout.Binary, "Hub": layout.Hub, "State": layout.State, "ConfigDir": layout.ConfigDir,
+		"HubConfig": layout.Hub + "/lib/python3.14/site-packages/tljh/jupyterhub_config.py",
+		"Node":      layout.Hub + "/node/bin/node",
+		"Proxy":     layout.Hub + "/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
+		"ProxyEnv":  layout.ProxyEnv, "ProxyGroup": layout.ProxyGroup,
+		"ProxyUnit": layout.ProxyUnit, "EdgeSocket": layout.EdgeSocket, "ServicesSlice": servicesSlice,
+		"HubAddress": layout.HubAddress, "ProxyAddress": layout.ProxyAddress,
+		"ProxyIP": proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),
+		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "SystemdVersion": p.SystemdVersion,
+		"UsersMemory": usersMemory(p),
+	}, nil
+}
+
+// listenLines returns the values of ListenStream. A bare port makes systemd take IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+func listenLines(addresses []Address) ([]string, error) {
+	if len(addresses) == 0 {
+		return nil, errors.New("there is no address for the public door to listen on")
+	}
+	lines := []string{}
+	for _, address := range addresses {
+		if address.Port < 1 || address.Port > 65535 {
+			return nil, fmt.Errorf("%d is no port: use 1 to 65535", address.Port)
+		}
+		port := strconv.Itoa(address.Port)
+		if address.IP == "" {
+			lines = append(lines, port)
+			continue
+		}
+		ip, err := netip.ParseAddr(address.IP)
+		if err != nil || ip.Zone() != "" {
+			return nil, fmt.Errorf("%q is no IP address to listen on", address.IP)
+		}
+		lines = append(lines, net.JoinHostPort(ip.String(), port))
+	}
+	return lines, nil
+}
+
+func checkBaseURL(text string) error {
+	if !strings.HasPrefix(text, "/") || !strings.HasSuffix(text, "/") || !plain(text) {
+		return fmt.Errorf("the base URL %q must begin and end with a slash and hold no blanks, quotes or backslashes", text)
+	}
+	return nil
+}
+
+// plain tells whether systemd takes text as one word, once escapeArgument has seen to % and $.
+func plain(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) })
+}
+
+// escapeSpecifiers keeps systemd from reading specifiers into text; escapeArgument keeps it from reading variables as well, which it
+// does in commands only.
+func escapeSpecifiers(text string) string { return strings.ReplaceAll(text, "%", "%%") }
+
+func escapeArgument(text string) string { return strings.ReplaceAll(escapeSpecifiers(text), "$", "$$") }
+
+const mib = 1 << 20
+
+// Reserve returns how much of a machine's memory is kept from the users by default: an eighth, within bounds that hold a hub, a
+// proxy and a system with a class at work, but never more than half.
+func Reserve(memory uint64) uint64 {
+	return min(max(memory/8, 768*mib), 4096*mib, memory/2)
+}
+
+func usersMemory(p Params) string {
+	if p.MemoryBytes == 0 {
+		return "75%"
+	}
+	reserve := p.ReserveBytes
+	if reserve == 0 {
+		reserve = Reserve(p.MemoryBytes)
+	}
+	// A reserve as big as the machine would leave users nothing at all.
+	reserve = min(reserve, p.MemoryBytes/4*3)
+	return strconv.FormatUint((p.MemoryBytes-reserve)/mib, 10) + "M"
+}

@@ -1,0 +1,230 @@
+package systemdunits
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/layout"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var usual = Params{HTTP: []Address{{Port: 80}}, MemoryBytes: 8 << 30, SystemdVersion: 257}
+
+var unusual = Params{
+	HTTP:    []Address{{IP: "192.0.2.7", Port: 8080}, {IP: "2001:db8::7", Port: 8080}},
+	BaseURL: "/kurs%20$a/", ReserveBytes: 2 << 30, MemoryBytes: 64 << 30, HomeRoots: []string{"/home", "/srv/100%"}, SystemdVersion: 245,
+}
+
+func render(t *testing.T, p Params) map[string]string {
+	t.Helper()
+	units, err := Render(p)
+	require.NoError(t, err)
+	files := map[string]string{}
+	for _, unit := range units {
+		files[unit.Name] = string(unit.Content)
+	}
+	require.Len(t, files, len(units), "a name comes twice")
+	return files
+}
+
+func TestRenderGolden(t *testing.T) {
+	for dir, params := range map[string]Params{"usual": usual, "unusual": unusual} {
+		for name, got := range render(t, params) {
+			golden := filepath.Join("testdata", dir, name)
+			if *update {
+				require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o755))
+				require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			require.Equal(t, string(want), got, "%s: run go test ./systemdunits -update, then look at the difference", golden)
+		}
+	}
+}
+
+func TestEveryTemplateIsRendered(t *testing.T) {
+	entries, err := templates.ReadDir("templates")
+	require.NoError(t, err)
+	files := render(t, usual)
+	for _, entry := range entries {
+		require.Contains(t, files, entry.Name())
+	}
+}
+
+func TestRenderRefuses(t *testing.T) {
+	cases := map[string]struct {
+		change func(*Params)
+		says   string
+	}{
+		"no address":       {func(p *Params) { p.HTTP = nil }, "no address"},
+		"port 0":           {func(p *Params) { p.HTTP = []Address{{Port: 0}} }, "no port"},
+		"port 65536":       {func(p *Params) { p.HTTP = []Address{{Port: 65536}} }, "no port"},
+		"a name":           {func(p *Params) { p.HTTP = []Address{{IP: "hub.example.org", Port: 80}} }, "no IP address"},
+		"a zone":           {func(p *Params) { p.HTTP = []Address{{IP: "fe80::1%eth0", Port: 80}} }, "no IP address"},
+		"base URL open":    {func(p *Params) { p.BaseURL = "/hub" }, "base URL"},
+		"base URL spaced":  {func(p *Params) { p.BaseURL = "/a --insecure /" }, "base URL"},
+		"base URL lines":   {func(p *Params) { p.BaseURL = "/\nExecStartPre=+/bin/sh/" }, "base URL"},
+		"relative home":    {func(p *Params) { p.HomeRoots = []string{"home"} }, "folder for homes"},
+		"root as home":     {func(p *Params) { p.HomeRoots = []string{"/"} }, "folder for homes"},
+		"home with blanks": {func(p *Params) { p.HomeRoots = []string{"/srv/a /etc"} }, "folder for homes"},
+		"old systemd":      {func(p *Params) { p.SystemdVersion = 244 }, "systemd 245"},
+		"unknown systemd":  {func(p *Params) { p.SystemdVersion = 0 }, "systemd 245"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			params := usual
+			c.change(&params)
+			_, err := Render(params)
+			require.ErrorContains(t, err, c.says)
+		})
+	}
+}
+
+var memoryMax = regexp.MustCompile(`(?m)^MemoryMax=(\d+)M$`)
+
+func TestUsersLeaveMemory(t *testing.T) {
+	for _, megabytes := range []uint64{512, 1000, 1024, 1900, 2048, 4096, 7900, 16384, 262144} {
+		params := usual
+		params.MemoryBytes = megabytes * mib
+		match := memoryMax.FindStringSubmatch(render(t, params)[layout.UsersSlice])
+		require.NotNil(t, match, "%d MiB", megabytes)
+		users, err := strconv.ParseUint(match[1], 10, 64)
+		require.NoError(t, err)
+		reserve := megabytes - users
+		require.GreaterOrEqual(t, reserve, min(768, megabytes/2), "%d MiB leave %d to the hub", megabytes, reserve)
+		require.GreaterOrEqual(t, users, megabytes/2, "%d MiB leave %d to users", megabytes, users)
+		require.LessOrEqual(t, reserve, uint64(4097))
+	}
+	params := usual
+	params.ReserveBytes = 3 << 30
+	require.Contains(t, render(t, params)[layout.UsersSlice], "MemoryMax=5120M\n")
+	params.ReserveBytes = 100 << 30
+	require.Contains(t, render(t, params)[layout.UsersSlice], "MemoryMax=2048M\n", "a reserve beyond the machine")
+	params.MemoryBytes = 0
+	require.Contains(t, render(t, params)[layout.UsersSlice], "MemoryMax=75%\n")
+}
+
+// newer holds since which systemd a directive is known, for those that MinimumSystemd doesn't know yet (systemd's NEWS).
+var newer = map[string]int{
+	"ProtectProc": 247, "ProcSubset": 247, "ManagedOOMSwap": 247, "ManagedOOMMemoryPressure": 247, "PrivateIPC": 248, "NoExecPaths": 248,
+	"ExecPaths": 248, "SocketBindDeny": 249, "SocketBindAllow": 249, "RestrictFileSystems": 250, "RestrictNetworkInterfaces": 250,
+	"StartupMemoryLow": 252, "OpenFile": 253, "MemoryZSwapMax": 253, "RestartSteps": 254, "RestartMaxDelaySec": 254, "PollLimitBurst": 255,
+	"PollLimitIntervalSec": 255, "PrivatePIDs": 257, "PrivateBPF": 258,
+}
+
+var directive = regexp.MustCompile(`(?m)^([A-Z][A-Za-z]+)=`)
+
+func TestOldSystemdUnderstandsEveryLine(t *testing.T) {
+	for version := MinimumSystemd; version <= 260; version++ {
+		params := usual
+		params.SystemdVersion = version
+		for name, file := range render(t, params) {
+			for _, match := range directive.FindAllStringSubmatch(file, -1) {
+				require.LessOrEqual(t, newer[match[1]], version, "%s: %s", name, match[1])
+			}
+		}
+	}
+}
+
+// lines returns the values of a directive, in order.
+func lines(file, name string) []string {
+	values := []string{}
+	for line := range strings.Lines(file) {
+		if value, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), name+"="); ok {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+func TestServicesComeBackForever(t *testing.T) {
+	files := render(t, usual)
+	for _, name := range []string{layout.HubUnit, layout.ProxyUnit, layout.EdgeUnit} {
+		require.Equal(t, []string{"always"}, lines(files[name], "Restart"), name)
+		require.Equal(t, []string{"0"}, lines(files[name], "StartLimitIntervalSec"), name)
+	}
+	require.Equal(t, []string{"0"}, lines(files[layout.EdgeSocket], "TriggerLimitIntervalSec"))
+}
+
+// The units must be of one mind with systemd itself. What they start isn't here, so /bin/true stands for it.
+func TestSystemdVerifies(t *testing.T) {
+	program, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not on this machine: install the package systemd")
+	}
+	here := versionOf(t, program)
+	for i, params := range []Params{usual, unusual} {
+		params.SystemdVersion = min(params.SystemdVersion, here)
+		out, err := verify(t, program, render(t, params))
+		require.NoError(t, err, "case %d: %s", i, out)
+		require.Empty(t, out, "case %d", i)
+	}
+	broken := render(t, usual)
+	broken[layout.EdgeSocket] += "[Socket]\nListenStraem=81\n"
+	out, _ := verify(t, program, broken)
+	require.Contains(t, out, "ListenStraem", "systemd-analyze takes anything: this test proves nothing")
+}
+
+func versionOf(t *testing.T, program string) int {
+	t.Helper()
+	out, err := exec.Command(program, "--version").Output()
+	require.NoError(t, err)
+	var version int
+	_, err = fmt.Sscanf(string(out), "systemd %d", &version)
+	require.NoError(t, err)
+	return version
+}
+
+var execStart = regexp.MustCompile(`(?m)^ExecStart=\S+`)
+
+func verify(t *testing.T, program string, files map[string]string) (string, error) {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"verify", "--man=no"}
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file, execStart.ReplaceAll([]byte(content), []byte("ExecStart=/bin/true")), 0o644))
+		args = append(args, file)
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func FuzzRender(f *testing.F) {
+	f.Add("192.0.2.7", 80, "/", "/home", uint64(1<<30))
+	f.Add("", 80, "/a%b$c/", "/srv/ho$me%", uint64(0))
+	f.Add("::1", 8080, "/\n[Service]/", "/h\\", uint64(1))
+	count := func(files []Unit) (n int) {
+		for _, file := range files {
+			n += strings.Count(string(file.Content), "\n")
+		}
+		return n
+	}
+	plainUnits, err := Render(usual)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, ip string, port int, baseURL, home string, memory uint64) {
+		units, err := Render(Params{
+			HTTP: []Address{{IP: ip, Port: port}}, BaseURL: baseURL, HomeRoots: []string{home}, MemoryBytes: memory, SystemdVersion: 257,
+		})
+		if err != nil {
+			return
+		}
+		if got, want := count(units), count(plainUnits); got != want {
+			t.Fatalf("input brought lines of its own: %d instead of %d", got, want)
+		}
+	})
+}
