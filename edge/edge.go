@@ -164,7 +164,7 @@ func (s *Server) front(next http.Handler) http.Handler {
 			r.Body = &incoming{ReadCloser: r.Body, control: answer.control, stall: s.options.Stall}
 		}
 		defer func() {
-			answer.control.SetWriteDeadline(time.Now().Add(s.options.Stall)) //nolint:errcheck // of a connection that has gone
+			_ = answer.control.SetWriteDeadline(time.Now().Add(s.options.Stall)) // for what the server itself still has to send
 			s.note(r, answer, start)
 		}()
 		next.ServeHTTP(answer, r)
@@ -199,7 +199,7 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (a *answer) WriteHeader(status int) {
 	if status >= 200 {
-		a.status = status
+		a.begin(status)
 	}
 	a.extend()
 	a.ResponseWriter.WriteHeader(status)
@@ -207,12 +207,20 @@ func (a *answer) WriteHeader(status int) {
 
 func (a *answer) Write(data []byte) (int, error) {
 	if a.status == 0 {
-		a.status = http.StatusOK
+		a.begin(http.StatusOK)
 	}
 	a.extend()
 	n, err := a.ResponseWriter.Write(data)
 	a.bytes += int64(n)
 	return n, err
+}
+
+// begin keeps the server from guessing the type of an answer that has none: a guess could make a page of what is none.
+func (a *answer) begin(status int) {
+	a.status = status
+	if header := a.Header(); header.Get("Content-Type") == "" {
+		header["Content-Type"] = nil
+	}
 }
 
 func (a *answer) extend() {

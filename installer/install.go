@@ -201,7 +201,7 @@ var built = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
 func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	files := i.Host.Files
 	return &check.Env{
-		Host: i.Host, Facts: in.Facts, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ, Now: i.Now(), Built: built,
+		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ, Now: i.Now(), Built: built,
 		Installed: environment.UserWorks(files) && files.Exists(layout.Hub) && files.Exists(layout.Receipt),
 		Online:    !environment.UserWorks(files) || !files.Exists(layout.Hub) || in.Requirements != "",
 		Index:     sync.OnceValues(i.Builder.Index),

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -211,9 +212,10 @@ func playLocker(files host.Files) {
 		os.Exit(1)
 	}
 	defer unlock()
-	// Standard input ends with the test, should that be killed.
 	_ = files.Write("/locked", nil, mine(0o600))
-	select {}
+	for {
+		time.Sleep(time.Hour) // until it is killed
+	}
 }
 
 func TestLockHoldsBetweenProcesses(t *testing.T) {

@@ -51,6 +51,9 @@ func (s *SystemdBus) with(ctx context.Context, do func(*dbus.Conn) error) error 
 	if err != nil {
 		conn, err = dbus.NewSystemConnectionContext(ctx)
 	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx) // the library's own error would tell of a closed connection
+	}
 	if err != nil {
 		return fmt.Errorf("cannot reach systemd: %w", err)
 	}
@@ -66,16 +69,22 @@ func (s *SystemdBus) Reload(ctx context.Context) error {
 // Enable implements Systemd.
 func (s *SystemdBus) Enable(ctx context.Context, units ...string) error {
 	return s.with(ctx, func(c *dbus.Conn) error {
-		_, _, err := c.EnableUnitFilesContext(ctx, units, false, true)
-		return err
+		_, changes, err := c.EnableUnitFilesContext(ctx, units, false, true)
+		if err != nil || len(changes) == 0 {
+			return err
+		}
+		return c.ReloadContext(ctx) // as systemctl does: units that are loaded keep their old state otherwise
 	})
 }
 
 // Disable implements Systemd.
 func (s *SystemdBus) Disable(ctx context.Context, units ...string) error {
 	return s.with(ctx, func(c *dbus.Conn) error {
-		_, err := c.DisableUnitFilesContext(ctx, units, false)
-		return err
+		changes, err := c.DisableUnitFilesContext(ctx, units, false)
+		if err != nil || len(changes) == 0 {
+			return err
+		}
+		return c.ReloadContext(ctx)
 	})
 }
 

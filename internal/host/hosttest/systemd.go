@@ -138,7 +138,7 @@ func (s *Systemd) Enable(ctx context.Context, units ...string) error {
 	return nil
 }
 
-// Disable implements host.Systemd. A unit that is not there is none to complain of.
+// Disable implements host.Systemd.
 func (s *Systemd) Disable(ctx context.Context, units ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +146,10 @@ func (s *Systemd) Disable(ctx context.Context, units ...string) error {
 		if err := s.begin(ctx, "disable "+name); err != nil {
 			return err
 		}
-		text, _ := s.Files.Read(unitPath(name))
+		text, err := s.Files.Read(unitPath(name))
+		if err != nil {
+			return fmt.Errorf("unit %s does not exist", name)
+		}
 		for _, link := range wants(name, string(text)) {
 			if err := s.Files.Remove(link); err != nil {
 				return err

@@ -1,0 +1,236 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/report"
+	"tljh/internal/step"
+)
+
+// newExecutor works on a temporary folder that has the state folder already.
+func newExecutor(t *testing.T) *Executor {
+	t.Helper()
+	files := host.Files{Root: t.TempDir()}
+	require.NoError(t, os.MkdirAll(files.Path(layout.State), 0o700))
+	return reopened(t, &host.Host{Files: files})
+}
+
+// reopened is the next run on the same machine.
+func reopened(t *testing.T, h *host.Host) *Executor {
+	t.Helper()
+	receipt, err := LoadReceipt(h.Files, time.Now)
+	require.NoError(t, err)
+	return &Executor{Host: h, Receipt: receipt, Report: report.New()}
+}
+
+// tally counts what fake steps were asked to do.
+type tally struct {
+	mu   sync.Mutex
+	done []string
+}
+
+func (c *tally) add(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = append(c.done, what)
+}
+
+func (c *tally) node(id string, fails error, after ...string) Node {
+	state := step.Absent
+	return Node{After: after, Step: step.Task{
+		Name: id, What: "do " + id, Stamp: "stamp of " + id,
+		Look: func(context.Context, *step.Context) (step.State, error) { return state, nil },
+		Do: func(context.Context, *step.Context) error {
+			c.add(id)
+			if fails == nil {
+				state = step.Same
+			}
+			return fails
+		},
+	}}
+}
+
+func TestStepsRunAfterThoseTheyWaitFor(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	plan := Plan{Nodes: []Node{c.node("a", nil), c.node("b", nil, "a"), c.node("c", nil, "a"), c.node("d", nil, "b", "c")}}
+
+	outcome, err := x.Run(context.Background(), plan)
+
+	require.NoError(t, err)
+	assert.Len(t, c.done, 4)
+	assert.Equal(t, "a", c.done[0])
+	assert.Equal(t, "d", c.done[3])
+	assert.Len(t, outcome.Changed, 4)
+}
+
+func TestSecondRunAppliesNothingAndWritesNothing(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	plan := Plan{Nodes: []Node{c.node("a", nil), c.node("b", nil, "a")}}
+	_, err := x.Run(context.Background(), plan)
+	require.NoError(t, err)
+	require.NoError(t, x.Finish(true))
+	before, err := x.Host.Files.Read(layout.Receipt)
+	require.NoError(t, err)
+
+	again := reopened(t, x.Host)
+	assert.True(t, again.Receipt.Finished())
+	outcome, err := again.Run(context.Background(), plan)
+	require.NoError(t, err)
+	require.NoError(t, again.Finish(len(outcome.Changed) > 0))
+
+	assert.Empty(t, outcome.Changed)
+	assert.Equal(t, 2, outcome.Unchanged)
+	after, err := x.Host.Files.Read(layout.Receipt)
+	require.NoError(t, err)
+	assert.Equal(t, string(before), string(after))
+}
+
+func TestFailureStopsTheRestAndTheNextRunGoesOn(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	first := c.node("a", nil)
+	_, err := x.Run(context.Background(), Plan{Nodes: []Node{first, c.node("b", errors.New("no room"), "a"), c.node("c", nil, "b")}})
+	require.ErrorContains(t, err, "cannot do b: no room")
+	assert.Equal(t, []string{"a", "b"}, c.done)
+
+	again := reopened(t, x.Host)
+	_, err = again.Run(context.Background(), Plan{Nodes: []Node{first, c.node("b", nil, "a"), c.node("c", nil, "b")}})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "b", "b", "c"}, c.done)
+}
+
+func TestOptionalFailureIsToldAndStopsNothing(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	optional := c.node("extra", errors.New("no such package"), "a")
+	optional.Optional = true
+	outcome, err := x.Run(context.Background(), Plan{Nodes: []Node{c.node("a", nil), optional, c.node("z", nil, "a")}})
+	require.NoError(t, err)
+	assert.Contains(t, c.done, "z")
+	require.Len(t, outcome.Failed, 1)
+	assert.ErrorContains(t, outcome.Failed[0], "no such package")
+}
+
+func TestInterruptedWalkIsNoSuccess(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("told to end"))
+	_, err := x.Run(ctx, Plan{Nodes: []Node{c.node("a", nil)}})
+	require.ErrorContains(t, err, "told to end")
+	assert.Empty(t, c.done)
+}
+
+func TestDryRunChangesNothing(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	outcome, err := x.DryRun(context.Background(), Plan{Nodes: []Node{c.node("a", nil), c.node("b", nil, "a")}})
+	require.NoError(t, err)
+	assert.Empty(t, c.done)
+	assert.Len(t, outcome.Changed, 2)
+	assert.False(t, x.Host.Files.Exists(layout.Receipt))
+}
+
+func TestPlanWithACircleOrATwinIsRefused(t *testing.T) {
+	c := &tally{}
+	assert.ErrorContains(t, Plan{Nodes: []Node{c.node("a", nil, "b"), c.node("b", nil, "a")}}.Valid(), "not before it")
+	assert.ErrorContains(t, Plan{Nodes: []Node{c.node("a", nil), c.node("a", nil)}}.Valid(), "twice")
+}
+
+// Whatever the moment at which a run ends, the fingerprint of a step counts only when its last attempt ended well.
+func TestFingerprintsOfInterruptedStepsDoNotCount(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	_, err := x.Run(context.Background(), Plan{Nodes: []Node{c.node("a", nil)}})
+	require.NoError(t, err)
+	assert.Equal(t, "stamp of a", reopened(t, x.Host).Receipt.Recorded("a"))
+
+	require.NoError(t, x.Receipt.write(Record{Event: eventBegin, Step: "a"}))
+	assert.Empty(t, reopened(t, x.Host).Receipt.Recorded("a"))
+}
+
+func TestReceiptIsWholeWhereverItIsTorn(t *testing.T) {
+	x, c := newExecutor(t), &tally{}
+	_, err := x.Run(context.Background(), Plan{Nodes: []Node{c.node("a", nil), c.node("b", nil, "a")}})
+	require.NoError(t, err)
+	whole, err := x.Host.Files.Read(layout.Receipt)
+	require.NoError(t, err)
+
+	for length := range len(whole) {
+		require.NoError(t, x.Host.Files.Write(layout.Receipt, whole[:length], receiptAttr))
+		torn := reopened(t, x.Host)
+		require.NoError(t, torn.Receipt.write(Record{Event: eventBegin, Step: "c"}))
+		data, err := x.Host.Files.Read(layout.Receipt)
+		require.NoError(t, err)
+		records, end, err := parseReceipt(data)
+		require.NoError(t, err, "torn at byte %d", length)
+		assert.Len(t, data, end)
+		assert.Equal(t, "c", records[len(records)-1].Step)
+	}
+}
+
+func TestDamagedReceiptIsAnErrorWithAWayOut(t *testing.T) {
+	x := newExecutor(t)
+	require.NoError(t, x.Host.Files.Write(layout.Receipt, []byte("{\"event\":\"run\"}\nnot json\n{\"event\":\"end\"}\n"), receiptAttr))
+	_, err := LoadReceipt(x.Host.Files, time.Now)
+	require.ErrorContains(t, err, "line 2 is damaged")
+	assert.NotEmpty(t, host.HintOf(err))
+}
+
+func TestReceiptOfANewerReleaseIsNotTouched(t *testing.T) {
+	x := newExecutor(t)
+	require.NoError(t, x.Host.Files.Write(layout.Receipt, []byte("{\"event\":\"run\",\"format\":99,\"version\":\"9.0.0\"}\n"), receiptAttr))
+	_, err := LoadReceipt(x.Host.Files, time.Now)
+	require.ErrorContains(t, err, "newer release (9.0.0)")
+}
+
+func TestReceiptWaitsForItsFolder(t *testing.T) {
+	files := host.Files{Root: t.TempDir()}
+	x := reopened(t, &host.Host{Files: files})
+	attr := host.Attr{Mode: 0o755, UID: os.Getuid(), GID: os.Getgid()}
+	nodes := []Node{}
+	for _, path := range []string{"/opt", layout.Root, layout.State} {
+		dir := step.Dir{Path: path, Attr: attr}
+		after := []string{}
+		if len(nodes) > 0 {
+			after = append(after, nodes[len(nodes)-1].Step.ID())
+		}
+		nodes = append(nodes, Node{Step: dir, After: after})
+	}
+	_, err := x.Run(context.Background(), Plan{Nodes: nodes})
+	require.NoError(t, err)
+	data, err := files.Read(layout.Receipt)
+	require.NoError(t, err)
+	assert.Equal(t, 7, strings.Count(string(data), "\n"), "a run, and two lines for each folder")
+	info, err := files.Lstat(layout.Receipt)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+}
+
+func FuzzParseReceipt(f *testing.F) {
+	f.Add([]byte("{\"event\":\"run\",\"format\":1}\n{\"event\":\"begin\",\"step\":\"a\"}\n"))
+	f.Add([]byte("{\"event\":\"ru"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, whole, _ := parseReceipt(data)
+		if whole < 0 || whole > len(data) {
+			t.Fatalf("%d of %d bytes", whole, len(data))
+		}
+	})
+}
+
+func TestGeneratedPasswordsDifferAndAreAccepted(t *testing.T) {
+	seen := []string{}
+	for range 100 {
+		password := GeneratePassword()
+		assert.NoError(t, checkPassword("x", password))
+		assert.False(t, slices.Contains(seen, password))
+		seen = append(seen, password)
+	}
+}
