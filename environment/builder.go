@@ -114,10 +114,10 @@ func (b *Builder) uvInstall(ctx context.Context, lock, linkMode string, more ...
 	return b.download(ctx, append(argv, more...)...)
 }
 
-// compile makes byte code for all of an environment, once and for everybody: users can't write any beside the sources. Files that are no
-// Python of this version (templates, tests of errors) are passed over. uv can do it, too, in three times the time.
+// compile makes byte code for all of an environment, once and for everybody: users can't write any beside the sources. Packages' own
+// tests, and files that are no Python of this version, are passed over. uv can do it, too, in three times the time.
 func (b *Builder) compile(ctx context.Context, python, dir string) error {
-	script := "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0, maxlevels=50)"
+	script := "import compileall, re, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0, maxlevels=50, rx=re.compile('/tests?/'))"
 	_, err := b.run(ctx, python, "-I", "-W", "ignore", "-c", script, dir)
 	return err
 }

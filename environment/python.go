@@ -40,9 +40,9 @@ var notNeeded = []string{
 // PythonThere tells whether the carried CPython is unpacked whole.
 func PythonThere(files host.Files) bool { return files.Exists(pythonProgram()) }
 
-// UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs, compiles the rest
-// and then gives it its name, so that what has the name is whole.
-func (b *Builder) UnpackPython(ctx context.Context) error {
+// UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs and then gives it its name,
+// so that what has the name is whole.
+func (b *Builder) UnpackPython() error {
 	files := b.Host.Files
 	staging := PythonPath() + ".part"
 	if err := files.RemoveTree(staging); err != nil {
@@ -54,13 +54,24 @@ func (b *Builder) UnpackPython(ctx context.Context) error {
 	if err := b.prunePython(staging); err != nil {
 		return fmt.Errorf("cannot unpack Python: %w", err)
 	}
-	if err := b.compile(ctx, path.Join(staging, "bin", "python"+pythonMinor), path.Join(staging, "lib")); err != nil {
-		return err
-	}
 	if err := files.Sync(staging); err != nil {
 		return err
 	}
 	return files.Rename(staging, PythonPath())
+}
+
+// compiled marks that CompilePython reached its end.
+func compiled() string { return path.Join(PythonPath(), "compiled") }
+
+// PythonCompiled tells whether the carried CPython's library has its byte code.
+func PythonCompiled(files host.Files) bool { return files.Exists(compiled()) }
+
+// CompilePython makes the byte code of the carried CPython's library. It works without, but slowly: users can't write it.
+func (b *Builder) CompilePython(ctx context.Context) error {
+	if err := b.compile(ctx, pythonProgram(), path.Join(PythonPath(), "lib")); err != nil {
+		return err
+	}
+	return b.Host.Files.Write(compiled(), nil, host.Attr{Mode: 0o644})
 }
 
 func (b *Builder) prunePython(staging string) error {

@@ -145,6 +145,7 @@ func isThisProgram(files host.Files) (bool, error) {
 // The environments' steps, which run side by side as far as they can.
 const (
 	idPython       = "python"
+	idCompile      = "python-library"
 	idUV           = "uv"
 	idHub          = "hub-environment"
 	idUser         = "user-environment"
@@ -156,15 +157,20 @@ func (p *planner) environments() {
 	p.beside(phaseEnvironments, step.Task{
 		Name: idPython, What: "unpack Python " + environment.PythonRelease,
 		Look: present(environment.PythonThere),
-		Do:   func(ctx context.Context, _ *step.Context) error { return b.UnpackPython(ctx) },
+		Do:   func(context.Context, *step.Context) error { return b.UnpackPython() },
 	}, p.last)
+	p.beside(phaseEnvironments, step.Task{
+		Name: idCompile, What: "compile Python's library",
+		Look: present(environment.PythonCompiled),
+		Do:   func(ctx context.Context, _ *step.Context) error { return b.CompilePython(ctx) },
+	}, idPython)
 	p.beside(phaseEnvironments, step.Task{
 		Name: idUV, What: "fetch uv",
 		Look: present(environment.UVThere),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.InstallUV(ctx) },
 	}, idPython)
-	p.beside(phaseEnvironments, hubStep(b), idUV)
-	p.beside(phaseEnvironments, userStep(b), idUV)
+	p.beside(phaseEnvironments, hubStep(b), idUV, idCompile)
+	p.beside(phaseEnvironments, userStep(b), idUV, idCompile)
 	if p.in.Requirements != "" {
 		p.beside(phaseEnvironments, requirementsStep(b, p.in.Requirements), idUser)
 		p.plan.Nodes[len(p.plan.Nodes)-1].Optional = true
@@ -287,7 +293,7 @@ func (p *planner) services() error {
 		}
 		p.then(phaseServices, unit)
 	}
-	p.then(phaseServices, p.cacheStep(), idUser)
+	p.beside(phaseServices, p.cacheStep(), idHub, idUser)
 	return nil
 }
 

@@ -87,6 +87,13 @@ func newRootCommand(streams Streams) *cobra.Command {
 		Long:          "tljh-install installs and looks after a JupyterHub on this machine, for a class of up to about 50 users.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{host.Hint(fmt.Errorf("there is no command %q", args[0]), "see tljh-install --help")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)

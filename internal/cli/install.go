@@ -48,7 +48,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. A password is generated when none is given")
 	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
-	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: auto or uv")
+	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|uv`")
 	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
 	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated ("+strings.Join(check.Names(), ", ")+")")
 	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
