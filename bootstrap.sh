@@ -161,6 +161,8 @@ check_tools() {
 # ours that was killed during the download holds a half of it.
 check_foreign() {
 	[ -e "$ROOT" ] || [ -L "$ROOT" ] || return 0
+	[ ! -L "$ROOT" ] || fail $EXIT_REFUSED "$ROOT is a symbolic link; it has to be a folder." \
+		"To have it on another disk, mount a folder of that disk there: mount --bind (and a line in /etc/fstab)."
 	[ -d "$ROOT" ] || fail $EXIT_REFUSED "$ROOT exists and is not a folder." "Move it away first."
 	if [ -d "$ROOT/hub" ] && [ ! -L "$ROOT/hub" ]; then
 		fail $EXIT_REFUSED "there is an older TLJH (the one written in Python) in $ROOT." \

@@ -361,8 +361,12 @@ func TestForeignFolder(t *testing.T) {
 		make  func(t *testing.T, root string)
 		words string
 	}{
-		"a file":         {put, "not a folder"},
-		"a broken link":  {func(t *testing.T, root string) { require.NoError(t, os.Symlink("/nowhere", root)) }, "not a folder"},
+		"a file":        {put, "not a folder"},
+		"a broken link": {func(t *testing.T, root string) { require.NoError(t, os.Symlink("/nowhere", root)) }, "symbolic link"},
+		"a link": {func(t *testing.T, root string) {
+			require.NoError(t, os.Mkdir(root+"-elsewhere", 0o755))
+			require.NoError(t, os.Symlink("tljh-elsewhere", root))
+		}, "symbolic link"},
 		"somebody's":     {func(t *testing.T, root string) { put(t, root+"/notes.txt") }, "something else made it"},
 		"a hidden file":  {func(t *testing.T, root string) { put(t, root+"/.notes") }, "something else made it"},
 		"their programs": {func(t *testing.T, root string) { put(t, root+"/bin/theirs") }, "something else made it"},

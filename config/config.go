@@ -1,47 +1,118 @@
-// Package config is the file config.yaml: what may stand in it, what it means, what is wrong with one that does not work, and how
-// to change one without touching the rest of it. It is pure: bytes in, values and problems out.
+// Package config is the hub's config file, /opt/tljh/config/config.yaml: what may stand in it, what it means, and what is wrong
+// with one. Bytes go in; values, problems with their places, and edited bytes come out.
+//
+// The keys are one table, in schema.go: a new one is a field of Config and a row there. The hub reads the same file by itself, with
+// a YAML 1.1 reader; what the two could read differently is an error here.
+//
+// Files, locks, and putting a config into effect do not belong here.
 package config
 
-// FirstUse is the authenticator of an installation that names none.
-const FirstUse = "firstuseauthenticator.FirstUseAuthenticator"
+import "strconv"
 
-// Config is what a valid file says, with the defaults for what it leaves out.
+// Config is what a file says, over the defaults. Names of users are in lower case, as the hub has them.
 type Config struct {
-	BaseURL string // begins and ends with a slash
-	Auth    struct {
-		Type    string
-		Classes map[string]map[string]any // options by class
-	}
-	Users struct {
-		Allowed, Banned, Admin []string
-		ExtraUserGroups        map[string][]string
-	}
-	Limits struct {
-		Memory *int64 // bytes; nil is no limit
-		CPU    *float64
-	}
-	HTTP struct {
-		Address string // "" is every address
-		Port    int
-	}
-	UserEnvironment struct{ DefaultApp string }
-	Services        struct {
-		Cull struct {
-			Enabled, Users, RemoveNamedServers  bool
-			Timeout, Every, Concurrency, MaxAge int
-		}
-	}
+	BaseURL         string // with slashes at both ends: "/"
+	Auth            Auth
+	Users           Users
+	Limits          Limits
+	HTTP            HTTP
+	UserEnvironment UserEnvironment
+	Services        Services
 }
 
-// Default returns what an empty file means.
+// Auth says who lets users in.
+type Auth struct {
+	Type    string                    // a short name, or the dotted path of a class; FirstUse under that name only
+	Options map[string]map[string]any // class → option → value: nil, bool, int64, float64, string, []any or map[string]any
+}
+
+// Users lists users by name.
+type Users struct {
+	Allowed, Banned, Admin []string
+	ExtraUserGroups        map[string][]string // Linux group → hub users
+}
+
+// Limits are those of each user's server; nil is none.
+type Limits struct {
+	Memory *Bytes
+	CPU    *float64 // in CPUs, above 0
+}
+
+// HTTP is where visitors come in.
+type HTTP struct {
+	Address string // an IP address; "" for all of the machine's
+	Port    int
+}
+
+// UserEnvironment is what users work in.
+type UserEnvironment struct {
+	DefaultApp string // jupyterlab, notebook or classic
+}
+
+// Services are those that the hub runs.
+type Services struct {
+	Cull Cull
+}
+
+// Cull is how idle servers are stopped. Times are in seconds.
+type Cull struct {
+	Enabled            bool
+	Timeout            int
+	Every              int
+	Concurrency        int
+	Users              bool
+	MaxAge             int // 0: no limit
+	RemoveNamedServers bool
+}
+
+// Bytes is a size in bytes.
+type Bytes int64
+
+// suffixes are those of JupyterHub, with its meaning: powers of 1024.
+var suffixes = []struct {
+	letter byte
+	bytes  Bytes
+}{{'T', 1 << 40}, {'G', 1 << 30}, {'M', 1 << 20}, {'K', 1 << 10}}
+
+// String writes a size as the config takes it: "2G", "1536M", "1000".
+func (b Bytes) String() string {
+	for _, suffix := range suffixes {
+		if b != 0 && b%suffix.bytes == 0 {
+			return strconv.FormatInt(int64(b/suffix.bytes), 10) + string(suffix.letter)
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}
+
+// Default returns the config of an empty file.
 func Default() *Config {
-	c := &Config{BaseURL: "/"}
-	c.Auth.Type = FirstUse
-	c.Auth.Classes = map[string]map[string]any{}
-	c.Users.ExtraUserGroups = map[string][]string{}
-	c.HTTP.Port = 80
-	c.UserEnvironment.DefaultApp = "jupyterlab"
-	cull := &c.Services.Cull
-	cull.Enabled, cull.Timeout, cull.Every, cull.Concurrency = true, 600, 60, 5
+	c := &Config{}
+	for _, key := range schema(c) {
+		key.reset()
+	}
 	return c
+}
+
+// Parse reads a file. The name is for the report only. The config is nil when the report holds an error.
+func Parse(name string, data []byte) (*Config, Report) {
+	src, problems := newSource(data)
+	report := Report{File: name, source: src}
+	c := Default()
+	if !anyError(problems) {
+		root, more := src.parse()
+		problems = append(problems, more...)
+		if !anyError(more) && root != nil {
+			w := newWalker(src)
+			if w.guard(root, 0) {
+				w.root(root, c)
+				w.crossCheck(c)
+			}
+			problems = append(problems, w.problems...)
+		}
+	}
+	report.Problems = sorted(problems)
+	if anyError(report.Problems) {
+		return nil, report
+	}
+	return c, report
 }

@@ -1,85 +1,130 @@
 package config
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
+	"reflect"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
-// errByHand is told when a file is laid out in a way that is not changed by program.
-var errByHand = errors.New("the file is laid out in a way that only a person can extend")
-
-// AddToList adds names to one of the lists of users (users.admin, say) in a valid file and leaves every other byte as it is. Names that
-// are there already are not added again.
+// AddToList adds names to a list of users, such as users.admin, and leaves every other byte as it is. Names that are in the list
+// already are not added again. The list is made when there is none. The file must be valid, and what is returned has been read again.
 func AddToList(data []byte, path string, values []string) ([]byte, error) {
-	before, report := Parse("config.yaml", data)
+	if listOf(&Config{}, path) == nil {
+		return nil, fmt.Errorf("%s is no list", path)
+	}
+	old, report := Parse("the config", data)
 	if err := report.Err(); err != nil {
 		return nil, err
 	}
-	listOf := map[string]func(*Config) []string{
-		"users.admin":   func(c *Config) []string { return c.Users.Admin },
-		"users.allowed": func(c *Config) []string { return c.Users.Allowed },
-		"users.banned":  func(c *Config) []string { return c.Users.Banned },
-	}[path]
-	if listOf == nil {
-		return nil, fmt.Errorf("%s is no list of users", path)
+	missing, err := notIn(*listOf(old, path), values)
+	if err != nil || len(missing) == 0 {
+		return data, err
 	}
-	added := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return slices.Contains(listOf(before), v) })
-	if len(added) == 0 {
-		return data, nil
+	text, marked := bytes.CutPrefix(data, []byte(bom))
+	src, _ := newSource(text)
+	root, _ := src.parse()
+	e := &editor{src: src, newline: lineBreak(text)}
+	edited, ok := e.add(root, strings.Split(path, "."), missing)
+	if marked {
+		edited = append([]byte(bom), edited...)
 	}
-	text, err := splice(data, strings.TrimPrefix(path, "users."), added)
-	if err != nil {
-		return nil, err
+	if !ok || !addsOnly(old, edited, path, missing) {
+		return nil, fmt.Errorf("%s is written in a way that only a person can edit safely: add %s there by hand", path, strings.Join(missing, ", "))
 	}
-	// Whatever the layout was: only a file that says what it said, and this, is given back.
-	after, report := Parse("config.yaml", text)
-	if report.Err() != nil || !slices.Equal(listOf(after), append(slices.Clone(listOf(before)), added...)) {
-		return nil, errByHand
-	}
-	return text, nil
+	return edited, nil
 }
 
-func splice(data []byte, list string, added []string) ([]byte, error) {
-	var document yaml.Node
-	if err := yaml.Unmarshal(data, &document); err != nil {
-		return nil, err
-	}
-	lines := strings.SplitAfter(string(data), "\n")
-	if len(document.Content) == 0 || isNull(document.Content[0]) {
-		return appendBlock(data, "users:\n"+block("  ", list, added)), nil
-	}
-	root := document.Content[0]
-	name, users := find(root, "users")
-	if users == nil {
-		if root.Style&yaml.FlowStyle != 0 {
-			return nil, errByHand
+// listOf returns the field of a list, or nil.
+func listOf(c *Config, path string) *[]string {
+	for _, key := range schema(c) {
+		if key.path == path {
+			return key.list
 		}
-		return appendBlock(data, "users:\n"+block("  ", list, added)), nil
 	}
-	if isNull(users) {
-		return insert(lines, name.Line, block(spaces(name.Column+1), list, added)), nil
-	}
-	key, node := find(users, list)
-	switch {
-	case users.Style&yaml.FlowStyle != 0:
-		return nil, errByHand
-	case node == nil:
-		return insert(lines, users.Content[0].Line-1, block(spaces(users.Column-1), list, added)), nil
-	case isNull(node):
-		return insert(lines, key.Line, items(spaces(key.Column+1), added)), nil
-	case node.Style&yaml.FlowStyle != 0:
-		return flow(lines, node, added)
-	}
-	last := node.Content[len(node.Content)-1]
-	return insert(lines, last.Line, items(spaces(node.Column-1), added)), nil
+	return nil
 }
 
-func find(mapping *yaml.Node, name string) (key, value *yaml.Node) {
+func notIn(list, values []string) ([]string, error) {
+	var missing []string
+	for _, value := range values {
+		if err := CheckUserName(value); err != nil {
+			return nil, err
+		}
+		if name := strings.ToLower(value); !slices.Contains(list, name) && !slices.Contains(missing, name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
+
+// addsOnly tells whether edited bytes mean what they did before, with names added to one list.
+func addsOnly(old *Config, edited []byte, path string, added []string) bool {
+	now, report := Parse("", edited)
+	if report.Err() != nil {
+		return false
+	}
+	list, before := *listOf(now, path), *listOf(old, path)
+	if !slices.Equal(list, slices.Concat(before, added)) {
+		return false
+	}
+	*listOf(now, path) = before
+	return reflect.DeepEqual(now, old)
+}
+
+func lineBreak(data []byte) string {
+	at := bytes.IndexAny(data, "\r\n")
+	switch {
+	case at < 0 || data[at] == '\n':
+		return "\n"
+	case at+1 < len(data) && data[at+1] == '\n':
+		return "\r\n"
+	}
+	return "\r"
+}
+
+// editor splices lists into a text.
+type editor struct {
+	src     *source
+	newline string
+}
+
+// add finds how far a path goes in the file, and adds what is missing of it. Where it finds no safe way, it returns false.
+func (e *editor) add(root *yaml.Node, path []string, values []string) ([]byte, bool) {
+	if root == nil || root.Kind == yaml.ScalarNode && root.Value == "" {
+		return e.appendBlock(0, path, values), true
+	}
+	var name *yaml.Node // the key that node is the value of
+	node, rest := root, path
+	for len(rest) > 0 && node.Kind == yaml.MappingNode {
+		inner, value := pair(node, rest[0])
+		if inner == nil {
+			break
+		}
+		name, node, rest = inner, value, rest[1:]
+	}
+	switch {
+	case node.Kind == yaml.MappingNode && node.Style&yaml.FlowStyle != 0:
+		return e.intoFlowMapping(node, rest, values)
+	case node.Kind == yaml.MappingNode && name == nil:
+		return e.appendBlock(node.Column-1, rest, values), true
+	case node.Kind == yaml.MappingNode:
+		return e.afterLine(name.Line, node.Column-1, rest, values)
+	case node.Kind == yaml.SequenceNode && node.Style&yaml.FlowStyle != 0:
+		return e.intoFlowList(node, values)
+	case node.Kind == yaml.SequenceNode:
+		return e.intoBlockList(node, values)
+	case node.Kind == yaml.ScalarNode && name != nil:
+		return e.insteadOfNull(name, node, rest, values)
+	}
+	return nil, false
+}
+
+func pair(mapping *yaml.Node, name string) (*yaml.Node, *yaml.Node) {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		if mapping.Content[i].Value == name {
 			return mapping.Content[i], mapping.Content[i+1]
@@ -88,118 +133,127 @@ func find(mapping *yaml.Node, name string) (key, value *yaml.Node) {
 	return nil, nil
 }
 
-func block(indent, list string, added []string) string {
-	return indent + list + ":\n" + items(indent+"  ", added)
+func (e *editor) splice(at int, text string) []byte {
+	return slices.Concat(e.src.data[:at], []byte(text), e.src.data[at:])
 }
 
-func items(indent string, added []string) string {
-	var text strings.Builder
-	for _, name := range added {
-		fmt.Fprintf(&text, "%s- %s\n", indent, asYAML(name))
+// block writes a list under its keys, one line each.
+func block(indent int, path []string, values []string, newline string) string {
+	var b strings.Builder
+	for _, name := range path {
+		b.WriteString(strings.Repeat(" ", indent) + name + ":" + newline)
+		indent += 2
 	}
-	return text.String()
+	return b.String() + blockItems(indent, values, newline)
 }
 
-var plainName = strings.NewReplacer("_", "", "-", "", ".", "")
-
-// asYAML quotes a name unless every reader takes it for text as it is.
-func asYAML(name string) string {
-	simple := strings.IndexFunc(plainName.Replace(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) < 0
-	if simple && name[0] >= 'a' && name[0] <= 'z' && !ambiguous(name) {
-		return name
+func blockItems(indent int, values []string, newline string) string {
+	var b strings.Builder
+	for _, value := range values {
+		b.WriteString(strings.Repeat(" ", indent) + "- " + scalarText(value) + newline)
 	}
-	return strconv.Quote(name)
+	return b.String()
 }
 
-func spaces(n int) string { return strings.Repeat(" ", max(n, 0)) }
-
-func appendBlock(data []byte, text string) []byte {
-	if len(data) > 0 && data[len(data)-1] != '\n' {
-		text = "\n" + text
+func flowItems(values []string) string {
+	var items []string
+	for _, value := range values {
+		items = append(items, scalarText(value))
 	}
-	return append(slices.Clone(data), text...)
+	return strings.Join(items, ", ")
 }
 
-// insert puts text behind the first n lines.
-func insert(lines []string, n int, text string) []byte {
-	head := strings.Join(lines[:n], "")
-	if head != "" && !strings.HasSuffix(head, "\n") {
-		head += "\n"
+var safeText = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.@-]*$`)
+
+// scalarText writes a text so that it is read as itself, inside of brackets, too.
+func scalarText(text string) string {
+	if safeText.MatchString(text) && isPlainText(text) {
+		return text
 	}
-	return []byte(head + text + strings.Join(lines[n:], ""))
+	return quoted(text)
 }
 
-// flow adds to a list in brackets: behind the opening one, where nothing can be in the way.
-func flow(lines []string, node *yaml.Node, added []string) ([]byte, error) {
-	if node.Line > len(lines) {
-		return nil, errByHand
+func (e *editor) appendBlock(indent int, path, values []string) []byte {
+	text := block(indent, path, values, e.newline)
+	if data := e.src.data; len(data) > 0 && data[len(data)-1] != '\n' && data[len(data)-1] != '\r' {
+		text = e.newline + text
 	}
+	return e.splice(len(e.src.data), text)
+}
+
+// afterLine puts keys into a section right after the line that begins it, so that comments stay with what they are about.
+func (e *editor) afterLine(line, indent int, path, values []string) ([]byte, bool) {
+	text := block(indent, path, values, e.newline)
+	if line < len(e.src.starts) {
+		return e.splice(e.src.starts[line], text), true
+	}
+	return e.splice(len(e.src.data), e.newline+strings.TrimSuffix(text, e.newline)), true
+}
+
+func (e *editor) intoFlowMapping(node *yaml.Node, path, values []string) ([]byte, bool) {
+	at := e.src.offset(node.Line, node.Column)
+	if at >= len(e.src.data) || e.src.data[at] != '{' {
+		return nil, false
+	}
+	text := flowPath(path, values)
+	if len(node.Content) > 0 {
+		text += ", "
+	}
+	return e.splice(at+1, text), true
+}
+
+// flowPath writes a list under its keys on one line.
+func flowPath(path, values []string) string {
+	text := "[" + flowItems(values) + "]"
+	for i, name := range slices.Backward(path) {
+		text = name + ": " + text
+		if i > 0 {
+			text = "{" + text + "}"
+		}
+	}
+	return text
+}
+
+func (e *editor) intoFlowList(node *yaml.Node, values []string) ([]byte, bool) {
 	if len(node.Content) == 0 {
-		return bracket(lines, node, quoted(added))
+		at := e.src.offset(node.Line, node.Column)
+		return e.splice(at+1, flowItems(values)), at < len(e.src.data) && e.src.data[at] == '['
 	}
+	end, ok := e.end(node.Content[len(node.Content)-1])
+	if !ok {
+		return nil, false
+	}
+	return e.splice(end, ", "+flowItems(values)), true
+}
+
+func (e *editor) intoBlockList(node *yaml.Node, values []string) ([]byte, bool) {
 	last := node.Content[len(node.Content)-1]
-	line := []rune(lines[last.Line-1])
-	from := last.Column - 1
-	end := from + len([]rune(last.Value))
-	if last.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
-		end += 2
+	if _, ok := e.end(last); !ok {
+		return nil, false
 	}
-	if end > len(line) {
-		return nil, errByHand
-	}
-	lines = slices.Clone(lines)
-	lines[last.Line-1] = string(line[:end]) + ", " + quoted(added) + string(line[end:])
-	return []byte(strings.Join(lines, "")), nil
+	return e.afterLine(last.Line, node.Column-1, nil, values)
 }
 
-func bracket(lines []string, node *yaml.Node, text string) ([]byte, error) {
-	line := []rune(lines[node.Line-1])
-	if node.Column > len(line) || line[node.Column-1] != '[' {
-		return nil, errByHand
+// end returns where a scalar ends.
+func (e *editor) end(node *yaml.Node) (int, bool) {
+	start := e.src.offset(node.Line, node.Column)
+	end := e.src.scalarEnd(node, start)
+	return end, node.Kind == yaml.ScalarNode && end > start
+}
+
+// insteadOfNull gives a value to a key that has none.
+func (e *editor) insteadOfNull(name, node *yaml.Node, rest, values []string) ([]byte, bool) {
+	if node.Value == "" {
+		return e.afterLine(name.Line, name.Column+1, rest, values)
 	}
-	lines = slices.Clone(lines)
-	lines[node.Line-1] = string(line[:node.Column]) + text + string(line[node.Column:])
-	return []byte(strings.Join(lines, "")), nil
-}
-
-func quoted(names []string) string {
-	all := []string{}
-	for _, name := range names {
-		all = append(all, asYAML(name))
+	start := e.src.offset(node.Line, node.Column)
+	end, ok := e.end(node)
+	if !ok {
+		return nil, false
 	}
-	return strings.Join(all, ", ")
+	text := flowPath(rest, values)
+	if len(rest) > 0 {
+		text = "{" + text + "}"
+	}
+	return slices.Concat(e.src.data[:start], []byte(text), e.src.data[end:]), true
 }
-
-// Starter returns the file that a new installation begins with.
-func Starter(admins []string) []byte {
-	return []byte(strings.Replace(starter, "ADMINS\n", items("    ", admins), 1))
-}
-
-const starter = `# The hub's settings. After a change, run: sudo tljh-install install
-users:
-  # Admins manage the hub and may use sudo on this server.
-  admin:
-ADMINS
-  # Students. More can be added on the hub's Admin page; each chooses a password at the first log-in.
-  #allowed:
-  #  - ada
-  #  - grace
-
-# What each user's server may take of this machine.
-#limits:
-#  memory: 1G
-#  cpu: 1
-
-# Servers that nobody uses are stopped after this many seconds; notebooks stay.
-#services:
-#  cull:
-#    timeout: 3600
-
-# What users see first: jupyterlab or notebook.
-#user_environment:
-#  default_app: jupyterlab
-
-# Where the hub listens.
-#http:
-#  port: 80
-`

@@ -24,6 +24,7 @@ import (
 // Options say how the door behaves. The zero value of each is a sane choice, but for Upstream.
 type Options struct {
 	Upstream string // the proxy's host:port
+	BaseURL  string // the hub's base_url; /
 
 	Wait       time.Duration // how long a request waits for the proxy or the hub to come back; 15 s
 	MaxWaiting int           // how many may wait at once; 1000. More are told to come back
@@ -45,6 +46,7 @@ func (o Options) withDefaults() Options {
 			*d.value = d.usual
 		}
 	}
+	o.BaseURL = baseURL(o.BaseURL)
 	if o.MaxWaiting <= 0 {
 		o.MaxWaiting = 1000
 	}

@@ -79,9 +79,11 @@ func TestRequestsWaitForTheProxy(t *testing.T) {
 	arrived := map[string]int{}
 	behind := newBehind(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		lock.Lock()
-		arrived[r.Method+r.URL.Path+string(body)]++
-		lock.Unlock()
+		if r.URL.Path != "/hub/health" {
+			lock.Lock()
+			arrived[r.Method+r.URL.Path+string(body)]++
+			lock.Unlock()
+		}
 		_, _ = w.Write(body)
 	})
 	door := open(t, Options{Upstream: behind.address})
@@ -220,37 +222,184 @@ func chp(w http.ResponseWriter, status int) {
 	_, _ = io.WriteString(w, http.StatusText(status))
 }
 
-func TestPagesWaitForTheHub(t *testing.T) {
-	for _, status := range []int{404, 503} {
-		var away atomic.Bool
-		var posts, gets atomic.Int64
-		away.Store(true)
-		door := open(t, Options{Upstream: newBehind(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == "POST" {
-				posts.Add(1)
-			} else if gets.Add(1) == 4 {
-				away.Store(false)
-			}
-			if away.Load() {
-				chp(w, status)
-				return
-			}
-			w.Header().Set("X-JupyterHub-Version", "6")
-			hello(w, r)
-		}).start().address})
-		response, body := door.do(t, "POST", "/hub/login", strings.NewReader("password=x"), "Accept", "text/html")
-		require.Equal(t, 503, response.StatusCode)
-		require.Contains(t, body, "The hub is restarting")
-		require.Contains(t, body, "journalctl -u jupyterhub.service")
-		require.Contains(t, body, "may not have arrived")
-		require.EqualValues(t, 1, posts.Load(), "what may have changed something is never sent twice")
-		response, body = door.get(t, "/hub/home")
-		require.Equal(t, 200, response.StatusCode)
-		require.Equal(t, "hello", body)
-		require.EqualValues(t, 4, gets.Load())
-		require.Len(t, door.log.lines(), 2)
-		require.Equal(t, 0, door.waiting())
+// hub is a proxy with a hub behind it: while away is 404 the proxy has no routes, while it is 503 the hub does not answer.
+type hub struct {
+	away atomic.Int64
+	lock sync.Mutex
+	got  []string // what arrived at the hub or a user's server
+	asks atomic.Int64
+}
+
+func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.asks.Add(1)
+	body, _ := io.ReadAll(r.Body)
+	if away := h.away.Load(); away != 0 {
+		chp(w, int(away))
+		return
 	}
+	h.lock.Lock()
+	h.got = append(h.got, r.Method+" "+r.URL.EscapedPath())
+	h.lock.Unlock()
+	w.Header().Set("Server", "TornadoServer/6")
+	_, _ = fmt.Fprintf(w, "got %s", body)
+}
+
+func (h *hub) arrived() []string {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	got := h.got
+	h.got = nil
+	return got
+}
+
+func TestRequestsWaitForTheHub(t *testing.T) {
+	for _, status := range []int64{404, 503} {
+		for _, c := range []struct {
+			method, path string
+			arrive       []string
+		}{
+			{"GET", "/hub/home", []string{"GET /hub/home"}},
+			{"GET", "/", []string{"GET /"}},
+			{"HEAD", "/hub/home", []string{"HEAD /hub/home"}},
+			{"POST", "/hub/login", []string{"GET /hub/health", "POST /hub/login"}},
+			{"DELETE", "/hub/api/users/a/server", []string{"GET /hub/health", "DELETE /hub/api/users/a/server"}},
+		} {
+			if c.method == "HEAD" && status == 404 {
+				continue // can't be told from a page that is not there
+			}
+			t.Run(fmt.Sprintf("%d %s %s", status, c.method, c.path), func(t *testing.T) {
+				hub := &hub{}
+				hub.away.Store(status)
+				door := open(t, Options{Upstream: newBehind(t, hub.ServeHTTP).start().address})
+				done := make(chan *http.Response, 1)
+				go func() {
+					response, _ := door.do(t, c.method, c.path, nil)
+					done <- response
+				}()
+				require.Eventually(t, func() bool { return hub.asks.Load() >= 3 }, soon, time.Millisecond)
+				hub.away.Store(0)
+				require.Equal(t, 200, (<-done).StatusCode)
+				require.Equal(t, c.arrive, hub.arrived())
+				require.Equal(t, 0, door.waiting())
+				lines := door.log.lines()
+				require.Len(t, lines, 2, "%q", lines)
+			})
+		}
+	}
+}
+
+func TestWhatMayHaveChangedSomethingIsNeverSentTwice(t *testing.T) {
+	var posts atomic.Int64
+	door := open(t, Options{Upstream: newBehind(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" { // the hub went just after it had been found well
+			posts.Add(1)
+			chp(w, 503)
+			return
+		}
+		hello(w, r)
+	}).start().address})
+	response, body := door.do(t, "POST", "/hub/login", strings.NewReader("password=x"), "Accept", "text/html")
+	require.Equal(t, 503, response.StatusCode)
+	require.Contains(t, body, "The hub is restarting")
+	require.Contains(t, body, "journalctl -u jupyterhub.service")
+	require.Contains(t, body, "may not have arrived")
+	require.EqualValues(t, 1, posts.Load())
+}
+
+// A notebook is saved while the proxy is restarted: it comes back without routes, and gets them from the hub a little later.
+func TestSavingWaitsForTheRoutes(t *testing.T) {
+	hub := &hub{}
+	behind := newBehind(t, hub.ServeHTTP).start()
+	door := open(t, Options{Upstream: behind.address})
+	save := func() {
+		t.Helper()
+		response, body := door.do(t, "PUT", "/user/j%C3%BCrgen/api/contents/a.ipynb", strings.NewReader("notebook"))
+		require.Equal(t, 200, response.StatusCode)
+		require.Equal(t, "got notebook", body)
+	}
+	asked, saved := "GET /user/j%C3%BCrgen/api", "PUT /user/j%C3%BCrgen/api/contents/a.ipynb"
+	save()
+	require.Equal(t, []string{asked, saved}, hub.arrived())
+	save()
+	require.Equal(t, []string{saved}, hub.arrived(), "when all is well nothing more is asked")
+	behind.stop()
+	hub.away.Store(404)
+	behind.start()
+	before := hub.asks.Load()
+	go func() {
+		for hub.asks.Load() < before+3 {
+			runtime.Gosched()
+		}
+		hub.away.Store(0)
+	}()
+	require.Eventually(t, func() bool { return !door.server.upstream.links.settled() }, soon, time.Millisecond)
+	save()
+	require.Equal(t, []string{asked, saved}, hub.arrived())
+}
+
+func TestUserServerThatDoesNotAnswer(t *testing.T) {
+	hub := &hub{}
+	hub.away.Store(503)
+	door := open(t, Options{Upstream: newBehind(t, hub.ServeHTTP).start().address, BaseURL: "kurs"})
+	response, body := door.get(t, "/kurs/user/a/lab", "Accept", "text/html")
+	require.Equal(t, 503, response.StatusCode)
+	require.Contains(t, body, "This server does not answer")
+	require.Contains(t, body, `<a href="/kurs/">`)
+	require.EqualValues(t, 1, hub.asks.Load(), "it may be away for good: nobody is kept waiting")
+	response, body = door.do(t, "PUT", "/kurs/user/a/api/contents/x", strings.NewReader("x"))
+	require.Equal(t, 503, response.StatusCode)
+	require.Contains(t, body, `"status":503`)
+	require.Empty(t, door.log.lines())
+}
+
+func TestOutsideTheBaseURL(t *testing.T) {
+	hub := &hub{}
+	hub.away.Store(404)
+	door := open(t, Options{Upstream: newBehind(t, hub.ServeHTTP).start().address, BaseURL: "/kurs/"})
+	response, body := door.get(t, "/favicon.ico", "Accept", "text/html")
+	require.Equal(t, 404, response.StatusCode)
+	require.Contains(t, body, `<a href="/kurs/">`)
+	request, err := http.NewRequest("GET", door.url+"/", nil)
+	require.NoError(t, err)
+	response, err = client(t).Transport.RoundTrip(request)
+	require.NoError(t, err)
+	_ = response.Body.Close()
+	require.Equal(t, 302, response.StatusCode)
+	require.Equal(t, "/kurs/", response.Header.Get("Location"))
+	response, _ = door.do(t, "POST", "/x", strings.NewReader("x"))
+	require.Equal(t, 404, response.StatusCode)
+}
+
+// To a websocket the proxy says less than a status line should hold.
+func TestWebsocketWithoutRoute(t *testing.T) {
+	var away atomic.Int64
+	var asks atomic.Int64
+	door := open(t, Options{Upstream: newBehind(t, func(w http.ResponseWriter, r *http.Request) {
+		asks.Add(1)
+		if away := away.Load(); away != 0 {
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			fmt.Fprintf(conn, "HTTP/1.1 %d\r\nContent-Length: 0\r\n\r\n", away)
+			_ = conn.Close()
+			return
+		}
+		echo(w, r)
+	}).start().address})
+	away.Store(503)
+	response, body := door.get(t, "/user/a/api/kernels/x/channels", "Connection", "Upgrade", "Upgrade", "websocket")
+	require.Equal(t, 503, response.StatusCode)
+	require.Contains(t, body, "This server does not answer")
+	away.Store(404)
+	go func() {
+		for asks.Load() < 4 {
+			runtime.Gosched()
+		}
+		away.Store(0)
+	}()
+	conn, ctx := dialSocket(t, door)
+	require.NoError(t, conn.Write(ctx, websocket.MessageText, []byte("x")))
+	_, got, err := conn.Read(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "x", string(got))
 }
 
 func TestHubStaysAway(t *testing.T) {
@@ -258,6 +407,9 @@ func TestHubStaysAway(t *testing.T) {
 	response, body := door.get(t, "/hub/home", "Accept", "text/html")
 	require.Equal(t, 503, response.StatusCode)
 	require.Contains(t, body, "The hub is restarting")
+	response, body = door.do(t, "POST", "/hub/login", strings.NewReader("x"), "Accept", "text/html")
+	require.Equal(t, 503, response.StatusCode)
+	require.Contains(t, body, "may not have arrived")
 	response, _ = door.do(t, "HEAD", "/hub/home", nil)
 	require.Equal(t, 503, response.StatusCode)
 	require.Equal(t, "5", response.Header.Get("Retry-After"))
@@ -331,7 +483,7 @@ func TestPostOnABrokenConnectionIsNotSentAgain(t *testing.T) {
 			posts.Add(1)
 			panic(http.ErrAbortHandler)
 		}
-		if gets.Add(1) < 3 {
+		if gets.Add(1) < 3 && r.URL.Path == "/" {
 			panic(http.ErrAbortHandler)
 		}
 		hello(w, r)
@@ -340,9 +492,11 @@ func TestPostOnABrokenConnectionIsNotSentAgain(t *testing.T) {
 	require.Equal(t, 502, response.StatusCode)
 	require.Contains(t, body, "The connection to the hub was lost")
 	require.EqualValues(t, 1, posts.Load())
+	gets.Store(0)
 	response, body = door.get(t, "/")
 	require.Equal(t, 200, response.StatusCode)
 	require.Equal(t, "hello", body)
+	require.EqualValues(t, 3, gets.Load())
 }
 
 func TestAnswersArrivePieceByPiece(t *testing.T) {

@@ -21,6 +21,7 @@ type trouble struct {
 	Text   string
 	Unit   string // whose journal an admin should look into
 	Retry  int    // seconds after which it makes sense to come back; 0 when nobody knows
+	Home   bool   // the way to the hub is of use
 }
 
 var (
@@ -36,6 +37,14 @@ var (
 		Status: http.StatusServiceUnavailable, Title: "The hub is starting, and many are waiting", Unit: layout.ProxyUnit, Retry: 10,
 		Text: "More people than it can hold in line want to come in.",
 	}
+	serverAway = trouble{
+		Status: http.StatusServiceUnavailable, Title: "This server does not answer", Unit: "'jupyter-*'", Retry: 10, Home: true,
+		Text: "It may have been stopped, or it may have run out of memory. If it does not come back, start it again from the hub.",
+	}
+	nowhere = trouble{
+		Status: http.StatusNotFound, Title: "There is nothing here", Home: true,
+		Text: "The hub of this server has another address.",
+	}
 	lost = trouble{
 		Status: http.StatusBadGateway, Title: "The connection to the hub was lost", Unit: layout.ProxyUnit,
 		Text: "It ended before the answer came. Your request may or may not have been carried out.",
@@ -49,6 +58,10 @@ func troubleOf(err error) trouble {
 		return busy
 	case errors.Is(err, errHubAway):
 		return hubAway
+	case errors.Is(err, errServerAway):
+		return serverAway
+	case errors.Is(err, errNowhere):
+		return nowhere
 	case errors.Is(err, errProxyAway), errors.As(err, &dial):
 		return proxyAway
 	}
@@ -65,7 +78,12 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) {
 		panic(http.ErrAbortHandler) // nobody is there to read an answer
 	}
-	tell(w, r, troubleOf(err))
+	if errors.Is(err, errNowhere) && r.URL.Path == "/" {
+		w.Header().Set("Location", s.options.BaseURL)
+		w.WriteHeader(http.StatusFound)
+		return
+	}
+	s.tell(w, r, troubleOf(err))
 }
 
 //go:embed page.html
@@ -73,8 +91,8 @@ var pageText string
 
 var page = template.Must(template.New("page").Option("missingkey=error").Parse(pageText))
 
-func tell(w http.ResponseWriter, r *http.Request, t trouble) {
-	body, kind := t.words(r)
+func (s *Server) tell(w http.ResponseWriter, r *http.Request, t trouble) {
+	body, kind := t.words(r, s.options.BaseURL)
 	header := w.Header()
 	header.Set("Content-Type", kind)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -89,7 +107,7 @@ func tell(w http.ResponseWriter, r *http.Request, t trouble) {
 }
 
 // words returns what is told, and of which type it is.
-func (t trouble) words(r *http.Request) ([]byte, string) {
+func (t trouble) words(r *http.Request, home string) ([]byte, string) {
 	switch wants(r) {
 	case "json":
 		body, _ := json.Marshal(map[string]any{"status": t.Status, "message": t.Title + ". " + t.Text})
@@ -97,7 +115,7 @@ func (t trouble) words(r *http.Request) ([]byte, string) {
 	case "html":
 		safe := r.Method == http.MethodGet || r.Method == http.MethodHead
 		var body bytes.Buffer
-		if page.Execute(&body, map[string]any{"Trouble": t, "Refresh": safe && t.Retry > 0, "Again": safe}) == nil {
+		if page.Execute(&body, map[string]any{"Trouble": t, "Refresh": safe && t.Retry > 0, "Again": safe, "Home": home}) == nil {
 			return body.Bytes(), "text/html; charset=utf-8"
 		}
 	}

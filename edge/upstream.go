@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,9 +19,11 @@ import (
 
 // Reasons why a request got no answer from behind the door.
 var (
-	errProxyAway = errors.New("the proxy does not answer")
-	errHubAway   = errors.New("the hub does not answer")
-	errBusy      = errors.New("too many requests are waiting already")
+	errProxyAway  = errors.New("the proxy does not answer")
+	errHubAway    = errors.New("the hub does not answer")
+	errServerAway = errors.New("the user's server or the service does not answer")
+	errNowhere    = errors.New("there is nothing at this address")
+	errBusy       = errors.New("too many requests are waiting already")
 )
 
 // dialError marks an error that came before a single byte was sent: any request may be tried again.
@@ -31,21 +34,23 @@ func (e dialError) Unwrap() error { return e.error }
 // upstream is the way to the proxy. While the proxy or the hub is away, requests wait here.
 type upstream struct {
 	address string
+	home    string // the hub's base URL
 	wait    time.Duration
 	base    *http.Transport
 	waiting chan struct{} // holds one for each request that waits
 	gate    gate
 	stopped chan struct{} // closed when nobody should wait any more
 	once    sync.Once
+	links   links
 
 	proxyState, hubState state
 }
 
 func newUpstream(options Options, log *log.Logger) *upstream {
 	u := &upstream{
-		address: options.Upstream, wait: options.Wait, waiting: make(chan struct{}, options.MaxWaiting), stopped: make(chan struct{}),
+		address: options.Upstream, home: options.BaseURL, wait: options.Wait, waiting: make(chan struct{}, options.MaxWaiting), stopped: make(chan struct{}),
 		proxyState: state{log: log, away: "the proxy at " + options.Upstream + " does not answer; requests wait for it", back: "the proxy answers again"},
-		hubState:   state{log: log, away: "the proxy finds no hub; requests wait for it", back: "the hub answers again"},
+		hubState:   state{log: log, away: "the hub does not answer, or has told the proxy no routes yet; requests wait for it", back: "the hub answers again"},
 	}
 	u.gate.probe = func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -74,7 +79,7 @@ func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn,
 	if err != nil {
 		return nil, dialError{err}
 	}
-	return conn, nil
+	return u.links.add(conn), nil
 }
 
 // stop makes those that wait give up after a while.
@@ -85,42 +90,16 @@ func (u *upstream) stop(after time.Duration) {
 const resends = 3 // of a request that a broken connection may have carried
 
 // RoundTrip sends a request to the proxy, and again where that is safe: always when no byte of it was sent, and otherwise when it has no body and
-// changes nothing.
+// changes nothing. Others are sent only when there is someone to receive them, as far as anyone can know.
 func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	turn := &turn{upstream: u, request: r}
 	defer turn.end()
-	for sent := 0; ; {
-		response, err := u.base.RoundTrip(turn.attempt())
-		var dial dialError
-		switch {
-		case err == nil:
-			u.proxyState.set(false, nil)
-			if !noHub(r, response) {
-				if turn.hubless || isHubs(r, response) {
-					u.hubState.set(false, nil)
-				}
-				return response, nil
-			}
-			turn.hubless = true
-			u.hubState.set(true, nil)
-			_ = response.Body.Close()
-			if !resendable(r) {
-				return nil, errHubAway
-			}
-			err = turn.pause(errHubAway)
-		case r.Context().Err() != nil:
-			return nil, err
-		case errors.As(err, &dial):
-			u.proxyState.set(true, dial.error)
-			err = turn.passGate()
-		case resendable(r) && sent < resends:
-			sent++
-			err = turn.pause(err)
-		}
-		if err != nil {
+	if !resendable(r) {
+		if err := turn.lookAhead(); err != nil {
 			return nil, err
 		}
 	}
+	return turn.send(r)
 }
 
 // resendable tells whether a request does no harm when it arrives twice.
@@ -129,21 +108,22 @@ func resendable(r *http.Request) bool {
 	return safe && (r.Body == nil || r.Body == http.NoBody)
 }
 
-// noHub tells whether an answer is the proxy's own: that it has no route, or that neither the target nor the hub, which it asks for a page about it,
-// answers. Such an answer has no type and consists of the status's name, which no page of the hub or of a user's server does. It
-// leaves other answers whole.
-func noHub(r *http.Request, response *http.Response) bool {
+// proxysOwn tells whether an answer was made by the proxy itself: 404 when it has no route, 503 when the route's target does not answer. Such an
+// answer has no type and consists of the status's name, which no page of the hub or of a user's server does; to a websocket it says
+// even less. Other answers are left whole.
+func proxysOwn(r *http.Request, response *http.Response) bool {
 	header := response.Header
-	if response.StatusCode != http.StatusNotFound && response.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Upgrade") != "" {
+	if response.StatusCode != http.StatusNotFound && response.StatusCode != http.StatusServiceUnavailable ||
+		header.Get("Content-Type") != "" || header.Get("Server") != "" || header.Get("X-Jupyterhub-Version") != "" {
 		return false
 	}
-	if header.Get("Content-Type") != "" || header.Get("Server") != "" || header.Get("X-Jupyterhub-Version") != "" {
-		return false
+	words := http.StatusText(response.StatusCode)
+	if r.Header.Get("Upgrade") != "" {
+		return response.ContentLength == 0 && header.Get("Date") == "" && !strings.Contains(response.Status, words)
 	}
 	if r.Method == http.MethodHead {
 		return response.StatusCode == http.StatusServiceUnavailable
 	}
-	words := http.StatusText(response.StatusCode)
 	begin, err := io.ReadAll(io.LimitReader(response.Body, int64(len(words))+1))
 	if err == nil && string(begin) == words {
 		return true
@@ -155,10 +135,6 @@ func noHub(r *http.Request, response *http.Response) bool {
 	return false
 }
 
-func isHubs(r *http.Request, response *http.Response) bool {
-	return response.Header.Get("X-Jupyterhub-Version") != "" && strings.Contains(r.URL.Path, "/hub/")
-}
-
 // turn is one request's way through RoundTrip.
 type turn struct {
 	upstream *upstream
@@ -168,14 +144,105 @@ type turn struct {
 	hubless  bool // the proxy has told it that there is no hub
 }
 
+// lookAhead keeps a request that can't be sent twice until there is someone to receive it. The proxy, once it has been restarted, has no routes, and
+// for a request to the hub it is the hub that may be away: so something harmless is asked for there first.
+func (t *turn) lookAhead() error {
+	where, ask := locate(t.upstream.home, t.request.URL)
+	if where == outside || where != ofHub && t.upstream.links.settled() {
+		return nil
+	}
+	address := *t.request.URL
+	address.RawPath, address.RawQuery = ask, ""
+	address.Path, _ = url.PathUnescape(ask)
+	request, err := http.NewRequestWithContext(t.request.Context(), http.MethodGet, address.String(), nil)
+	if err != nil {
+		return nil // the request itself will tell what is wrong
+	}
+	request.Host = t.request.Host
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port"} {
+		request.Header[name] = t.request.Header[name]
+	}
+	response, err := t.send(request)
+	if err == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // the connection can be used again
+		return response.Body.Close()
+	}
+	for _, fatal := range []error{errHubAway, errProxyAway, errBusy, t.request.Context().Err()} {
+		if fatal != nil && errors.Is(err, fatal) {
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends a request as often as is due.
+func (t *turn) send(r *http.Request) (*http.Response, error) {
+	u := t.upstream
+	for sent := 0; ; {
+		state := u.links.state()
+		response, err := u.base.RoundTrip(attempt(r))
+		var dial dialError
+		switch {
+		case err == nil:
+			u.proxyState.set(false, nil)
+			if !proxysOwn(r, response) {
+				t.answered(r, state)
+				return response, nil
+			}
+			_ = response.Body.Close()
+			err = t.refused(r, response.StatusCode)
+		case r.Context().Err() != nil:
+			return nil, err
+		case errors.As(err, &dial):
+			u.proxyState.set(true, dial.error)
+			err = t.passGate()
+		case resendable(r) && sent < resends:
+			sent++
+			err = t.pause(err)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// answered notes that somebody behind the proxy has answered.
+func (t *turn) answered(r *http.Request, state uint64) {
+	where, _ := locate(t.upstream.home, r.URL)
+	if where == outside {
+		return
+	}
+	t.upstream.links.settle(state)
+	if where == ofHub || t.hubless {
+		t.upstream.hubState.set(false, nil)
+	}
+}
+
+// refused deals with an answer of the proxy's own. It returns nil when the request is to be sent again.
+func (t *turn) refused(r *http.Request, status int) error {
+	where, _ := locate(t.upstream.home, r.URL)
+	switch {
+	case where == outside:
+		return errNowhere
+	case status == http.StatusServiceUnavailable && where != ofHub:
+		return errServerAway
+	}
+	t.hubless = true
+	t.upstream.hubState.set(true, nil)
+	if !resendable(r) {
+		return errHubAway
+	}
+	return t.pause(errHubAway)
+}
+
 // attempt returns the request for the next attempt. The transport closes a request's body even when it could not connect; as long as nothing of it
 // has been read it is still good.
-func (t *turn) attempt() *http.Request {
-	if t.request.Body == nil || t.request.Body == http.NoBody {
-		return t.request
+func attempt(r *http.Request) *http.Request {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r
 	}
-	again := *t.request
-	again.Body = &unread{ReadCloser: t.request.Body}
+	again := *r
+	again.Body = &unread{ReadCloser: r.Body}
 	return &again
 }
 

@@ -10,6 +10,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"tljh/hub"
@@ -23,6 +24,10 @@ type Builder struct {
 	Host    *host.Host
 	Environ []string // of this process: a person's settings for sources, proxies and certificates are passed on
 	Now     func() time.Time
+
+	// One uv at a time: each fetches over many connections anyway, and what one has fetched the next finds in the cache, where two at
+	// once would both fetch what both environments hold.
+	fetching sync.Mutex
 }
 
 // Manager makes user environments: uv, or later conda.
@@ -111,6 +116,8 @@ func (b *Builder) venv(ctx context.Context, dir string) error {
 func (b *Builder) uvInstall(ctx context.Context, lock, linkMode string, more ...string) error {
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=" + linkMode,
 		"--requirement=" + lock}
+	b.fetching.Lock()
+	defer b.fetching.Unlock()
 	return b.download(ctx, append(argv, more...)...)
 }
 

@@ -31,7 +31,8 @@ func (u UV) Create(ctx context.Context, dir string) error {
 	if err := u.Builder.uvInstall(ctx, lock, "hardlink", "--python", python); err != nil {
 		return err
 	}
-	if err := u.Builder.dropWeight(dir); err != nil {
+	// The pages of the hub are the hub environment's; a user's server has no use for what they are made of.
+	if err := removeAll(u.Builder.Host.Files, path.Join(dir, components)); err != nil {
 		return err
 	}
 	return u.Builder.compile(ctx, python, path.Join(dir, "lib"))

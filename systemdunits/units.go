@@ -117,7 +117,7 @@ func valuesOf(p Params) (map[string]any, error) {
 		"Proxy":     layout.Hub + "/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
 		"ProxyEnv":  layout.ProxyEnv, "ProxyGroup": layout.ProxyGroup,
 		"ProxyUnit": layout.ProxyUnit, "EdgeSocket": layout.EdgeSocket, "ServicesSlice": servicesSlice,
-		"HubAddress": layout.HubAddress, "ProxyAddress": layout.ProxyAddress,
+		"ProxyAddress": layout.ProxyAddress,
 		"ProxyIP": proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),
 		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "SystemdVersion": p.SystemdVersion,
 		"UsersMemory": usersMemory(p),

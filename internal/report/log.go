@@ -110,6 +110,11 @@ func (l *Log) Close() error {
 
 // Event implements Sink. The result of a run is not logged: it may hold a password.
 func (l *Log) Event(e Event) {
+	l.mu.Lock()
+	for _, text := range []*string{&e.Step, &e.Title, &e.Phase, &e.Message, &e.Hint} {
+		*text = l.redact(*text) // before anything is cleaned or indented, which could hide a secret from the search
+	}
+	l.mu.Unlock()
 	switch {
 	case e.Kind == KindResult:
 		return
@@ -143,7 +148,7 @@ func (l *Log) Command(cmd host.Command, result host.Result, err error) {
 	l.mu.Lock()
 	words := slices.Clone(cmd.Argv)
 	for n := range words {
-		words[n] = l.redact(words[n]) // before quoting, which could hide a secret from the search
+		words[n] = l.redact(words[n]) // before quoting, for the same reason
 	}
 	result.Output = []byte(l.redact(string(result.Output)))
 	l.mu.Unlock()
@@ -151,7 +156,7 @@ func (l *Log) Command(cmd host.Command, result host.Result, err error) {
 	l.write(l.now(), row("command", commandText(cmd, result, err)))
 }
 
-// write adds an entry: its first line begins with the time, the others are indented by row.
+// write adds an entry: its first line begins with the time, the others stand below it.
 func (l *Log) write(when time.Time, text string) {
 	if text == "" {
 		return
@@ -166,7 +171,7 @@ func (l *Log) write(when time.Time, text string) {
 		l.dropped = false
 		text = "(entries are missing here)\n" + text
 	}
-	text = l.redact(text)
+	text = indentLines(l.redact(text), strings.Repeat(" ", len(timeFormat)+1))
 	fmt.Fprintf(&l.pending, "%s %s\n", when.UTC().Format(timeFormat), text)
 	l.flush()
 }

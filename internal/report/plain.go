@@ -40,8 +40,11 @@ func (p *Plain) Event(e Event) {
 		timer.Stop()
 		delete(p.begun, e.Step)
 	}
-	if text := p.told.text(e); text != "" {
-		_, _ = io.WriteString(p.w, text+"\n")
+	if plainText(e) == "" {
+		return
+	}
+	if e, shown := p.told.see(e); shown {
+		_, _ = io.WriteString(p.w, plainText(e)+"\n")
 	}
 }
 
@@ -65,30 +68,25 @@ func (p *Plain) Flush() {
 	clear(p.begun)
 }
 
-// told writes events as text and remembers the last failure, so that the error of a whole run does not repeat what stands
-// right above it.
+// told remembers the last failure, so that the error of a whole run does not repeat what stands right above it.
 type told struct {
 	failure string
-	since   bool // something else was told after the failure
+	since   bool // something else was shown after the failure
 }
 
-func (t *told) text(e Event) string {
-	repeats := e.Kind == KindError && e.Message != "" && e.Message == t.failure
-	if repeats && !t.since {
-		return ""
-	}
-	if repeats {
+// see returns the event as it is to be shown, and false when it is not to be.
+func (t *told) see(e Event) (Event, bool) {
+	if e.Kind == KindError && e.Message != "" && e.Message == t.failure {
 		first, _, _ := strings.Cut(e.Message, "\n")
 		e.Message = strings.TrimSuffix(first, ":") + " (see above)"
+		return e, t.since
 	}
-	text := plainText(e)
-	switch {
-	case e.Kind == KindStep && e.Status == Failed:
+	if e.Kind == KindStep && e.Status == Failed {
 		t.failure, t.since = e.Message, false
-	case text != "":
+	} else {
 		t.since = true
 	}
-	return text
+	return e, true
 }
 
 // plainText returns what an event says, in one or more lines; "" for one that is not worth a line.
@@ -97,7 +95,7 @@ func plainText(e Event) string {
 	case KindStep:
 		return withHint(stepText(e), e.Hint)
 	case KindCheck:
-		return withHint(row(string(e.Status), oneLine(e.Step)+": "+clean(e.Message)), e.Hint)
+		return withHint(row(oneLine(string(e.Status)), oneLine(e.Step)+": "+clean(e.Message)), e.Hint)
 	case KindNote:
 		return withHint(row("note", clean(e.Message)), e.Hint)
 	case KindWarning:
@@ -119,7 +117,7 @@ func stepText(e Event) string {
 	if e.Message != "" {
 		text += "\n" + clean(e.Message)
 	}
-	return row(string(e.Status), text)
+	return row(oneLine(string(e.Status)), text)
 }
 
 // row puts a word before a text; further lines of the text stand below its first.

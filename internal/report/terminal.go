@@ -132,7 +132,8 @@ func (t *Terminal) step(e Event) {
 // text shows all of a failure, warning or note, with its hint.
 func (t *Terminal) text(e Event) {
 	word := map[Kind]string{KindStep: "error", KindError: "error", KindWarning: "warning"}[e.Kind]
-	if t.told.text(e) == "" {
+	e, shown := t.told.see(e)
+	if !shown {
 		return
 	}
 	message := clean(e.Message)

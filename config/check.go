@@ -1,0 +1,142 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// crossCheck looks at what keys mean together.
+func (w *walker) crossCheck(c *Config) {
+	w.checkUsers(c)
+	w.checkClasses(c)
+	w.checkEntry(c)
+	w.checkCull(c)
+}
+
+// place returns the first of the paths that stands in the file.
+func (w *walker) place(paths ...string) *yaml.Node {
+	for _, path := range paths {
+		if node := w.at[path]; node != nil {
+			return node
+		}
+	}
+	return &yaml.Node{Line: 1, Column: 1}
+}
+
+func (w *walker) checkUsers(c *Config) {
+	for _, name := range c.Users.Banned {
+		item := w.place("users.banned[" + name + "]")
+		path := fmt.Sprintf("users.banned[%d]", w.index("users.banned", item))
+		if slices.Contains(c.Users.Admin, name) {
+			w.fail(item, path, fmt.Sprintf("%s is banned, and an admin in line %d", name, w.place("users.admin["+name+"]").Line), "take the name out of one of the lists")
+			continue
+		}
+		if slices.Contains(c.Users.Allowed, name) {
+			w.tell(Warning, item, path, fmt.Sprintf("%s is banned, so being allowed in line %d is of no effect", name, w.place("users.allowed["+name+"]").Line), "")
+		}
+	}
+	if w.at["users"] != nil && w.at["users.admin"] == nil && c.Auth.Type == FirstUse {
+		w.tell(Warning, w.place("users"), "users.admin", "nobody is an admin of this hub", "name one under users.admin")
+	}
+}
+
+func (w *walker) index(list string, item *yaml.Node) int {
+	for i := 0; ; i++ {
+		switch w.at[fmt.Sprintf("%s[%d]", list, i)] {
+		case item:
+			return i
+		case nil:
+			if i > len(w.at) {
+				return 0
+			}
+		}
+	}
+}
+
+// overridden are options that are set from keys of their own.
+var overridden = map[string]string{
+	"allowed_users": "users.allowed", "whitelist": "users.allowed", "blocked_users": "users.banned", "blacklist": "users.banned", "admin_users": "users.admin",
+}
+
+// checkClasses finds options that reach no authenticator.
+func (w *walker) checkClasses(c *Config) {
+	mine := classOf(c.Auth.Type)
+	for _, class := range slices.Sorted(maps.Keys(c.Auth.Options)) {
+		path := "auth." + class
+		node := w.place(path)
+		if !strings.HasSuffix(class, "Authenticator") && class != mine {
+			w.fail(node, path, fmt.Sprintf("%s is not the name of an authenticator's class", class), "the class of auth.type is "+mine)
+			continue
+		}
+		if class != mine && isKnownClass(class) && isKnownClass(strings.TrimPrefix(mine, "Local")) && class != strings.TrimPrefix(mine, "Local") {
+			w.tell(Warning, node, path, fmt.Sprintf("these options are of no effect: auth.type is %s", short(c.Auth.Type)), "")
+		}
+		if near := nearest(class, []string{mine}); class != mine && near != "" && !isKnownClass(class) {
+			w.tell(Warning, node, path, fmt.Sprintf("%s is not the class of auth.type", class), "did you mean "+mine+"?")
+		}
+		for _, option := range slices.Sorted(maps.Keys(c.Auth.Options[class])) {
+			if key := overridden[option]; key != "" {
+				w.tell(Warning, w.place(join(path, option)), join(path, option), option+" is of no effect here", "use "+key)
+			}
+		}
+	}
+}
+
+func isKnownClass(class string) bool {
+	for _, known := range authenticators {
+		if known.class == class {
+			return true
+		}
+	}
+	return false
+}
+
+// classOf returns the class of an authenticator that is named in either way.
+func classOf(name string) string {
+	for _, known := range authenticators {
+		if slices.Contains(known.short, name) {
+			return known.class
+		}
+		if "local-"+known.short[0] == name {
+			return "Local" + known.class
+		}
+	}
+	return name[strings.LastIndex(name, ".")+1:]
+}
+
+// checkEntry warns of hubs that everybody or hardly anybody can enter.
+func (w *walker) checkEntry(c *Config) {
+	class := classOf(c.Auth.Type)
+	if class == "DummyAuthenticator" && c.Auth.Options[class]["password"] == nil {
+		w.tell(Warning, w.place("auth.type"), "auth.type", "anybody can log in as anybody, with any password", "set auth.DummyAuthenticator.password, or use another authenticator")
+	}
+	for _, known := range authenticators {
+		if known.class == class && known.needsAllow && len(c.Users.Allowed) == 0 && !allows(c.Auth.Options) {
+			w.tell(Warning, w.place("auth.type"), "auth.type", "nobody but admins can log in: users.allowed is empty",
+				fmt.Sprintf("list users under users.allowed, or set an option of auth.%s such as allow_all: true", class))
+		}
+	}
+}
+
+func allows(options map[string]map[string]any) bool {
+	for _, section := range options {
+		for option := range section {
+			if strings.HasPrefix(option, "allow") && overridden[option] == "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (w *walker) checkCull(c *Config) {
+	cull := c.Services.Cull
+	if w.at["services.cull.every"] != nil && cull.Enabled && cull.Every > cull.Timeout {
+		w.tell(Warning, w.place("services.cull.every"), "services.cull.every",
+			fmt.Sprintf("servers are looked at every %d seconds only, so one may idle for longer than the %d of services.cull.timeout", cull.Every, cull.Timeout), "")
+	}
+}

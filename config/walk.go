@@ -1,0 +1,312 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	// deepest is how far values may be nested; the hub's reader cannot go on for ever.
+	deepest = 20
+	// most is how many problems are collected.
+	most = 1000
+)
+
+// walker goes through a document with the table of keys, and collects what is wrong.
+type walker struct {
+	src      *source
+	keys     []key
+	problems []Problem
+	at       map[string]*yaml.Node // path → key or item that stands in the file
+}
+
+func newWalker(src *source) *walker {
+	return &walker{src: src, at: map[string]*yaml.Node{}}
+}
+
+func (w *walker) tell(severity Severity, node *yaml.Node, path, message, hint string) {
+	if len(w.problems) >= most {
+		return
+	}
+	line, column := max(node.Line, 1), max(node.Column, 1)
+	w.problems = append(w.problems, Problem{
+		Severity: severity, Path: path, Line: line, Column: column, Message: message, Hint: hint, width: w.width(node),
+	})
+}
+
+func (w *walker) fail(node *yaml.Node, path, message, hint string) {
+	w.tell(Error, node, path, message, hint)
+}
+
+// width is how many characters a scalar takes in its line; of anything else, the first is shown.
+func (w *walker) width(node *yaml.Node) int {
+	if node.Kind != yaml.ScalarNode {
+		return 1
+	}
+	start := w.src.offset(node.Line, node.Column)
+	return utf8.RuneCount(w.src.data[start:max(w.src.scalarEnd(node, start), start)])
+}
+
+// scalarEnd returns where a scalar ends that begins at an offset, or the offset itself where that cannot be told: text of several
+// lines.
+func (s *source) scalarEnd(node *yaml.Node, start int) int {
+	rest := s.data[start:]
+	if node.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 || len(rest) == 0 {
+		return start
+	}
+	quote := rest[0]
+	if node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
+		if bytes.HasPrefix(rest, []byte(node.Value)) {
+			return start + len(node.Value)
+		}
+		return start
+	}
+	for i := 1; i < len(rest); i++ {
+		switch {
+		case rest[i] == '\n' || rest[i] == '\r':
+			return start
+		case rest[i] == '\\' && quote == '"':
+			i++
+		case rest[i] == '\'' && quote == '\'' && i+1 < len(rest) && rest[i+1] == '\'':
+			i++
+		case rest[i] == quote:
+			return start + i + 1
+		}
+	}
+	return start
+}
+
+// guard refuses what the YAML of a config does without, wherever it stands. It returns false where the nesting is too deep.
+func (w *walker) guard(node *yaml.Node, depth int) bool {
+	start := w.src.offset(node.Line, node.Column)
+	switch {
+	case depth > deepest:
+		w.fail(node, "", "this is nested too deeply", "")
+		return false
+	case node.Kind == yaml.AliasNode:
+		w.fail(node, "", "aliases (*name) are not used in this file", "write the value out, or put quotes around a text that begins with *")
+	case node.Anchor != "":
+		w.fail(node, "", "anchors (&name) are not used in this file", "write the value alone, or put quotes around a text that begins with &")
+	case start < len(w.src.data) && w.src.data[start] == '!':
+		w.fail(node, "", "tags (!name) are not used in this file", "write the value alone, or put quotes around a text that begins with !")
+	}
+	for _, child := range node.Content {
+		if !w.guard(child, depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *walker) isNull(node *yaml.Node) bool {
+	return node.Kind == yaml.ScalarNode && read(node) == asNull
+}
+
+// section is a branch of the tree that the table's paths make.
+type section struct {
+	names    []string // in the table's order
+	keys     map[string]key
+	sections map[string]*section
+}
+
+func tree(keys []key) *section {
+	root := &section{}
+	for _, key := range keys {
+		at := root
+		parts := strings.Split(key.path, ".")
+		for _, part := range parts[:len(parts)-1] {
+			at = at.enter(part)
+		}
+		at.add(parts[len(parts)-1], key)
+	}
+	return root
+}
+
+func (s *section) enter(name string) *section {
+	if s.sections[name] == nil {
+		if s.sections == nil {
+			s.sections = map[string]*section{}
+		}
+		s.sections[name] = &section{}
+		s.names = append(s.names, name)
+	}
+	return s.sections[name]
+}
+
+func (s *section) add(name string, k key) {
+	if s.keys == nil {
+		s.keys = map[string]key{}
+	}
+	s.keys[name] = k
+	if name != "*" {
+		s.names = append(s.names, name)
+	}
+}
+
+func (w *walker) root(node *yaml.Node, c *Config) {
+	w.keys = schema(c)
+	w.section(node, "", tree(w.keys))
+}
+
+func (w *walker) section(node *yaml.Node, path string, s *section) {
+	w.mapping(node, path, func(name *yaml.Node, value *yaml.Node) {
+		full := join(path, name.Value)
+		key, known := s.keys[name.Value]
+		wild, free := s.keys["*"]
+		switch inner := s.sections[name.Value]; {
+		case inner != nil:
+			w.section(value, full, inner)
+		case known && name.Value != "*":
+			key.read(w, value, full)
+		case free && (value.Kind == yaml.MappingNode || nearest(name.Value, s.names) == ""):
+			wild.read(w, value, full)
+		default:
+			w.unknown(name, path, s)
+		}
+	})
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// mapping goes through the keys of a section, once each.
+func (w *walker) mapping(node *yaml.Node, path string, each func(name, value *yaml.Node)) {
+	if w.isNull(node) || node.Kind == yaml.AliasNode {
+		return
+	}
+	if node.Kind != yaml.MappingNode {
+		w.fail(node, path, w.subject(path)+" must hold keys with values, not "+noun(node), w.sectionHint(path))
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		name, value := node.Content[i], node.Content[i+1]
+		if !w.isKey(name, path) {
+			continue
+		}
+		full := join(path, name.Value)
+		if line, twice := seen[name.Value]; twice {
+			w.fail(name, full, fmt.Sprintf("%s is given a second time; the first is in line %d", short(full), line), "join the two")
+			continue
+		}
+		seen[name.Value] = name.Line
+		w.at[full] = name
+		each(name, value)
+	}
+}
+
+func (w *walker) subject(path string) string {
+	if path == "" {
+		return "the file"
+	}
+	return short(path)
+}
+
+func (w *walker) sectionHint(path string) string {
+	name := path[strings.LastIndex(path, ".")+1:]
+	for _, key := range w.keys {
+		if rest, ok := strings.CutPrefix(key.path, path+"."); ok && rest != "*" {
+			first, _, deeper := strings.Cut(rest, ".")
+			if deeper {
+				return fmt.Sprintf("write %s: and, indented in the lines below, its keys", name)
+			}
+			return fmt.Sprintf("write %s: and, indented in the line below, for example %s: %s", name, first, key.example)
+		}
+	}
+	if path == "" {
+		return "write users: and, indented in the lines below, its keys"
+	}
+	return ""
+}
+
+func (w *walker) isKey(name *yaml.Node, path string) bool {
+	switch {
+	case name.Kind == yaml.AliasNode:
+		return false
+	case name.Kind != yaml.ScalarNode:
+		w.fail(name, path, "a key must be a word, not "+noun(name), "")
+		return false
+	}
+	switch what := read(name); {
+	case name.Value == "<<" && what != asText:
+		w.fail(name, path, "merge keys (<<) are not used in this file", "write the values out")
+	case what == asNull:
+		w.fail(name, path, "a key is missing before the colon", "")
+	case what != asText:
+		w.fail(name, join(path, name.Value), fmt.Sprintf("%s is read as %s, and cannot be a key like this", short(name.Value), nouns[what]), "put it in quotes: "+quoted(name.Value))
+	default:
+		return true
+	}
+	return false
+}
+
+func (w *walker) unknown(name *yaml.Node, path string, s *section) {
+	full := join(path, name.Value)
+	hint := ""
+	if path == "" {
+		hint = elsewhere[name.Value]
+	}
+	if hint == "" {
+		hint = w.suggestion(name.Value, path, s)
+	}
+	w.fail(name, full, "there is no key "+short(full), hint)
+}
+
+func (w *walker) suggestion(name, path string, s *section) string {
+	if near := nearest(name, s.names); near != "" {
+		return "did you mean " + join(path, near) + "?"
+	}
+	var last, paths []string
+	for _, key := range w.keys {
+		if path == "" && (key.path == name || strings.HasPrefix(key.path, name+".")) {
+			return "write " + strings.ReplaceAll(name, ".", ": and, indented in the line below, ") + ":"
+		}
+		last = append(last, key.path[strings.LastIndex(key.path, ".")+1:])
+		paths = append(paths, key.path)
+	}
+	if near := nearest(name, last); near != "" {
+		return "did you mean " + paths[slices.Index(last, near)] + "?"
+	}
+	if path == "" {
+		return "the keys here are " + strings.Join(s.names, ", ")
+	}
+	return "the keys of " + path + " are " + strings.Join(s.names, ", ")
+}
+
+// noun says what a node is.
+func noun(node *yaml.Node) string {
+	switch node.Kind {
+	case yaml.MappingNode:
+		return "keys with values"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.ScalarNode:
+		if what := read(node); what != asText {
+			return nouns[what]
+		}
+		return "a text"
+	}
+	return "this"
+}
+
+// short keeps messages short whatever the file holds.
+func short(text string) string {
+	if runes := []rune(text); len(runes) > 60 {
+		return string(runes[:57]) + "…"
+	}
+	return text
+}
+
+// quoted writes a text between quotes, as YAML.
+func quoted(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}

@@ -1,0 +1,41 @@
+package edge
+
+import (
+	"net/url"
+	"strings"
+)
+
+// place is who answers for a path when everything is up.
+type place int
+
+const (
+	outside   place = iota // nobody: it does not lie below the hub's base URL
+	ofHub                  // the hub, which also answers for whatever no one else does
+	ofUser                 // a user's server
+	ofService              // a service of the hub's
+)
+
+// baseURL returns text with the slashes that belong to it.
+func baseURL(text string) string {
+	if text = strings.Trim(text, "/"); text == "" {
+		return "/"
+	}
+	return "/" + text + "/"
+}
+
+// locate returns the place of an address, and the path of something there that anyone may ask for and that changes nothing.
+func locate(base string, address *url.URL) (place, string) {
+	below, ok := strings.CutPrefix(address.EscapedPath(), base)
+	if !ok {
+		return outside, ""
+	}
+	kind, rest, _ := strings.Cut(below, "/")
+	name, _, _ := strings.Cut(rest, "/")
+	switch {
+	case kind == "user" && name != "":
+		return ofUser, base + "user/" + name + "/api"
+	case kind == "services" && name != "":
+		return ofService, base + "hub/health"
+	}
+	return ofHub, base + "hub/health"
+}
