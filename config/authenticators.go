@@ -103,7 +103,7 @@ var options = kind[map[string]any]{"options", func(w *walker, node *yaml.Node, p
 			found[option.Value] = read
 		}
 	})
-	return found, true
+	return found, node.Kind == yaml.MappingNode || w.isNull(node)
 }}
 
 // any reads a value of any type. Values are kept out of messages: they may be secret.

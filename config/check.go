@@ -39,8 +39,9 @@ func (w *walker) checkUsers(c *Config) {
 			w.tell(Warning, item, path, fmt.Sprintf("%s is banned, so being allowed in line %d is of no effect", name, w.place("users.allowed["+name+"]").Line), "")
 		}
 	}
-	if w.at["users"] != nil && w.at["users.admin"] == nil && c.Auth.Type == FirstUse {
-		w.tell(Warning, w.place("users"), "users.admin", "nobody is an admin of this hub", "name one under users.admin")
+	unread := slices.ContainsFunc(w.problems, func(p Problem) bool { return strings.HasPrefix(p.Path, "users") && p.Severity == Error })
+	if w.at["users"] != nil && len(c.Users.Admin) == 0 && c.Auth.Type == FirstUse && !unread {
+		w.tell(Warning, w.place("users.admin", "users"), "users.admin", "nobody is an admin of this hub", "name one under users.admin")
 	}
 }
 
@@ -65,6 +66,9 @@ var overridden = map[string]string{
 // checkClasses finds options that reach no authenticator.
 func (w *walker) checkClasses(c *Config) {
 	mine := classOf(c.Auth.Type)
+	if near := nearest(c.Auth.Type, dottedNames()); strings.Contains(c.Auth.Type, ".") && near != "" && near != c.Auth.Type {
+		w.tell(Warning, w.place("auth.type"), "auth.type", "the hub does not come with "+short(c.Auth.Type), "did you mean "+near+"?")
+	}
 	for _, class := range slices.Sorted(maps.Keys(c.Auth.Options)) {
 		path := "auth." + class
 		node := w.place(path)

@@ -103,7 +103,7 @@ func Parse(name string, data []byte) (*Config, Report) {
 		problems = append(problems, more...)
 		if !anyError(more) && root != nil {
 			w := newWalker(src)
-			if w.guard(root, 0) {
+			if w.guard(root, 0, false) {
 				w.root(root, c)
 				w.crossCheck(c)
 			}

@@ -22,8 +22,14 @@ func AddToList(data []byte, path string, values []string) ([]byte, error) {
 		return nil, err
 	}
 	missing, err := notIn(*listOf(old, path), values)
-	if err != nil || len(missing) == 0 {
-		return data, err
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) == 0 {
+		return data, nil
+	}
+	if err := contradiction(old, path, missing); err != nil {
+		return nil, err
 	}
 	text, marked := bytes.CutPrefix(data, []byte(bom))
 	src, _ := newSource(text)
@@ -60,6 +66,20 @@ func notIn(list, values []string) ([]string, error) {
 		}
 	}
 	return missing, nil
+}
+
+// contradiction finds who would be both banned and an admin.
+func contradiction(c *Config, path string, names []string) error {
+	other := map[string]string{"users.admin": "users.banned", "users.banned": "users.admin"}[path]
+	if other == "" {
+		return nil
+	}
+	for _, name := range names {
+		if slices.Contains(*listOf(c, other), name) {
+			return fmt.Errorf("%s is in %s, and cannot be in %s as well", name, other, path)
+		}
+	}
+	return nil
 }
 
 // addsOnly tells whether edited bytes mean what they did before, with names added to one list.

@@ -20,10 +20,15 @@ func (w *walker) wrongType(node *yaml.Node, path, want, hint string) {
 		return // told already
 	}
 	what := noun(node)
-	if node.Kind == yaml.ScalarNode && read(node) == asText && !strings.HasPrefix(path, "auth.") {
-		what = fmt.Sprintf("the text %s", short(node.Value))
-		if node.Value == "" {
-			what = "an empty text"
+	if node.Kind == yaml.ScalarNode && !strings.HasPrefix(path, "auth.") {
+		switch read(node) {
+		case asText:
+			what = "the text " + short(node.Value)
+			if node.Value == "" {
+				what = "an empty text"
+			}
+		case asWhole, asFraction, asOdd:
+			what = short(node.Value)
 		}
 	}
 	w.fail(node, path, fmt.Sprintf("%s must be %s, not %s", path, want, what), hint)
@@ -50,13 +55,21 @@ var boolean = kind[bool]{"true or false", func(w *walker, node *yaml.Node, path 
 func whole(name string, least, greatest int) kind[int] {
 	return kind[int]{name, func(w *walker, node *yaml.Node, path string) (int, bool) {
 		want := fmt.Sprintf("a whole number from %d to %d", least, greatest)
-		if !w.scalar(node, asWhole) {
+		if greatest == math.MaxInt32 {
+			want = fmt.Sprintf("a whole number of at least %d", least)
+		}
+		huge := w.scalar(node, asOdd) && decimals.MatchString(node.Value)
+		if !w.scalar(node, asWhole) && !huge {
 			w.wrongType(node, path, want, wholeHint(node))
 			return 0, false
 		}
-		n, err := strconv.ParseInt(node.Value, 10, 64)
+		n, err := strconv.ParseInt(node.Value, 10, 64) // of a huge one, the nearest
 		if err != nil || n < int64(least) || n > int64(greatest) {
-			w.fail(node, path, fmt.Sprintf("%s must be %s, not %s", path, want, short(node.Value)), "")
+			hint := ""
+			if n > int64(greatest) {
+				hint = fmt.Sprintf("%d is the most", greatest)
+			}
+			w.fail(node, path, fmt.Sprintf("%s must be %s, not %s", path, want, short(node.Value)), hint)
 			return 0, false
 		}
 		return int(n), true
@@ -71,6 +84,9 @@ func wholeHint(node *yaml.Node) string {
 	}
 	if decimals.MatchString(node.Value) && read(node) == asText {
 		return "write it without quotes: " + node.Value
+	}
+	if strings.HasPrefix(node.Value, "0") && strings.Trim(node.Value, "0123456789") == "" {
+		return "write it without the 0 in front"
 	}
 	if match := duration.FindStringSubmatch(node.Value); match != nil {
 		if n, err := strconv.Atoi(match[1]); err == nil && n < 1e6 {
@@ -177,6 +193,8 @@ func sizeHint(node *yaml.Node) string {
 	switch match := sizeNear.FindStringSubmatch(node.Value); {
 	case decimals.MatchString(node.Value):
 		return "write it without quotes: " + short(node.Value)
+	case sizeForm.MatchString(node.Value):
+		return "no machine has that much; write null for no limit"
 	case match != nil:
 		return "write " + short(match[1]) + strings.ToUpper(match[2])
 	case strings.EqualFold(node.Value, "none"):
@@ -188,24 +206,20 @@ func sizeHint(node *yaml.Node) string {
 // text is a text that check accepts; check may return it in the form that is kept.
 func text(name, want string, check func(text string) (kept, trouble, hint string)) kind[string] {
 	return kind[string]{name, func(w *walker, node *yaml.Node, path string) (string, bool) {
-		if !w.scalar(node, asText) {
-			w.wrongType(node, path, want, textHint(node))
+		if node.Kind != yaml.ScalarNode {
+			w.wrongType(node, path, want, "")
 			return "", false
 		}
 		kept, trouble, hint := check(node.Value)
+		if trouble == "" && read(node) != asText {
+			trouble, hint = fmt.Sprintf("is read as %s, not as a text", oddNoun(node)), "put it in quotes: "+quoted(short(node.Value))
+		}
 		if trouble != "" {
 			w.fail(node, path, fmt.Sprintf("%s %s", path, trouble), hint)
 			return "", false
 		}
 		return kept, true
 	}}
-}
-
-func textHint(node *yaml.Node) string {
-	if node.Kind == yaml.ScalarNode && read(node) != asText && len(node.Value) < 40 {
-		return "if it is meant as text, put it in quotes: " + quoted(node.Value)
-	}
-	return ""
 }
 
 var urlPath = regexp.MustCompile(`^(/[A-Za-z0-9._~@:+,=-]+)*/?$`)
@@ -216,7 +230,7 @@ var path = text("path", "a path such as /jupyter/", func(text string) (string, s
 	case strings.Contains(text, "://"):
 		return "", "must be the path only, without the server's name", hint
 	case !strings.HasPrefix(text, "/"):
-		return "", "must begin with a /", "write " + short("/"+trimmed+"/")
+		return "", "must begin with a /", "write " + short(strings.ReplaceAll("/"+trimmed+"/", "//", "/"))
 	case !urlPath.MatchString(text):
 		return "", "can hold letters, digits, single slashes and . _ ~ @ : + , = - only", hint
 	case slices.ContainsFunc(strings.Split(trimmed, "/"), func(part string) bool { return part == "." || part == ".." }):
@@ -266,13 +280,11 @@ func (w *walker) userName(node *yaml.Node, path string) (string, bool) {
 		return "", false
 	}
 	if !w.scalar(node, asText) {
-		hint := ""
 		if node.Kind == yaml.ScalarNode {
-			hint = "put it in quotes: " + quoted(short(node.Value))
-			w.fail(node, path, fmt.Sprintf("%s is read as %s, not as a name", short(node.Value), nouns[read(node)]), hint)
-			return "", false
+			w.fail(node, path, fmt.Sprintf("%s is read as %s, not as a name", short(node.Value), oddNoun(node)), "put it in quotes: "+quoted(short(node.Value)))
+		} else {
+			w.fail(node, path, "a name must stand here, not "+noun(node), "")
 		}
-		w.fail(node, path, "a name must stand here, not "+noun(node), hint)
 		return "", false
 	}
 	if err := CheckUserName(node.Value); err != nil {
@@ -308,6 +320,9 @@ var names = kind[[]string]{"list of users", func(w *walker, node *yaml.Node, pat
 
 // listHint makes a list of a text: alice, bob → [alice, bob].
 func listHint(node *yaml.Node) string {
+	if node.Kind == yaml.ScalarNode && strings.HasPrefix(node.Value, "-") {
+		return "put a space after each -"
+	}
 	if node.Kind != yaml.ScalarNode || len(node.Value) > 60 || strings.ContainsAny(node.Value, "\n[]{}\"") {
 		return "write [alice, bob]"
 	}

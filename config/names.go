@@ -21,7 +21,7 @@ func CheckUserName(name string) error {
 	case !utf8.ValidString(name):
 		return fmt.Errorf("a user name must be valid UTF-8")
 	case len(name) > longest:
-		return fmt.Errorf("the user name %q… is too long: at most %d bytes can be used", []rune(name)[:20], longest)
+		return fmt.Errorf("the user name %.20s… is too long: at most %d bytes can be used", name, longest)
 	case strings.Trim(name, ".") == "":
 		return fmt.Errorf("%q cannot be a user name: it means a folder", name)
 	case strings.EqualFold(name, layout.ProbeUser):
@@ -41,10 +41,10 @@ func checkNameRune(name string, r rune) error {
 		return fmt.Errorf("the user name %q holds a space", name)
 	case !unicode.IsGraphic(r):
 		return fmt.Errorf("the user name %q holds a character that cannot be shown", name)
-	case strings.ContainsRune(`/\:,%?#&"'<>`, r):
-		return fmt.Errorf("the user name %q holds %q, which a user name cannot", name, r)
+	case strings.ContainsRune(`/\:,%?#"<>`, r):
+		return fmt.Errorf("the user name %q holds a %c, which a user name cannot", name, r)
 	case r > unicode.MaxASCII && unicode.ToLower(r) != r:
-		return fmt.Errorf("the user name %q holds the capital letter %q: write it in lower case", name, r)
+		return fmt.Errorf("the user name %q holds the capital letter %c: write it in lower case", name, r)
 	}
 	return nil
 }

@@ -103,6 +103,7 @@ func (r Report) Text() string {
 		return ""
 	}
 	var b strings.Builder
+	line, lineOf := []rune(nil), 0
 	gutter := len(strconv.Itoa(r.Problems[min(len(r.Problems), shown)-1].Line)) + 2
 	for i, problem := range r.Problems {
 		if i == shown {
@@ -110,7 +111,10 @@ func (r Report) Text() string {
 			break
 		}
 		fmt.Fprintf(&b, "%s:%d:%d: %s: %s\n", r.File, problem.Line, problem.Column, problem.Severity, printable(problem.Message))
-		r.frame(&b, problem, gutter)
+		if problem.Line != lineOf && r.source != nil {
+			line, lineOf = []rune(r.source.masked(problem.Line)), problem.Line
+		}
+		frame(&b, line, problem, gutter)
 		if problem.Hint != "" {
 			fmt.Fprintf(&b, "%*s hint: %s\n", gutter, "", printable(problem.Hint))
 		}
@@ -132,14 +136,7 @@ const (
 	frameLead  = 60
 )
 
-func (r Report) frame(b *strings.Builder, problem Problem, gutter int) {
-	if r.source == nil {
-		return
-	}
-	line := []rune(r.source.masked(problem.Line))
-	if strings.TrimSpace(string(line)) == "" {
-		return
-	}
+func frame(b *strings.Builder, line []rune, problem Problem, gutter int) {
 	column, width := problem.Column-1, max(problem.width, 1)
 	if column > len(line) {
 		column = len(line)
@@ -151,6 +148,9 @@ func (r Report) frame(b *strings.Builder, problem Problem, gutter int) {
 	suffix := ""
 	if len(line) > frameWidth {
 		line, suffix = line[:frameWidth], "…"
+	}
+	if strings.TrimSpace(string(line)) == "" {
+		return
 	}
 	end := min(column+width, max(len(line), column+1))
 	mark := strings.Repeat("^", cells(line[column:min(end, len(line))]))

@@ -36,6 +36,8 @@ var oddities = regexp.MustCompile(`^([-+]?0b[01_]+|[-+]?0[0-7_]+|[-+]?[1-9][0-9_
 	`|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(\.[0-9]*)?([ \t]*(Z|[-+][0-9]{1,2}(:[0-9]{2})?))?)?` +
 	`|<<|=)$`)
 
+var dates = regexp.MustCompile(`^[0-9]{4}-[0-9]`)
+
 func read(node *yaml.Node) reading {
 	const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
 	if node.Style&quoted != 0 {
@@ -77,7 +79,20 @@ func isPlainText(text string) bool {
 // nouns says what a scalar is, where text was wanted.
 var nouns = map[reading]string{
 	asText: "text", asNull: "nothing", asBool: "true or false", asYesNo: "true or false", asWhole: "a number", asFraction: "a number",
-	asOdd: "a number, a date or the like",
+	asOdd: "a number",
+}
+
+// oddNoun says what a scalar is read as.
+func oddNoun(node *yaml.Node) string {
+	switch what := read(node); {
+	case what != asOdd:
+		return nouns[what]
+	case dates.MatchString(node.Value):
+		return "a date"
+	case node.Value == "=" || node.Value == "<<":
+		return "a sign of YAML's own"
+	}
+	return nouns[asOdd]
 }
 
 func truth(text string) bool {

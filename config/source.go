@@ -17,6 +17,8 @@ const bom = "\ufeff"
 type source struct {
 	data   []byte // without byte order mark
 	starts []int  // of each line
+
+	known struct{ line, column, offset int } // the place that was asked for last: many may be asked for in one long line
 }
 
 // newSource takes a file that is text in UTF-8. Otherwise an error is among the problems.
@@ -66,11 +68,15 @@ func (s *source) offset(line, column int) int {
 	if line < 1 || line > len(s.starts) {
 		return len(s.data)
 	}
-	at := s.starts[line-1]
-	for ; column > 1 && at < len(s.data); column-- {
+	at, from := s.starts[line-1], 1
+	if s.known.line == line && s.known.column <= column {
+		at, from = s.known.offset, s.known.column
+	}
+	for ; from < column && at < len(s.data); from++ {
 		_, size := utf8.DecodeRune(s.data[at:])
 		at += size
 	}
+	s.known.line, s.known.column, s.known.offset = line, from, at
 	return at
 }
 
@@ -80,29 +86,31 @@ func (s *source) place(offset int) (line, column int) {
 	return line, utf8.RuneCount(s.data[s.starts[line-1]:offset]) + 1
 }
 
-// problemsALine bounds how often a kind of problem that repeats itself is told.
+// repeats bounds how often strange characters are told of.
 const repeats = 20
 
-// strangeCharacters tells of what cannot be in a text, and of tabs, once a line.
+// strangeCharacters tells of what cannot be in a text, and of tabs, once a line. Tabs in comments do no harm.
 func (s *source) strangeCharacters() []Problem {
 	var problems []Problem
-	last := 0
-	for at := 0; at < len(s.data) && len(problems) < repeats; {
-		r, size := utf8.DecodeRune(s.data[at:])
-		message, hint := strange(r, size)
-		if r == '\t' && s.inComment(at) {
-			message = ""
+	for n, at := range s.starts {
+		end := len(s.data)
+		if n+1 < len(s.starts) {
+			end = s.starts[n+1]
 		}
-		if message != "" {
-			if line, column := s.place(at); line != last {
-				last = line
-				if r == '\t' && strings.TrimSpace(string(s.data[s.starts[line-1]:at])) == "" {
+		blank, quotes, comment, before := true, false, false, ' '
+		for column := 1; at < end && len(problems) < repeats; column++ {
+			r, size := utf8.DecodeRune(s.data[at:end])
+			quotes = quotes || r == '"' || r == '\''
+			comment = comment || r == '#' && before == ' ' && !quotes // or it may be part of a text
+			if message, hint := strange(r, size); message != "" && (r != '\t' || !comment) {
+				if r == '\t' && blank {
 					message = "the line is indented with a tab"
 				}
-				problems = append(problems, Problem{Severity: Error, Line: line, Column: column, Message: message, Hint: hint, width: 1})
+				problems = append(problems, Problem{Severity: Error, Line: n + 1, Column: column, Message: message, Hint: hint, width: 1})
+				break
 			}
+			blank, before, at = blank && r == ' ', r, at+size
 		}
-		at += size
 	}
 	return problems
 }
@@ -121,16 +129,4 @@ func strange(r rune, size int) (message, hint string) {
 		return "there is an invisible character here that YAML does not allow", "delete it and type the line anew"
 	}
 	return "", ""
-}
-
-// inComment tells whether a comment has begun before an offset, on the same line. A # in quotes deceives it, at no harm.
-func (s *source) inComment(offset int) bool {
-	line, _ := s.place(offset)
-	before := s.data[s.starts[line-1]:offset]
-	for i, c := range before {
-		if c == '#' && (i == 0 || before[i-1] == ' ' || before[i-1] == '\t') {
-			return true
-		}
-	}
-	return false
 }

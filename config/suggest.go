@@ -6,7 +6,7 @@ import "strings"
 func nearest(word string, candidates []string) string {
 	best, least := "", 0
 	for _, candidate := range candidates {
-		allowed := max(1, len(candidate)/3)
+		allowed := min(max(1, len(candidate)/3), 3)
 		if d := distance(fold(word), fold(candidate), allowed); d <= allowed && (best == "" || d < least) {
 			best, least = candidate, d
 		}

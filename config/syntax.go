@@ -115,6 +115,11 @@ func (s *source) explain(said string) Problem {
 		}
 	}
 	at := s.lookBack(end)
+	if signs == ":" {
+		if told := s.colonAbove(at); told != nil {
+			return *told
+		}
+	}
 	switch spot {
 	case reached:
 		if found := bytes.LastIndexAny(s.data[:end], signs); found >= 0 && (found >= at-8 || found >= s.starts[s.row(at)-1]) {
@@ -135,6 +140,33 @@ func (s *source) explain(said string) Problem {
 		problem.width = len([]rune(strings.TrimSpace(s.line(problem.Line))))
 	}
 	return problem
+}
+
+var (
+	hasKey = regexp.MustCompile(`:( |$)`)
+	joined = regexp.MustCompile(`^\s*[\w-]+:\S`)
+)
+
+// colonAbove finds the usual reason for a colon in the wrong place: the line above has none, or no space after it, so that the two are one.
+func (s *source) colonAbove(offset int) *Problem {
+	for n := s.row(offset) - 1; n >= 1; n-- {
+		line := s.line(n)
+		trimmed := strings.TrimSpace(line)
+		if trimmed == "" || trimmed[0] == '#' {
+			continue
+		}
+		problem := &Problem{Severity: Error, Line: n, Column: indentation(line) + 1, width: len([]rune(trimmed))}
+		switch {
+		case joined.MatchString(line) && !hasKey.MatchString(line):
+			problem.Message, problem.Hint = "a space is missing after the colon in this line", "write key: value"
+		case !hasKey.MatchString(line) && !strings.HasPrefix(trimmed, "-"):
+			problem.Message, problem.Hint = "a colon is missing in this line", "write key: value, or key: with its own keys in the lines below"
+		default:
+			return nil
+		}
+		return problem
+	}
+	return nil
 }
 
 func (s *source) row(offset int) int {

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -59,30 +60,44 @@ func (s *source) scalarEnd(node *yaml.Node, start int) int {
 	if node.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 || len(rest) == 0 {
 		return start
 	}
-	quote := rest[0]
 	if node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
 		if bytes.HasPrefix(rest, []byte(node.Value)) {
 			return start + len(node.Value)
 		}
 		return start
 	}
-	for i := 1; i < len(rest); i++ {
-		switch {
-		case rest[i] == '\n' || rest[i] == '\r':
-			return start
-		case rest[i] == '\\' && quote == '"':
-			i++
-		case rest[i] == '\'' && quote == '\'' && i+1 < len(rest) && rest[i+1] == '\'':
-			i++
-		case rest[i] == quote:
-			return start + i + 1
-		}
+	if end := s.quotedEnd(start); bytes.IndexAny(s.data[start:end], "\r\n") < 0 {
+		return end
 	}
 	return start
 }
 
+// quotedEnd returns where a text ends that begins with quotes at an offset.
+func (s *source) quotedEnd(start int) int {
+	quote := s.data[start]
+	for i := start + 1; i < len(s.data); i++ {
+		switch {
+		case s.data[i] == '\\' && quote == '"':
+			i++
+		case s.data[i] == '\'' && quote == '\'' && i+1 < len(s.data) && s.data[i+1] == '\'':
+			i++
+		case s.data[i] == quote:
+			return i + 1
+		}
+	}
+	return len(s.data)
+}
+
+// lineEnd returns where the line ends that an offset is in.
+func (s *source) lineEnd(offset int) int {
+	if n := bytes.IndexAny(s.data[offset:], "\r\n"); n >= 0 {
+		return offset + n
+	}
+	return len(s.data)
+}
+
 // guard refuses what the YAML of a config does without, wherever it stands. It returns false where the nesting is too deep.
-func (w *walker) guard(node *yaml.Node, depth int) bool {
+func (w *walker) guard(node *yaml.Node, depth int, inFlow bool) bool {
 	start := w.src.offset(node.Line, node.Column)
 	switch {
 	case depth > deepest:
@@ -95,12 +110,31 @@ func (w *walker) guard(node *yaml.Node, depth int) bool {
 	case start < len(w.src.data) && w.src.data[start] == '!':
 		w.fail(node, "", "tags (!name) are not used in this file", "write the value alone, or put quotes around a text that begins with !")
 	}
+	if node.Kind == yaml.ScalarNode {
+		w.guardScalar(node, start, inFlow)
+	}
+	inFlow = inFlow || node.Style&yaml.FlowStyle != 0
 	for _, child := range node.Content {
-		if !w.guard(child, depth+1) {
+		if !w.guard(child, depth+1, inFlow) {
 			return false
 		}
 	}
 	return true
+}
+
+var blockHeader = regexp.MustCompile(`^[|>][-+0-9]*( *| +#.*)$`)
+
+// guardScalar refuses ways to write a scalar that the library takes, and the hub does not.
+func (w *walker) guardScalar(node *yaml.Node, start int, inFlow bool) {
+	const quoted, block = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle, yaml.LiteralStyle | yaml.FoldedStyle
+	switch {
+	case inFlow && node.Style&(quoted|block) == 0 && (strings.Contains(node.Value, "?") || strings.HasSuffix(node.Value, ":")):
+		w.fail(node, "", "between brackets, programs do not agree on how to read this colon or question mark", "put the text in quotes")
+	case node.Style&block != 0 && !blockHeader.MatchString(w.src.line(node.Line)[start-w.src.starts[node.Line-1]:]):
+		w.fail(node, "", "a | or > must be the last in its line", "put what follows into the lines below")
+	case node.Style&quoted != 0 && bytes.IndexByte(w.src.data[start:w.src.lineEnd(w.src.quotedEnd(start))], '\t') >= 0:
+		w.fail(node, "", "there is a tab in this text, or behind it", `use spaces; inside a text, write \t between double quotes`)
+	}
 }
 
 func (w *walker) isNull(node *yaml.Node) bool {
@@ -239,10 +273,10 @@ func (w *walker) isKey(name *yaml.Node, path string) bool {
 	switch what := read(name); {
 	case name.Value == "<<" && what != asText:
 		w.fail(name, path, "merge keys (<<) are not used in this file", "write the values out")
-	case what == asNull:
+	case name.Value == "":
 		w.fail(name, path, "a key is missing before the colon", "")
 	case what != asText:
-		w.fail(name, join(path, name.Value), fmt.Sprintf("%s is read as %s, and cannot be a key like this", short(name.Value), nouns[what]), "put it in quotes: "+quoted(name.Value))
+		w.fail(name, join(path, name.Value), fmt.Sprintf("%s is read as %s, and cannot be a key like this", short(name.Value), oddNoun(name)), "put it in quotes: "+quoted(name.Value))
 	default:
 		return true
 	}
@@ -270,8 +304,9 @@ func (w *walker) suggestion(name, path string, s *section) string {
 		if path == "" && (key.path == name || strings.HasPrefix(key.path, name+".")) {
 			return "write " + strings.ReplaceAll(name, ".", ": and, indented in the line below, ") + ":"
 		}
-		last = append(last, key.path[strings.LastIndex(key.path, ".")+1:])
-		paths = append(paths, key.path)
+		if name := key.path[strings.LastIndex(key.path, ".")+1:]; name != "*" {
+			last, paths = append(last, name), append(paths, key.path)
+		}
 	}
 	if near := nearest(name, last); near != "" {
 		return "did you mean " + paths[slices.Index(last, near)] + "?"
@@ -291,7 +326,7 @@ func noun(node *yaml.Node) string {
 		return "a list"
 	case yaml.ScalarNode:
 		if what := read(node); what != asText {
-			return nouns[what]
+			return oddNoun(node)
 		}
 		return "a text"
 	}

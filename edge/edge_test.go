@@ -215,11 +215,17 @@ func TestPageWhenTheProxyStaysAway(t *testing.T) {
 	require.Len(t, door.log.lines(), 1, "not a line for each request: %q", door.log.lines())
 }
 
-// chp answers as configurable-http-proxy does when neither the target nor the hub, which it asks for a page about that, answers.
+// chp answers as configurable-http-proxy does without its pages, and chpPage with them.
 func chp(w http.ResponseWriter, status int) {
 	w.Header()["Content-Type"] = nil
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, http.StatusText(status))
+}
+
+func chpPage(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "<!doctype html>\n<html>\n<body>\n<h1>%d</h1>\n<hr />\n<p>configurable-http-proxy</p>\n</body>\n</html>\n", status)
 }
 
 // hub is a proxy with a hub behind it: while away is 404 the proxy has no routes, while it is 503 the hub does not answer.
@@ -228,13 +234,19 @@ type hub struct {
 	lock sync.Mutex
 	got  []string // what arrived at the hub or a user's server
 	asks atomic.Int64
+
+	pages atomic.Bool // the proxy has its own pages for errors
 }
 
 func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.asks.Add(1)
 	body, _ := io.ReadAll(r.Body)
 	if away := h.away.Load(); away != 0 {
-		chp(w, int(away))
+		if h.pages.Load() {
+			chpPage(w, int(away))
+		} else {
+			chp(w, int(away))
+		}
 		return
 	}
 	h.lock.Lock()
@@ -253,7 +265,7 @@ func (h *hub) arrived() []string {
 }
 
 func TestRequestsWaitForTheHub(t *testing.T) {
-	for _, status := range []int64{404, 503} {
+	for i, status := range []int64{404, 503, 404, 503} {
 		for _, c := range []struct {
 			method, path string
 			arrive       []string
@@ -267,9 +279,10 @@ func TestRequestsWaitForTheHub(t *testing.T) {
 			if c.method == "HEAD" && status == 404 {
 				continue // can't be told from a page that is not there
 			}
-			t.Run(fmt.Sprintf("%d %s %s", status, c.method, c.path), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d %d %s %s", i, status, c.method, c.path), func(t *testing.T) {
 				hub := &hub{}
 				hub.away.Store(status)
+				hub.pages.Store(i >= 2)
 				door := open(t, Options{Upstream: newBehind(t, hub.ServeHTTP).start().address})
 				done := make(chan *http.Response, 1)
 				go func() {
@@ -335,6 +348,41 @@ func TestSavingWaitsForTheRoutes(t *testing.T) {
 	require.Eventually(t, func() bool { return !door.server.upstream.links.settled() }, soon, time.Millisecond)
 	save()
 	require.Equal(t, []string{asked, saved}, hub.arrived())
+}
+
+// The hub may tell the proxy its own route before those of the users. Until then it gets what is theirs, and would refuse it.
+func TestSavingWaitsForTheUsersRoute(t *testing.T) {
+	var own atomic.Int64
+	var saves atomic.Int64
+	door := open(t, Options{Upstream: newBehind(t, func(w http.ResponseWriter, r *http.Request) {
+		if own.Add(1) <= 2 {
+			w.Header().Set("X-JupyterHub-Version", "6")
+			http.Redirect(w, r, "/hub/user/a/api", http.StatusFound)
+			return
+		}
+		if r.Method == "PUT" {
+			saves.Add(1)
+		}
+		hello(w, r)
+	}).start().address})
+	response, _ := door.do(t, "PUT", "/user/a/api/contents/a.ipynb", strings.NewReader("notebook"))
+	require.Equal(t, 200, response.StatusCode)
+	require.EqualValues(t, 1, saves.Load())
+	require.EqualValues(t, 4, own.Load())
+}
+
+// A server that is not running is for the hub to explain, sooner or later.
+func TestSavingToAStoppedServerReachesTheHub(t *testing.T) {
+	door := open(t, Options{Upstream: newBehind(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			http.Redirect(w, r, "/hub/user/a/api", http.StatusFound)
+			return
+		}
+		http.Error(w, "not running", http.StatusFailedDependency)
+	}).start().address})
+	response, body := door.do(t, "PUT", "/user/a/api/contents/a.ipynb", strings.NewReader("notebook"))
+	require.Equal(t, http.StatusFailedDependency, response.StatusCode)
+	require.Equal(t, "not running\n", body)
 }
 
 func TestUserServerThatDoesNotAnswer(t *testing.T) {
@@ -422,6 +470,15 @@ func TestErrorsOfOthersPass(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(503)
 			_, _ = io.WriteString(w, "Service Unavailable")
+		},
+		"marked": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Server", "TornadoServer/6")
+			chpPage(w, 503)
+		},
+		"far marked": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(404)
+			_, _ = io.WriteString(w, strings.Repeat("x", 5000)+string(proxysMark))
 		},
 		"tornado": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Server", "TornadoServer/6")
@@ -576,7 +633,7 @@ func TestBigBodiesAreStreamed(t *testing.T) {
 }
 
 func TestSlowClients(t *testing.T) {
-	short := 300 * time.Millisecond
+	short := 500 * time.Millisecond
 	big := make([]byte, 1<<20)
 	gaveUp := make(chan struct{}, 9)
 	door := open(t, Options{Header: short, Idle: short, Stall: short, Upstream: newBehind(t, func(w http.ResponseWriter, r *http.Request) {
@@ -648,7 +705,7 @@ func TestSlowClients(t *testing.T) {
 		pipe, writer := io.Pipe()
 		go func() {
 			defer writer.Close()
-			for tick, n := time.NewTicker(short/4), 0; n < 12; n++ {
+			for tick, n := time.NewTicker(short/8), 0; n < 24; n++ {
 				<-tick.C
 				_, _ = writer.Write([]byte("x"))
 			}

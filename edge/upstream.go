@@ -109,12 +109,13 @@ func resendable(r *http.Request) bool {
 }
 
 // proxysOwn tells whether an answer was made by the proxy itself: 404 when it has no route, 503 when the route's target does not answer. Such an
-// answer has no type and consists of the status's name, which no page of the hub or of a user's server does; to a websocket it says
+// answer comes from no known server and is a short page with the proxy's name, or nothing but the status's; to a websocket it says
 // even less. Other answers are left whole.
 func proxysOwn(r *http.Request, response *http.Response) bool {
 	header := response.Header
+	kind := header.Get("Content-Type")
 	if response.StatusCode != http.StatusNotFound && response.StatusCode != http.StatusServiceUnavailable ||
-		header.Get("Content-Type") != "" || header.Get("Server") != "" || header.Get("X-Jupyterhub-Version") != "" {
+		kind != "" && kind != "text/html" || header.Get("Server") != "" || header.Get("X-Jupyterhub-Version") != "" {
 		return false
 	}
 	words := http.StatusText(response.StatusCode)
@@ -124,8 +125,8 @@ func proxysOwn(r *http.Request, response *http.Response) bool {
 	if r.Method == http.MethodHead {
 		return response.StatusCode == http.StatusServiceUnavailable
 	}
-	begin, err := io.ReadAll(io.LimitReader(response.Body, int64(len(words))+1))
-	if err == nil && string(begin) == words {
+	begin, err := io.ReadAll(io.LimitReader(response.Body, 1024))
+	if err == nil && (kind == "" && string(begin) == words || kind != "" && bytes.Contains(begin, proxysMark)) {
 		return true
 	}
 	response.Body = struct {
@@ -134,6 +135,9 @@ func proxysOwn(r *http.Request, response *http.Response) bool {
 	}{io.MultiReader(bytes.NewReader(begin), response.Body), response.Body}
 	return false
 }
+
+// proxysMark is in the pages that configurable-http-proxy brings along.
+var proxysMark = []byte("<p>configurable-http-proxy</p>")
 
 // turn is one request's way through RoundTrip.
 type turn struct {
@@ -162,10 +166,17 @@ func (t *turn) lookAhead() error {
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port"} {
 		request.Header[name] = t.request.Header[name]
 	}
-	response, err := t.send(request)
-	if err == nil {
+	for range 5 {
+		var response *http.Response
+		response, err = t.send(request)
+		if err != nil {
+			break
+		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // the connection can be used again
-		return response.Body.Close()
+		_ = response.Body.Close()
+		if where != ofUser || !isRedirect(response) || t.pause(errServerAway) != nil {
+			return nil
+		}
 	}
 	for _, fatal := range []error{errHubAway, errProxyAway, errBusy, t.request.Context().Err()} {
 		if fatal != nil && errors.Is(err, fatal) {
@@ -174,6 +185,10 @@ func (t *turn) lookAhead() error {
 	}
 	return nil
 }
+
+// isRedirect tells whether an answer for a user's server comes from the hub instead, which takes what no one else does. Soon after a restart of the
+// proxy that may mean that the hub has told it its own route and not yet the user's.
+func isRedirect(response *http.Response) bool { return response.StatusCode == http.StatusFound }
 
 // send sends a request as often as is due.
 func (t *turn) send(r *http.Request) (*http.Response, error) {
@@ -186,7 +201,7 @@ func (t *turn) send(r *http.Request) (*http.Response, error) {
 		case err == nil:
 			u.proxyState.set(false, nil)
 			if !proxysOwn(r, response) {
-				t.answered(r, state)
+				t.answered(r, response, state)
 				return response, nil
 			}
 			_ = response.Body.Close()
@@ -207,12 +222,14 @@ func (t *turn) send(r *http.Request) (*http.Response, error) {
 }
 
 // answered notes that somebody behind the proxy has answered.
-func (t *turn) answered(r *http.Request, state uint64) {
+func (t *turn) answered(r *http.Request, response *http.Response, state uint64) {
 	where, _ := locate(t.upstream.home, r.URL)
 	if where == outside {
 		return
 	}
-	t.upstream.links.settle(state)
+	if where != ofUser || !isRedirect(response) {
+		t.upstream.links.settle(state)
+	}
 	if where == ofHub || t.hubless {
 		t.upstream.hubState.set(false, nil)
 	}

@@ -122,9 +122,9 @@ func (b *Builder) uvInstall(ctx context.Context, lock, linkMode string, more ...
 }
 
 // compile makes byte code for all of an environment, once and for everybody: users can't write any beside the sources. Packages' own
-// tests, and files that are no Python of this version, are passed over. uv can do it, too, in three times the time.
+// tests, pip (which only admins run), and files that are no Python of this version are passed over. uv can do it, too, in three times the time.
 func (b *Builder) compile(ctx context.Context, python, dir string) error {
-	script := "import compileall, re, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0, maxlevels=50, rx=re.compile('/tests?/'))"
+	script := "import compileall, re, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0, maxlevels=50, rx=re.compile('/(tests?|pip)/'))"
 	_, err := b.run(ctx, python, "-I", "-W", "ignore", "-c", script, dir)
 	return err
 }

@@ -75,7 +75,7 @@ func (b *Builder) dropWeight(dir string) error {
 	for _, name := range []string{"js", "less", "metadata", "otfs", "scss", "sprites", "sprites-full", "svgs", "svgs-full"} {
 		heavy = append(heavy, path.Join(dir, components, "@fortawesome/fontawesome-free", name))
 	}
-	for _, name := range []string{"bootstrap/js", "bootstrap/scss", "moment/src", "moment/dist", "moment/ts3.1-typings", "jquery/src"} {
+	for _, name := range []string{"bootstrap/js", "bootstrap/scss", "bootstrap/dist/css", "moment/src", "moment/dist", "moment/min", "moment/ts3.1-typings", "jquery/src"} {
 		heavy = append(heavy, path.Join(dir, components, name))
 	}
 	return removeAll(b.Host.Files, heavy...)
@@ -121,8 +121,8 @@ func (b *Builder) keepNode(node, dir, wheel string) error {
 
 // testHub runs what the units will run, as far as that is possible without being live.
 func (b *Builder) testHub(ctx context.Context, dir string) error {
-	imports := "import jupyterhub, systemdspawner, firstuseauthenticator, oauthenticator, ldapauthenticator, " +
-		"tmpauthenticator, jupyterhub_idle_culler, pycurl, tljh; print(jupyterhub.__version__)"
+	imports := "import tljh, jupyterhub, systemdspawner, firstuseauthenticator, nativeauthenticator, oauthenticator, ldapauthenticator, " +
+		"tmpauthenticator, jupyterhub_idle_culler, pycurl; print(jupyterhub.__version__)"
 	result, err := b.run(ctx, path.Join(dir, "bin/python"), "-c", imports)
 	if err != nil {
 		return fmt.Errorf("the new hub environment does not work: %w", err)

@@ -107,9 +107,10 @@ func (b *Builder) withPip(use func(pythonPath string) error) error {
 	if err != nil {
 		return fmt.Errorf("cannot unpack pip: %w", err)
 	}
+	dir := lib.GetExtractedPath()
 	defer func() {
 		_ = lib.Cleanup()
-		_ = os.Remove(lib.GetExtractedPath() + ".lock")
+		_ = os.Remove(dir + ".lock")
 	}()
-	return use(lib.GetExtractedPath())
+	return use(dir)
 }

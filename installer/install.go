@@ -79,7 +79,7 @@ type Installer struct {
 	Now      func() time.Time
 	Ignore   []string // preflight checks that may fail
 	Redact   func(secret string)
-	Attached func() error // called when the folder for the log is there
+	Begin    func() // called when the preflight has passed: from now on the machine is changed
 }
 
 // Plan tells what Install would do, and what keeps it from it.
@@ -124,6 +124,7 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 		return nil, err
 	}
 	defer unlock()
+	i.Begin()
 	outcome, err := i.change(ctx, in)
 	if err != nil {
 		return nil, err
@@ -156,9 +157,6 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	if err != nil {
 		return outcome, err
 	}
-	if err := i.Attached(); err != nil {
-		i.Report.Warn("", "%v", err)
-	}
 	changed := len(outcome.Changed) > 0
 	proof := &Proof{Host: i.Host, Report: i.Report, BaseURL: in.Config.BaseURL, Public: publicAddress(in.Config.HTTP.Address, in.Config.HTTP.Port)}
 	prove := proof.Whole
@@ -189,10 +187,13 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs) error {
 			refused.Findings = append(refused.Findings, finding)
 		}
 	}
-	if len(refused.Findings) > 0 {
-		return refused
+	if len(refused.Findings) == 0 {
+		return nil
 	}
-	return nil
+	if only := refused.Findings[0]; len(refused.Findings) == 1 && only.Name == "lock" {
+		return host.Hint(&BusyError{Holder: only.Message}, "%s", only.Hint)
+	}
+	return refused
 }
 
 // built is a moment that no right clock is before.
@@ -200,10 +201,13 @@ var built = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
 
 func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	files := i.Host.Files
+	hub, _ := environment.Current(files, environment.Hub)
+	whole := environment.UserWorks(files) && files.Exists(layout.Hub)
 	return &check.Env{
-		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ, Now: i.Now(), Built: built,
-		Installed: environment.UserWorks(files) && files.Exists(layout.Hub) && files.Exists(layout.Receipt),
-		Online:    !environment.UserWorks(files) || !files.Exists(layout.Hub) || in.Requirements != "",
+		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
+		Now: i.Now(), Built: built,
+		Installed: whole && files.Exists(layout.Receipt),
+		Online:    !whole || hub.Digest != environment.HubDigest() || in.Requirements != "",
 		Index:     sync.OnceValues(i.Builder.Index),
 	}
 }

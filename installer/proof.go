@@ -34,7 +34,7 @@ type Proof struct {
 const (
 	answerTime = 2 * time.Minute
 	spawnTime  = 5 * time.Minute
-	pollEvery  = 50 * time.Millisecond
+	pollEvery  = 100 * time.Millisecond
 )
 
 // Quick proves that the hub answers through the public door and over its API, and that the proxy knows the way to it.
@@ -81,10 +81,22 @@ func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(con
 
 // explain adds the last words of the unit that is most likely to know why.
 func (p *Proof) explain(ctx context.Context, unit string, err error) error {
-	if words := p.Host.Journal(ctx, unit, 15); words != "" {
+	if words := complaints(p.Host.Journal(ctx, unit, 300)); words != "" {
 		err = fmt.Errorf("%w\nlast words of %s:\n%s", err, unit, words)
 	}
 	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", unit)
+}
+
+// complaints returns the last lines of a journal that tell more than that a request was answered.
+func complaints(journal string) string {
+	const most = 12
+	lines := []string{}
+	for line := range strings.Lines(journal) {
+		if !strings.HasPrefix(line, "INFO") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.TrimSpace(strings.Join(lines[max(0, len(lines)-most):], ""))
 }
 
 func (p *Proof) prepare() error {

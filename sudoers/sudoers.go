@@ -14,7 +14,13 @@ import (
 // Params is what the rules depend on.
 type Params struct {
 	Admins string // the group of the admins; "" is the installation's own
+
+	// Classic adds settings that only the original sudo has; sudo-rs refuses a file that holds them.
+	Classic bool
 }
+
+// IsClassic judges what `sudo --version` prints.
+func IsClassic(version string) bool { return strings.HasPrefix(version, "Sudo version ") }
 
 //go:embed sudoers.tmpl
 var text string
@@ -27,7 +33,7 @@ func Render(p Params) []byte {
 		p.Admins = layout.AdminsGroup
 	}
 	var file strings.Builder
-	values := map[string]string{"Admins": quote(p.Admins), "UserBin": layout.User + "/bin"}
+	values := map[string]any{"Admins": quote(p.Admins), "UserBin": layout.User + "/bin", "Classic": p.Classic}
 	if err := rules.Execute(&file, values); err != nil {
 		panic("the template of the sudo rules: " + err.Error()) // strings into a builder: it is the template that is wrong
 	}

@@ -14,18 +14,25 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestRenderGolden(t *testing.T) {
-	golden := filepath.Join("testdata", "tljh")
-	got := Render(Params{Admins: "jupyterhub-admins"})
-	if *update {
-		require.NoError(t, os.WriteFile(golden, got, 0o644))
+	for name, params := range map[string]Params{"classic": {Admins: "jupyterhub-admins", Classic: true}, "any": {}} {
+		golden := filepath.Join("testdata", name)
+		got := Render(params)
+		if *update {
+			require.NoError(t, os.WriteFile(golden, got, 0o644))
+		}
+		want, err := os.ReadFile(golden)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
 	}
-	want, err := os.ReadFile(golden)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
-	require.Equal(t, string(want), string(Render(Params{})), "the group of the installation is the default")
 }
 
-// visudo judges a file by the rules of the real sudo.
+func TestIsClassic(t *testing.T) {
+	require.True(t, IsClassic("Sudo version 1.9.16p2\nSudoers policy plugin version 1.9.16p2\n"))
+	require.False(t, IsClassic("sudo-rs 0.2.5\n"))
+	require.False(t, IsClassic(""))
+}
+
+// visudo judges a file by the rules of the real sudo. On a machine with sudo-rs it takes neither classic settings nor odd names.
 func visudo(t *testing.T, content []byte) (string, error) {
 	t.Helper()
 	program, err := exec.LookPath("visudo")
@@ -47,8 +54,10 @@ func exists(path string) bool {
 
 func TestVisudoAccepts(t *testing.T) {
 	for _, group := range []string{"jupyterhub-admins", "lehrende_ä.2", `domain admins`, `DOM\staff`, "a%b", "x,y=z:!\"", "évil\nALL ALL=(ALL) ALL"} {
-		out, err := visudo(t, Render(Params{Admins: group}))
-		require.NoError(t, err, "%q: %s", group, out)
+		for _, classic := range []bool{true, false} {
+			out, err := visudo(t, Render(Params{Admins: group, Classic: classic}))
+			require.NoError(t, err, "%q: %s", group, out)
+		}
 	}
 }
 

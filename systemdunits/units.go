@@ -118,7 +118,7 @@ func valuesOf(p Params) (map[string]any, error) {
 		"ProxyEnv":  layout.ProxyEnv, "ProxyGroup": layout.ProxyGroup,
 		"ProxyUnit": layout.ProxyUnit, "EdgeSocket": layout.EdgeSocket, "ServicesSlice": servicesSlice,
 		"ProxyAddress": layout.ProxyAddress,
-		"ProxyIP": proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),
+		"ProxyIP":      proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),
 		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "SystemdVersion": p.SystemdVersion,
 		"UsersMemory": usersMemory(p),
 	}, nil

@@ -344,7 +344,7 @@ func (b *Browser) OpenLab(ctx context.Context) error {
 }
 
 var (
-	invisible = regexp.MustCompile(`(?s)<(script|style|head)\b.*?</(script|style|head)>|<!--.*?-->`)
+	invisible = regexp.MustCompile(`(?s)<(script|style|head|noscript)\b.*?</(script|style|head|noscript)>|<!--.*?-->`)
 	tags      = regexp.MustCompile(`<[^>]*>`)
 	spaces    = regexp.MustCompile(`\s+`)
 )

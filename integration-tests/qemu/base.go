@@ -9,8 +9,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"tljh/integration-tests/guest"
@@ -28,6 +31,32 @@ type Base struct {
 	folder string
 	key    string // of ssh
 	accel  string // what QEMU runs the machine's instructions by
+
+	mu       sync.Mutex
+	machines map[*Machine]struct{}
+}
+
+// CloseOnSignal ends all machines and then the process when it is interrupted or terminated. The returned function ends the watch.
+func (b *Base) CloseOnSignal() (stop func()) {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-ch:
+			fmt.Fprintln(os.Stderr, "interrupted: ending the machines")
+			b.mu.Lock() // never given back: nothing may be started any more
+			for m := range b.machines {
+				if m.cmd != nil {
+					_ = m.cmd.Process.Kill() // it may have ended by itself
+				}
+				_ = os.RemoveAll(m.folder) // the next run looks again
+			}
+			os.Exit(130)
+		case <-done:
+		}
+	}()
+	return func() { signal.Stop(ch); close(done) }
 }
 
 // accelerator is KVM where a machine starts with it; that /dev/kvm is there does not say so.
@@ -55,7 +84,7 @@ func Open(ctx context.Context, suite string) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{cache: filepath.Join(guest.CacheDir(), "qemu"), accel: accelerator(ctx)}
+	b := &Base{cache: filepath.Join(guest.CacheDir(), "qemu"), accel: accelerator(ctx), machines: map[*Machine]struct{}{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n%s\n%d\n%s\n", baseFormat, suite, strings.Join(packages, ","), memory, b.accel)
 	for _, block := range authorities {

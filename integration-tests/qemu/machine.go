@@ -55,6 +55,9 @@ func (b *Base) Thaw(ctx context.Context) (*Machine, error) {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
 	}
 	m := &Machine{base: b, folder: folder}
+	b.mu.Lock()
+	b.machines[m] = struct{}{}
+	b.mu.Unlock()
 	if err := m.thaw(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot thaw a machine: %w", err), m.Close())
 	}
@@ -103,11 +106,16 @@ func (m *Machine) power(extra ...string) error {
 	cmd := exec.Command("qemu-system-x86_64", append(args, extra...)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	m.base.mu.Lock()
+	err = cmd.Start()
+	exited := make(chan struct{})
+	if err == nil {
+		m.cmd, m.exited = cmd, exited
+	}
+	m.base.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	exited := make(chan struct{})
-	m.cmd, m.exited = cmd, exited
 	go func() {
 		_ = cmd.Wait() // it is killed, or its machine powers off
 		close(exited)
@@ -266,7 +274,11 @@ func (m *Machine) Reboot(ctx context.Context) error {
 
 // Close ends the machine and removes its disk.
 func (m *Machine) Close() error {
-	return errors.Join(m.Cut(), os.RemoveAll(m.folder))
+	err := errors.Join(m.Cut(), os.RemoveAll(m.folder))
+	m.base.mu.Lock()
+	delete(m.base.machines, m)
+	m.base.mu.Unlock()
+	return err
 }
 
 // sweepMachines removes the machines of runs that were killed.

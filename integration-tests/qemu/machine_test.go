@@ -40,6 +40,7 @@ func TestHubOnAKernelOfItsOwn(t *testing.T) {
 	want.OK(t, err)
 	base, err := qemu.Open(ctx, guest.Trixie)
 	want.OK(t, err)
+	defer base.CloseOnSignal()()
 	m, err := base.Thaw(ctx)
 	want.OK(t, err)
 	t.Cleanup(func() {

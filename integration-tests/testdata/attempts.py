@@ -58,6 +58,14 @@ def bind(port):
     return port
 
 
+def look(path):
+    """Other users' processes may also be hidden altogether; that this one runs is known."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        raise PermissionError(errno.EACCES, "hidden") from None
+
+
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
     return pid
@@ -86,8 +94,8 @@ def attempt_all(task):
         results[f"run {' '.join(argv)}"] = attempt(run, argv)
     for unit, pid in task["processes"].items():
         for part in ("environ", "mem", "maps"):
-            results[f"read {part} of {unit}"] = attempt(read, f"/proc/{pid}/{part}")
-        results[f"list files of {unit}"] = attempt(read, f"/proc/{pid}/fd")
+            results[f"read {part} of {unit}"] = attempt(look, f"/proc/{pid}/{part}")
+        results[f"list files of {unit}"] = attempt(look, f"/proc/{pid}/fd")
         results[f"kill {unit}"] = attempt(kill, int(pid))
     for path in task["sockets"]:
         results[f"connect to {path}"] = attempt(connect, path)

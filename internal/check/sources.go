@@ -311,6 +311,9 @@ func dnsReason(err error) string {
 	case dns.IsTimeout:
 		return "the name server does not answer"
 	}
+	if _, why, found := strings.Cut(dns.Err, ": connect: "); found {
+		return "the name server can't be reached: " + why
+	}
 	return dns.Err
 }
 

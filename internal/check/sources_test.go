@@ -121,6 +121,7 @@ func TestIndexThatIsAway(t *testing.T) {
 	m := reach(t, "http://me:s3cret@"+free.Addr().String())
 	finding := m.finds("package-sources", Failed, "connection refused", "https_proxy")
 	assert.NotContains(t, finding.Message+finding.Hint, "s3cret")
+	assert.NotContains(t, finding.Message, "://")
 	m.finds("clock", OK)
 }
 
@@ -128,6 +129,18 @@ func TestIndexWhoseNameDoesNotResolve(t *testing.T) {
 	m := reach(t, "https://index.invalid/simple")
 	m.finds("dns", Failed, "index.invalid", "/etc/resolv.conf")
 	m.finds("package-sources", Skipped, "see dns") // one cause, one failure
+}
+
+func TestReasonsInWords(t *testing.T) {
+	for want, err := range map[string]error{
+		"no such name":                    &net.DNSError{Err: "no such host", IsNotFound: true},
+		"the name server does not answer": &net.DNSError{Err: "i/o timeout", IsTimeout: true},
+		"server misbehaving":              &net.DNSError{Err: "server misbehaving"},
+		"something else":                  errors.New("something else"),
+		"the name server can't be reached: network is unreachable": &net.DNSError{Err: "dial udp 10.0.0.1:53: connect: network is unreachable"},
+	} {
+		assert.Equal(t, want, dnsReason(err))
+	}
 }
 
 func TestOddAddress(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,12 +92,13 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 	h := host.Local(commandLogs(log, o, streams))
 	i := &installer.Installer{
 		Host: h, Now: time.Now, Ignore: o.ignore, Redact: log.Redact,
-		Builder:  &environment.Builder{Host: h, Environ: os.Environ(), Now: time.Now},
-		Attached: func() error { return nil },
+		Builder: &environment.Builder{Host: h, Environ: os.Environ(), Now: time.Now},
+		Begin:   func() {},
 	}
 	if !o.plan {
-		sinks = append(sinks, log)
-		i.Attached = func() error { return log.Attach(h.Files, layout.Log) }
+		file := &logFile{Log: log, files: h.Files}
+		i.Begin = file.begin
+		sinks = append(sinks, file)
 		defer log.Close()
 	}
 	i.Report = report.New(sinks...)
@@ -109,6 +111,23 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 		return o.finish(i, streams, err)
 	}
 	return o.conclude(i, streams, result)
+}
+
+// logFile is a log that goes to its file as soon as that may be: when the machine is to be changed, and the folder is there.
+type logFile struct {
+	*report.Log
+	files host.Files
+	begun atomic.Bool
+}
+
+func (l *logFile) begin() { l.begun.Store(true) }
+
+// Event implements report.Sink. A log that can't be written is no reason to end: it keeps what it is told in memory.
+func (l *logFile) Event(e report.Event) {
+	l.Log.Event(e)
+	if l.begun.Load() && l.files.Exists(layout.Root) && l.Attach(l.files, layout.Log) == nil {
+		l.begun.Store(false)
+	}
 }
 
 func (o installOptions) sink(streams Streams) report.Sink {

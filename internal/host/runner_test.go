@@ -223,6 +223,15 @@ func TestCancelTellsTheWholeGroupToEnd(t *testing.T) {
 	eventually(t, "both have ended", func() bool { return !alive(leader) && !alive(child) })
 }
 
+func TestSIGTERMLeavesTimeToTidyUp(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tidied")
+	_, _, cancel, done := start(t, &host.Exec{Grace: patience},
+		`trap "echo >`+file+`; exit 0" TERM; sleep 300 & echo $! >child; echo $$ >leader; wait`)
+	cancel(errors.New("the reason"))
+	require.Error(t, <-done)
+	assert.FileExists(t, file)
+}
+
 func TestWhoIgnoresSIGTERMIsKilled(t *testing.T) {
 	leader, child, cancel, done := start(t, &host.Exec{Grace: 100 * time.Millisecond},
 		`trap "" TERM; sleep 300 & echo $! >child; echo $$ >leader; while :; do wait; done`)

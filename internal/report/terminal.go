@@ -122,6 +122,7 @@ func (t *Terminal) step(e Event) {
 			t.hold("    " + clean(e.Message))
 		}
 	case Failed:
+		t.sum() // nothing is to follow the error that need not
 		t.line(e.Phase, t.marks.failed, title+"  "+took(e.Seconds))
 		t.text(e)
 	default:

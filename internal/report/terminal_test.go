@@ -189,6 +189,16 @@ func TestTerminalCountsWhatIsNotWorthALine(t *testing.T) {
 	assert.Equal(t, "✓ 12 checks passed\n  ✓ 1 quick step\n  ✓ 30 steps had nothing to do\n", s.screen.String())
 }
 
+func TestTerminalEndsWithTheError(t *testing.T) {
+	s := newStage(t, 80, utf8Marks)
+	s.reporter.Step("1", "make the folder", "folders").Done()
+	err := errors.New("cannot fetch uv: no network")
+	s.reporter.Step("2", "fetch uv", "environments").Failed(err)
+	s.reporter.Fail(err)
+	s.reporter.Close()
+	assert.Equal(t, "  ✓ 1 quick step\nenvironments\n  ✗ fetch uv  0.0 s\nerror: cannot fetch uv: no network\n", s.screen.String())
+}
+
 func TestTerminalNarrowerThanTheText(t *testing.T) {
 	for width := 1; width < 60; width++ {
 		s := newStage(t, width, utf8Marks)

@@ -1,104 +1,191 @@
-"""The Linux accounts that hub users work in. Everything here runs as root."""
+"""The Linux accounts that users work in. All of it runs as root, in threads, one account at a time.
+
+Who owns an account is written in its comment field (GECOS), which only root can change: it stays true when the hub's state is
+lost, and an admin can hand an account on with usermod.
+"""
 
 import grp
 import os
 import pwd
 import stat
 import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
 
-from . import paths
-from .names import PREFIX, system_name
+from tljh.names import system_name
+
+USERS_GROUP = "jupyterhub-users"
+ADMINS_GROUP = "jupyterhub-admins"
+HOMES = Path("/home")
+
+_MARK = "JupyterHub user "
+_FIRST_UID = 1000  # below are the system's own accounts
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# The programs lock their files against each other and fail instead of waiting.
+_one_at_a_time = threading.Lock()
+_LOCKED = "cannot lock"
+_LOCK_PATIENCE = 30
 
 
-class AccountProblem(Exception):
-    """Why a user has no account to work in, in words for that user."""
+class AccountError(Exception):
+    """Why there is no account to work in, in words for its user."""
 
 
-def run(*argv):
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise AccountProblem(f"{argv[0]} failed: {words}")
+@dataclass(frozen=True)
+class Account:
+    name: str
+    uid: int
+    gid: int
+    home: str
 
 
-def find(account):
+def mark(hub_name: str) -> str:
+    """What the comment field of a hub user's account says. It may hold neither colons nor commas nor line breaks."""
+    return _MARK + quote(hub_name, safe="@._-+", errors="surrogatepass")
+
+
+def exists(hub_name: str) -> bool:
+    """Whether this name has an account or a home, be it of somebody who has been here before."""
+    name = system_name(hub_name)
+    return _find(name) is not None or os.path.lexists(HOMES / name)
+
+
+def ensure(hub_name: str, admin: bool, extra_groups: dict[str, list[str]]) -> Account:
+    """The account of a hub user, made if there is none, in the groups it belongs to. AccountError tells what is in the way."""
+    name = system_name(hub_name)
+    with _one_at_a_time:
+        entry = _find(name)
+        if entry is None:
+            _create(name, hub_name)
+            entry = _find(name)
+            if entry is None:
+                raise AccountError(f"The account {name} was made, but the system does not find it. {_ASK}")
+        else:
+            _check_owner(entry, hub_name)
+        _ensure_home(entry)
+        _ensure_groups(name, hub_name, admin, extra_groups)
+    return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+
+
+_ASK = "Please tell an admin of this hub."
+
+
+def _find(name: str) -> pwd.struct_passwd | None:
     try:
-        return pwd.getpwnam(account)
+        return pwd.getpwnam(name)
     except KeyError:
         return None
 
 
-def ensure(name, store):
-    """Return the account of a hub user, made when there is none yet."""
-    account = system_name(name)
-    entry, owner = find(account), store.owner(account)
-    if owner not in (None, name):
-        raise AccountProblem(f"The account {account} belongs to the hub user {owner}. Ask an admin for another user name.")
-    if entry is not None and owner is None:
-        adopt(name, account, entry, store)
-    if entry is None:
-        # On record first: whatever interrupts us, nobody else is given what useradd may have made.
-        store.set_owner(account, name)
-        make(account)
-        entry = find(account)
-    return entry
+def _check_owner(entry: pwd.struct_passwd, hub_name: str) -> None:
+    owner = entry.pw_gecos.split(",")[0]
+    if owner == mark(hub_name):
+        return
+    if owner.startswith(_MARK):
+        other = unquote(owner.removeprefix(_MARK), errors="replace")
+        raise AccountError(f"The account {entry.pw_name} belongs to the hub user {other!r}, whose name is too much like yours. {_ASK}")
+    # The older TLJH wrote no comment, but put its accounts into this group.
+    if owner == "" and entry.pw_uid >= _FIRST_UID and _is_member(entry.pw_name, USERS_GROUP):
+        _run("usermod", "--comment", mark(hub_name), entry.pw_name)
+        return
+    raise AccountError(
+        f"There is an account {entry.pw_name} on this machine that the hub did not make. {_ASK} "
+        f"If it is yours, root can hand it over: usermod --comment '{mark(hub_name)}' {entry.pw_name}"
+    )
 
 
-def adopt(name, account, entry, store):
-    """Take on an account that was there before our records: of an older TLJH, or of an installation before this one."""
-    if account != PREFIX + name or entry.pw_uid < 1000:
-        raise AccountProblem(f"There is an account {account} on the server that the hub did not make. Ask an admin to rename it.")
-    store.set_owner(account, name)
+def _create(name: str, hub_name: str) -> None:
+    argv = ["useradd", "--shell", "/bin/bash", "--comment", mark(hub_name), "--home-dir", str(HOMES / name)]
+    argv += ["--key", "UMASK=077", "--key", "HOME_MODE=0700"]
+    argv += ["--gid", name] if _group_exists(name) else ["--user-group"]
+    argv += _ownership_of_old_home(name)
+    _run(*argv, name)
 
 
-def make(account):
-    argv = ["useradd", "--create-home", "--shell", "/bin/bash", "--key", "HOME_MODE=0700", "--key", "UMASK=077"]
+def _ownership_of_old_home(name: str) -> list[str]:
+    """A home that outlived its account is taken up again if nobody else owns it."""
     try:
-        grp.getgrnam(account)
-        argv += ["--gid", account]
+        status = os.lstat(HOMES / name)
+    except FileNotFoundError:
+        return ["--create-home"]
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid < _FIRST_UID or _uid_taken(status.st_uid):
+        raise AccountError(f"There is already a {HOMES / name} on this machine that belongs to somebody else. {_ASK}")
+    return ["--no-create-home", "--uid", str(status.st_uid)]
+
+
+def _uid_taken(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
     except KeyError:
-        argv += ["--user-group"]
-    run(*argv, account)
-    close_home(find(account))
+        return False
+    return True
 
 
-def close_home(entry):
-    """Let nobody else into a home. Its parent folder is root's, so it can't be swapped for a link; a link is refused all the same."""
+def _ensure_home(entry: pwd.struct_passwd) -> None:
+    """The home is there, a folder, its owner's. Links are not followed: only root makes them in the folder of homes."""
+    home = Path(entry.pw_dir)
     try:
-        fd = os.open(entry.pw_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise AccountProblem(f"Your home folder {entry.pw_dir} cannot be opened: {error.strerror}. Tell an admin.") from error
-    try:
-        status = os.fstat(fd)
-        if status.st_uid != entry.pw_uid:
-            raise AccountProblem(f"Your home folder {entry.pw_dir} belongs to another account. Tell an admin.")
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            os.fchmod(fd, 0o700)
-    finally:
-        os.close(fd)
+        status = os.lstat(home)
+    except FileNotFoundError:
+        try:
+            home.mkdir(mode=0o700)
+            os.chown(home, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+        except OSError as error:
+            raise AccountError(f"Your home folder {home} is gone and cannot be made again: {error.strerror}. {_ASK}") from error
+        return
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != entry.pw_uid:
+        raise AccountError(f"Your home folder {home} is not a folder of yours. {_ASK}")
 
 
-def ensure_group(group):
+def _ensure_groups(name: str, hub_name: str, admin: bool, extra_groups: dict[str, list[str]]) -> None:
+    _join(name, USERS_GROUP, system=True)
+    if admin:
+        _join(name, ADMINS_GROUP, system=True)
+    elif _is_member(name, ADMINS_GROUP):
+        _run("gpasswd", "--delete", name, ADMINS_GROUP)
+    for group, members in extra_groups.items():
+        if hub_name in members:
+            _join(name, group, system=False)
+
+
+def _join(name: str, group: str, system: bool) -> None:
+    if not _group_exists(group):
+        _run("groupadd", *(["--system"] if system else []), group)
+    if not _is_member(name, group):
+        _run("gpasswd", "--add", name, group)
+
+
+def _group_exists(group: str) -> bool:
     try:
-        return grp.getgrnam(group)
+        grp.getgrnam(group)
     except KeyError:
-        run("groupadd", group)
-        return grp.getgrnam(group)
+        return False
+    return True
 
 
-def set_member(account, group, member):
-    """Put an account into a group, or out of it."""
-    is_member = account in ensure_group(group).gr_mem
-    if member and not is_member:
-        run("gpasswd", "--add", account, group)
-    if is_member and not member:
-        run("gpasswd", "--delete", account, group)
+def _is_member(name: str, group: str) -> bool:
+    try:
+        return name in grp.getgrnam(group).gr_mem
+    except KeyError:
+        return False
 
 
-def set_groups(account, name, admin, extra):
-    """Bring an account's groups to what the hub and the config say. Groups named in the config only ever gain members here, as in the older TLJH."""
-    set_member(account, paths.USERS_GROUP, True)
-    set_member(account, paths.ADMINS_GROUP, admin)
-    for group, members in extra.items():
-        if name in members:
-            set_member(account, group, True)
+def _run(*argv: str) -> None:
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=120, env={"PATH": _PATH, "LC_ALL": "C"}
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise AccountError(f"Your account cannot be prepared: {argv[0]}: {error}. {_ASK}") from error
+        if done.returncode == 0:
+            return
+        words = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
+        if _LOCKED not in words or time.monotonic() > deadline:
+            raise AccountError(f"Your account cannot be prepared: {argv[0]}: {words}. {_ASK}")
+        time.sleep(0.5)

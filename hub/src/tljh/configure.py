@@ -1,154 +1,237 @@
-"""Turns settings into JupyterHub's configuration."""
+"""From settings to JupyterHub's configuration. What an admin can change has its place in config.yaml or jupyterhub_config.d."""
 
-import importlib
+import copy
 import logging
 import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
 
-from traitlets import TraitError
+from jupyterhub.auth import Authenticator
+from traitlets import HasTraits, TraitError
+from traitlets.config import Config as TraitConfig
+from traitlets.utils.importstring import import_item
 
-from . import paths, settings
-from .notify import notify
+from tljh import auth, files, proxy, settings, spawner
+from tljh.paths import Paths
 
 log = logging.getLogger("tljh")
 
+HUB = "http://127.0.0.1:971"
+PROXY = "http://127.0.0.1:972"
+PROXY_API = "http://127.0.0.1:973"
 
-def configure(c, conf):
-    """Fill the configuration object `c` from the settings `conf`."""
-    hub(c, conf)
-    authentication(c, conf)
-    spawner(c, conf)
-    services(c, conf)
+# Names that the older TLJH, its documentation and JupyterHub use for the first-use authenticator: all mean the safe one.
+FIRST_USE_NAMES = {settings.FIRST_USE.lower(), "firstuse", "firstuseauthenticator", "first-use", "tljh.auth.firstuseauthenticator"}
+
+# What auth.type may say for short, beside the names that the authenticators' packages bring themselves.
+SHORT_NAMES = {
+    "native": "nativeauthenticator.NativeAuthenticator",
+    "nativeauthenticator": "nativeauthenticator.NativeAuthenticator",
+    "ldap": "ldapauthenticator.LDAPAuthenticator",
+    "ldapauthenticator": "ldapauthenticator.LDAPAuthenticator",
+    "tmp": "tmpauthenticator.TmpAuthenticator",
+}
+
+DEFAULT_URLS = {"jupyterlab": "/lab", "lab": "/lab", "classic": "/tree", "notebook": "/tree", "nteract": "/nteract"}
+
+INSTALLER_SCOPES = ["admin:users", "admin:servers", "access:servers", "proxy", "read:hub"]
 
 
-def hub(c, conf):
-    base = "/" + str(conf["base_url"]).strip("/")
-    c.JupyterHub.bind_url = f"http://127.0.0.1:{paths.PROXY_PORT}{base}"
-    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{paths.HUB_PORT}"
-    c.JupyterHub.hub_connect_url = f"http://127.0.0.1:{paths.HUB_PORT}"
-    c.JupyterHub.db_url = f"sqlite:///{paths.STATE}/jupyterhub.sqlite"
-    c.JupyterHub.cookie_secret_file = str(paths.STATE / "jupyterhub_cookie_secret")
-    # Users' servers and the way to them outlive a restart of the hub.
+def configure(c: TraitConfig, paths: Paths) -> None:
+    """Fill JupyterHub's config object. Never fails because of config.yaml."""
+    speak(paths)
+    loaded = settings.load(paths)
+    try:
+        authenticator = authenticator_class(loaded.config.auth.type)
+    except settings.ConfigError as error:
+        loaded = without_newest(paths, loaded, error)
+        authenticator = authenticator_class(loaded.config.auth.type)
+    report(loaded)
+    hub(c, paths, loaded.config)
+    the_proxy(c, paths, loaded)
+    logins(c, loaded.config, authenticator)
+    servers(c, paths, loaded.config)
+    c.JupyterHub.services = []
+    c.JupyterHub.load_roles = []
+    installer(c, paths)
+    culler(c, loaded.config.cull)
+
+
+def speak(paths: Paths) -> None:
+    """JupyterHub sets its own logging up later; until then this package's words go to the journal as they are."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+def without_newest(paths: Paths, loaded: settings.Loaded, error: Exception) -> settings.Loaded:
+    """The config to use when the newest reads well and can't be used all the same."""
+    problems = [*loaded.problems, str(error)]
+    try:
+        text = paths.applied.read_text(encoding="utf-8")
+        config = settings.parse(text)
+        authenticator_class(config.auth.type)
+    except (OSError, UnicodeError, settings.ConfigError):
+        return settings.Loaded(settings.Config(users=settings.Users(admin=loaded.config.users.admin)), None, problems)
+    return settings.Loaded(config, text, problems)
+
+
+def report(loaded: settings.Loaded) -> None:
+    if not loaded.problems:
+        return
+    using = "the last config that worked" if loaded.text is not None else "built-in defaults: only existing passwords work"
+    log.critical("=" * 72)
+    for problem in loaded.problems:
+        log.critical("CONFIG NOT USED: %s", problem)
+    log.critical("The hub runs with %s. Correct the file, then: systemctl restart jupyterhub", using)
+    log.critical("=" * 72)
+
+
+def authenticator_class(name: str) -> type[Authenticator]:
+    """The class that auth.type means; ConfigError if there is none."""
+    key = name.strip().lower()
+    if key in FIRST_USE_NAMES:
+        return auth.FirstUseAuthenticator
+    registered = {entry.name.lower(): entry for entry in entry_points(group="jupyterhub.authenticators")}
+    try:
+        if key in SHORT_NAMES:
+            found = import_item(SHORT_NAMES[key])
+        elif key in registered:
+            found = registered[key].load()
+        else:
+            found = import_item(name.strip())
+    except Exception as error:
+        raise settings.ConfigError(f"auth.type: there is no authenticator {name!r} in the hub's environment ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, Authenticator)):
+        raise settings.ConfigError(f"auth.type: {name!r} is no authenticator")
+    return found
+
+
+def hub(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
+    c.JupyterHub.base_url = config.base_url
+    c.JupyterHub.bind_url = PROXY + config.base_url
+    c.JupyterHub.hub_bind_url = HUB
+    c.JupyterHub.hub_connect_url = HUB
+    c.JupyterHub.db_url = f"sqlite:///{paths.database}"
+    c.JupyterHub.cookie_secret_file = str(paths.cookie_secret)
+    # Users' servers are units of their own and the proxy is not ours to stop: both outlive a restart of the hub.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
     c.JupyterHub.concurrent_spawn_limit = 50
+    c.JupyterHub.active_server_limit = 0
     c.JupyterHub.allow_named_servers = False
-    # The journal has the time already.
+    c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
+    # The journal knows the time already.
     c.JupyterHub.log_format = "%(levelname)s %(name)s: %(message)s"
-    c.JupyterHub.proxy_class = "tljh.proxy.WatchedProxy"
-    c.ConfigurableHTTPProxy.should_start = False
-    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{paths.PROXY_API_PORT}"
-    c.ConfigurableHTTPProxy.auth_token = proxy_token()
+    c.Application.log_format = "%(levelname)s %(name)s: %(message)s"
 
 
-def proxy_token():
-    for line in paths.PROXY_ENV.read_text().splitlines():
+def the_proxy(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
+    c.JupyterHub.proxy_class = proxy.WatchedProxy
+    c.WatchedProxy.should_start = False
+    c.WatchedProxy.api_url = PROXY_API
+    c.WatchedProxy.auth_token = proxy_token(paths)
+    # When the hub really serves, the config it serves with has proved good.
+    c.WatchedProxy.when_serving = lambda: settings.remember(paths, loaded)
+
+
+def proxy_token(paths: Paths) -> str:
+    text = files.read_secret(paths.proxy_env) or ""
+    for line in text.splitlines():
         key, _, value = line.partition("=")
-        if key == "CONFIGPROXY_AUTH_TOKEN":
-            return value.strip()
-    raise SystemExit(f"{paths.PROXY_ENV} holds no token; run: tljh-install install")
+        if key.strip() == "CONFIGPROXY_AUTH_TOKEN" and value.strip():
+            return value.strip().strip("\"'")
+    sys.exit(f"{paths.proxy_env} holds no CONFIGPROXY_AUTH_TOKEN. Run: sudo tljh-install install")
 
 
-# The short and the older names of our own authenticator.
-FIRST_USE_NAMES = {settings.FIRST_USE, "firstuse", "firstuseauthenticator"}
-OURS = "tljh.auth.FirstUseAuthenticator"
-
-
-def authentication(c, conf):
-    auth, users = conf["auth"], conf["users"]
-    kind = auth.get("type") or settings.FIRST_USE
-    c.JupyterHub.authenticator_class = OURS if kind in FIRST_USE_NAMES else kind
-    for name, options in auth.items():
-        if name != "type" and isinstance(options, dict):
-            for option, value in options.items():
-                setattr(getattr(c, name), option, value)
-    c.Authenticator.allowed_users = settings.names(users["allowed"])
-    c.Authenticator.blocked_users = settings.names(users["banned"])
-    c.Authenticator.admin_users = settings.names(users["admin"])
+def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator]) -> None:
+    c.JupyterHub.authenticator_class = authenticator
+    c.Authenticator.allowed_users = set(config.users.allowed)
+    c.Authenticator.blocked_users = set(config.users.banned)
+    c.Authenticator.admin_users = set(config.users.admin)
+    # As in the older TLJH: who was added on the admin page may log in.
     c.Authenticator.allow_existing_users = True
+    ours = {base.__name__: base for base in authenticator.__mro__ if issubclass(base, HasTraits)}
+    for section, options in config.auth.options.items():
+        if section in ours:
+            apply_options(c, section, ours[section], options)
+        else:
+            log.error("auth.%s is not used: auth.type is %s", section, config.auth.type)
 
 
-def spawner(c, conf):
-    c.JupyterHub.spawner_class = "tljh.spawner.UserSpawner"
-    c.UserSpawner.unit_name_template = "{USERNAME}"
-    c.UserSpawner.slice = paths.USERS_SLICE
-    c.UserSpawner.cmd = [f"{paths.USER_ENV}/bin/jupyterhub-singleuser"]
-    c.UserSpawner.default_shell = "/bin/bash"
-    c.UserSpawner.default_url = settings.DEFAULT_URLS.get(conf["user_environment"]["default_app"], "/lab")
-    c.UserSpawner.env_keep = ["LANG"]
-    c.UserSpawner.extra_user_groups = {
-        str(group): [str(name).lower() for name in members or []] for group, members in (conf["users"]["extra_user_groups"] or {}).items()
-    }
-    # A small share of a slow machine's CPU makes a start take long; one that fails is noticed without these.
-    c.UserSpawner.start_timeout = 180
-    c.UserSpawner.http_timeout = 120
-    c.UserSpawner.poll_interval = 10
-    if conf["limits"]["memory"] is not None:
-        c.UserSpawner.mem_limit = conf["limits"]["memory"]
-    if conf["limits"]["cpu"] is not None:
-        c.UserSpawner.cpu_limit = float(conf["limits"]["cpu"])
+def apply_options(c: TraitConfig, section: str, cls: type[HasTraits], options: dict[str, Any]) -> None:
+    """Set options of an authenticator, but for those that it would refuse: they are told, and the hub starts."""
+    traits = cls.class_traits(config=True)
+    for option, value in options.items():
+        if value is None:
+            continue
+        if option not in traits:
+            log.error("auth.%s.%s is not used: the authenticator has no such option", section, option)
+        elif (problem := misfit(traits[option], value)) is not None:
+            log.error("auth.%s.%s is not used: %s", section, option, problem)
+        else:
+            c[section][option] = value
 
 
-def services(c, conf):
-    c.JupyterHub.services = [installer()]
-    c.JupyterHub.load_roles = [
-        {
-            "name": "tljh-installer",
-            "services": ["tljh-installer"],
-            "scopes": ["admin:users", "admin:servers", "access:servers", "proxy", "read:hub"],
-        }
-    ]
-    cull = conf["services"]["cull"]
-    if cull["enabled"]:
-        c.JupyterHub.services.append(culler(cull))
-        c.JupyterHub.load_roles.append(culler_role(cull))
+def misfit(trait: Any, value: Any) -> str | None:
+    """Why a trait does not take a value; None if it does. Sets and tuples are lists in YAML."""
+    trial = type("Trial", (HasTraits,), {"option": copy.copy(trait)})
+    problem = None
+    for candidate in (value, set(value), tuple(value)) if isinstance(value, list) else (value,):
+        try:
+            trial().option = candidate
+            return None
+        except TraitError as error:
+            problem = problem or str(error)
+        except Exception:
+            return None  # a check that needs the whole authenticator: leave it to that
+    return problem
 
 
-def installer():
-    return {"name": "tljh-installer", "api_token": paths.INSTALLER_TOKEN.read_text().strip(), "display": False}
+def servers(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
+    c.JupyterHub.spawner_class = spawner.UserSpawner
+    c.UserSpawner.cmd = [str(paths.user_bin / "jupyterhub-singleuser")]
+    c.UserSpawner.extra_paths = [str(paths.user_bin)]
+    c.UserSpawner.extra_user_groups = config.users.extra_user_groups
+    c.UserSpawner.default_url = DEFAULT_URLS.get(config.default_app, "/lab")
+    c.Spawner.mem_limit = config.limits.memory
+    c.Spawner.cpu_limit = config.limits.cpu
+    # Nothing of the hub's environment is for users, but the language.
+    c.Spawner.env_keep = ["LANG"]
+    # 40 at once on a slow machine take minutes, and a small share of the CPU slows each of them down. A server that fails is
+    # noticed at once all the same.
+    c.Spawner.start_timeout = 300
+    # Also how long a hub that has restarted waits for a server that is too busy to answer, before it ends it.
+    c.Spawner.http_timeout = 300
+    c.Spawner.consecutive_failure_limit = 0
 
 
-def culler(cull):
+def installer(c: TraitConfig, paths: Paths) -> None:
+    """The service that the installer proves an installation with."""
+    token = files.read_secret(paths.installer_token)
+    if not token:
+        log.warning("%s is missing: the installer cannot prove this hub. Run: sudo tljh-install install", paths.installer_token)
+        return
+    c.JupyterHub.services.append({"name": "tljh-installer", "api_token": token, "display": False})
+    c.JupyterHub.load_roles.append({"name": "tljh-installer", "services": ["tljh-installer"], "scopes": INSTALLER_SCOPES})
+
+
+def culler(c: TraitConfig, cull: settings.Cull) -> None:
+    """Stops servers that nobody uses. It only talks to the hub, so it runs as nobody."""
+    if not cull.enabled:
+        return
     command = [sys.executable, "-m", "jupyterhub_idle_culler"]
-    for option, key in (("timeout", "timeout"), ("cull-every", "every"), ("concurrency", "concurrency"), ("max-age", "max_age")):
-        command.append(f"--{option}={cull[key]}")
-    if cull["users"]:
-        command.append("--cull-users")
-    if cull["remove_named_servers"]:
-        command.append("--remove-named-servers")
-    # It asks the hub and tells the hub: no rights on the machine are needed for that.
-    return {"name": "cull-idle", "command": command, "user": "nobody", "cwd": "/", "display": False}
-
-
-def culler_role(cull):
+    command += [f"--timeout={cull.timeout}", f"--cull-every={cull.every}", f"--concurrency={cull.concurrency}", f"--max-age={cull.max_age}"]
     scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-    if cull["users"]:
+    if cull.users:
+        command.append("--cull-users")
         scopes.append("admin:users")
-    return {"name": "cull-idle", "services": ["cull-idle"], "scopes": scopes}
+    if cull.remove_named_servers:
+        command.append("--remove-named-servers")
+    c.JupyterHub.services.append({"name": "cull-idle", "command": command, "user": "nobody", "cwd": "/", "display": False})
+    c.JupyterHub.load_roles.append({"name": "cull-idle", "services": ["cull-idle"], "scopes": scopes})
 
 
-def usable_authenticator(kind):
-    """Whether the class can be loaded; a hub that dies of a typing error helps nobody."""
-    module, _, name = kind.rpartition(".")
-    if not module:
-        return True  # a short name, which JupyterHub knows or rejects itself
-    try:
-        return hasattr(importlib.import_module(module), name)
-    except ImportError:
-        return False
-
-
-def main(c, load_file):
-    """What jupyterhub_config.py does."""
-    conf, why = settings.load()
-    if why is not None:
-        log.error("%s. Starting with the last config that could be read", why)
-        notify("STATUS=Serving with the last good config: config.yaml cannot be used")
-    if not usable_authenticator(conf["auth"].get("type") or settings.FIRST_USE):
-        log.error("auth.type %s is not in the hub environment. Starting with the first-use authenticator", conf["auth"]["type"])
-        conf["auth"]["type"] = settings.FIRST_USE
-    try:
-        configure(c, conf)
-    except (TraitError, TypeError, ValueError) as error:
-        raise SystemExit(f"{paths.CONFIG} cannot be used: {error}") from error
-    for extra in sorted(paths.CONFIG_D.glob("*.py")):
-        load_file(str(extra))
+def local_files(paths: Paths) -> list[Path]:
+    """The admin's own config files in order. One that fails keeps the hub from starting: it may hold what keeps others out."""
+    return sorted(path for path in paths.config_d.glob("*.py") if path.is_file()) if paths.config_d.is_dir() else []

@@ -1,5 +1,9 @@
-"""What `jupyterhub --config` is given. Changes of your own belong into config/config.yaml or config/jupyterhub_config.d/."""
+"""What `python -m jupyterhub --config` is given: settings from config.yaml, then jupyterhub_config.d/*.py, which have the last word."""
 
-from tljh.configure import main
+from tljh.configure import configure, local_files
+from tljh.paths import Paths
 
-main(c, load_subconfig)  # noqa: F821  (both are put here by traitlets)
+configure(c, Paths.here())  # noqa: F821  traitlets puts c and load_subconfig here
+
+for path in local_files(Paths.here()):
+    load_subconfig(str(path))  # noqa: F821

@@ -1,45 +1,91 @@
-"""The hub's side of configurable-http-proxy, which systemd runs.
+"""The hub's side of the proxy, which is a unit of its own and loses its routes whenever it restarts.
 
-A proxy that restarts has lost its routes. The hub would give them back at its next round of checks, minutes later;
-this class asks every second whether they are there.
+JupyterHub alone would give them back after up to five minutes, and would not start at all while the proxy is away.
 """
 
 import asyncio
+from collections.abc import Callable
 
+import aiohttp
+from jupyterhub.httpclient import fetch
 from jupyterhub.proxy import ConfigurableHTTPProxy
-from traitlets import Float
+from jupyterhub.utils import url_path_join
+from traitlets import Any, Float
 
-from .notify import notify
+from tljh.notify import notify
 
 
 class WatchedProxy(ConfigurableHTTPProxy):
     watch_interval = Float(1.0, config=True, help="Seconds between two looks at the proxy's routes.")
+    when_serving: Callable[[], None] | None = Any(None, config=True, help="Called once when the hub serves.")
 
-    _watching = None
+    _watcher = None
+    _away = False
+
+    async def get_all_routes(self):
+        """The proxy's routes. A hub that is starting does without the proxy: the watcher gives it its routes when it comes."""
+        self._start_watching()
+        if self.app._start_future.done():
+            return await super().get_all_routes()
+        if await self._look() is None:
+            return {}
+        return await super().get_all_routes()
 
     async def check_routes(self, user_dict, service_dict, routes=None):
+        if not self.app._start_future.done() and await self._look() is None:
+            self.log.warning("The proxy does not answer yet; it gets its routes when it does")
+            return
         await super().check_routes(user_dict, service_dict, routes)
-        # The first call comes when the hub has started: from now on it serves.
-        if self._watching is None:
-            self._watching = asyncio.ensure_future(self._watch())
-            notify("READY=1\nSTATUS=Serving")
+
+    def _start_watching(self):
+        if self._watcher is None:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self):
-        well = True
-        while True:
-            await asyncio.sleep(self.watch_interval)
+        # Not the future itself: who awaits it may cancel it.
+        await asyncio.shield(self.app._start_future)
+        if self.when_serving is not None:
             try:
-                routes = await self.get_all_routes()
-                if self.app.hub.routespec not in routes:
-                    self.log.warning("The proxy has lost its routes; giving them back")
-                    await self.check_routes(self.app.users, self.app._service_map)
-                    well = False
-                if not well:
-                    self.log.info("The proxy has its routes")
-                well = True
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                if well:
-                    self.log.warning("The proxy does not answer: %s", error)
-                well = False
+                self.when_serving()
+            except OSError as error:
+                self.log.error("Cannot keep a copy of the config: %s", error)
+        notify("READY=1\nSTATUS=Serving")
+        while True:
+            try:
+                await self._round()
+            except Exception:
+                self.log.exception("Cannot look after the proxy's routes")
+            await asyncio.sleep(self.watch_interval)
+
+    async def _round(self):
+        found = await self._look()
+        if (found is None) != self._away:
+            self._away = found is None
+            self.log.warning("The proxy does not answer" if self._away else "The proxy answers again")
+        if found is None:
+            return
+        if missing := self._wanted() - found:
+            self.log.warning("The proxy lacks %d routes; giving them back", len(missing))
+            await self.check_routes(self.app.users, self.app._service_map)
+            self.log.info("The proxy has its routes")
+
+    def _wanted(self) -> set[str]:
+        """The routes that have to be there: the hub's and those of servers that nothing is being done to."""
+        wanted = {self._routespec_to_chp_path(self.app.hub.routespec)}
+        for user in self.app.users.values():
+            wanted |= {self._routespec_to_chp_path(server.proxy_spec) for server in user.spawners.values() if server.ready}
+        return wanted
+
+    async def _look(self) -> set[str] | None:
+        """The paths that the proxy leads somewhere for the hub; None if it does not answer. One cheap request, not logged."""
+        try:
+            reply = await fetch(
+                url_path_join(self.api_url, "api/routes"),
+                headers={"Authorization": f"token {self.auth_token}"},
+                timeout=aiohttp.ClientTimeout(total=5),
+            )
+            routes = await reply.json()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.log.debug("The proxy does not answer: %s", error)
+            return None
+        return {self._routespec_to_chp_path(self._routespec_from_chp_path(path)) for path, data in routes.items() if "jupyterhub" in data}

@@ -1,102 +1,215 @@
-"""config.yaml as the hub needs it. What may stand there, and what is wrong with a file, is the Go package config's business;
-this module is lenient, because a hub that starts with part of a config beats one that does not start."""
+"""Reads config.yaml. Nothing here knows JupyterHub.
 
-import logging
+The file is checked as a whole before it is used. One that can't be used does not keep the hub from starting: it starts from
+the copy of the last one that could (state/config.applied.yaml), or with defaults, and says so. Reporting problems with
+their lines is the installer's business; here one reason is enough.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
-from . import paths
-
-log = logging.getLogger("tljh")
+from tljh.files import write_private
+from tljh.paths import Paths
 
 FIRST_USE = "firstuseauthenticator.FirstUseAuthenticator"
 
-DEFAULTS = {
-    "base_url": "/",
-    "auth": {"type": FIRST_USE},
-    "users": {"allowed": [], "banned": [], "admin": [], "extra_user_groups": {}},
-    "limits": {"memory": None, "cpu": None},
-    "user_environment": {"default_app": "jupyterlab"},
-    "services": {
-        "cull": {
-            "enabled": True,
-            "timeout": 600,
-            "every": 60,
-            "concurrency": 5,
-            "users": False,
-            "max_age": 0,
-            "remove_named_servers": False,
-        }
-    },
-}
 
-DEFAULT_URLS = {"jupyterlab": "/lab", "notebook": "/tree", "classic": "/tree"}
+class ConfigError(Exception):
+    """Why a config can't be used: the key and what would be right."""
 
 
-class Unusable(Exception):
-    """Why a file is no config."""
+@dataclass
+class Auth:
+    type: str = FIRST_USE
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def parse(data):
-    """The settings in the bytes of a YAML file, over the defaults."""
+@dataclass
+class Users:
+    allowed: set[str] = field(default_factory=set)
+    banned: set[str] = field(default_factory=set)
+    admin: set[str] = field(default_factory=set)
+    extra_user_groups: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
+class Limits:
+    memory: int | str | None = None
+    cpu: float | None = None
+
+
+@dataclass
+class Cull:
+    enabled: bool = True
+    timeout: int = 600
+    every: int = 60
+    concurrency: int = 5
+    users: bool = False
+    max_age: int = 0
+    remove_named_servers: bool = False
+
+
+@dataclass
+class Config:
+    base_url: str = "/"
+    default_app: str = "jupyterlab"
+    auth: Auth = field(default_factory=Auth)
+    users: Users = field(default_factory=Users)
+    limits: Limits = field(default_factory=Limits)
+    cull: Cull = field(default_factory=Cull)
+
+
+@dataclass
+class Loaded:
+    """A config, and where the hub has to speak up: the problems that kept a newer one from being used."""
+
+    config: Config
+    text: str | None
+    problems: list[str] = field(default_factory=list)
+
+
+def load(paths: Paths) -> Loaded:
+    """The config to use now."""
+    problems = []
+    for path in (paths.config, paths.applied):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if path == paths.config:
+                problems.append(f"there is no {path}")
+            continue
+        except (OSError, UnicodeError) as error:
+            problems.append(f"cannot read {path}: {error}")
+            continue
+        try:
+            return Loaded(parse(text), text, problems)
+        except ConfigError as error:
+            problems.append(f"{path} is not valid: {error}")
+    return Loaded(Config(), None, problems)
+
+
+def remember(paths: Paths, loaded: Loaded) -> None:
+    """Keep a config that the hub has started with as the last good one."""
+    if loaded.text is None or loaded.problems:
+        return
+    data = loaded.text.encode()
+    if not paths.applied.exists() or paths.applied.read_bytes() != data:
+        write_private(paths.applied, data)
+
+
+def parse(text: str) -> Config:
+    """The config that a YAML text says; ConfigError if any of it can't be used. Keys that are not the hub's are passed over."""
     try:
-        loaded = yaml.safe_load(data.decode())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Unusable(f"not readable as YAML: {error}") from error
-    if loaded is None:
-        loaded = {}
-    if not isinstance(loaded, dict):
-        raise Unusable("not a mapping of keys to values")
-    return merged(DEFAULTS, loaded, "")
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    top = Node("", {} if tree is None else tree)
+    return Config(
+        base_url=base_url(top.get("base_url", text_value, "/")),
+        default_app=top.section("user_environment").get("default_app", text_value, "jupyterlab"),
+        auth=auth(top.section("auth")),
+        users=users(top.section("users")),
+        limits=limits(top.section("limits")),
+        cull=cull(top.section("services").section("cull")),
+    )
 
 
-def merged(base, over, where):
-    """`over` over `base`. A section of the wrong type is an error; an empty one, as in `users:`, says nothing."""
-    result = {}
-    for key in {**base, **over}:
-        default, value = base.get(key), over.get(key)
-        if isinstance(default, dict) and default is not DEFAULTS["users"]["extra_user_groups"]:
-            if value is not None and not isinstance(value, dict):
-                raise Unusable(f"{where}{key} must hold keys and values")
-            result[key] = merged(default, value or {}, f"{where}{key}.")
-        elif value is None and default is not None:
-            result[key] = default
-        elif isinstance(default, list) and not isinstance(value, list):
-            raise Unusable(f"{where}{key} must be a list")
-        else:
-            result[key] = value
-    return result
+class Node:
+    """A mapping of the file, with the way that leads to it for messages."""
+
+    def __init__(self, where: str, value: Any):
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{where or 'the file'} must hold keys and values")
+        self.where, self.value = where, value
+
+    def at(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def section(self, key: str) -> Node:
+        value = self.value.get(key)
+        return Node(self.at(key), {} if value is None else value)
+
+    def get[T](self, key: str, read: Callable[[str, Any], T], default: T) -> T:
+        value = self.value.get(key)
+        return default if value is None else read(self.at(key), value)
 
 
-def load():
-    """The settings to start with, and, when they are not those of config.yaml, why."""
+def text_value(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where} must be text, not {value!r}")
+    return value
+
+
+def bool_value(where: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where} must be true or false, not {value!r}")
+    return value
+
+
+def int_value(where: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{where} must be a whole number, not {value!r}")
+    return value
+
+
+def cpu_value(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{where} must be a number of cores above 0, not {value!r}")
+    return float(value)
+
+
+def memory_value(where: str, value: Any) -> int | str:
+    """Bytes, or a number with K, M, G or T behind it, as JupyterHub reads it."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    text = str(value).strip() if isinstance(value, str) else ""
+    number, unit = text[:-1], text[-1:]
     try:
-        data = paths.CONFIG.read_bytes()
-    except FileNotFoundError:
-        return parse(b""), "there is no config.yaml"
-    try:
-        settings = parse(data)
-    except Unusable as error:
-        return last_good(), f"{paths.CONFIG} is {error}"
-    keep(data)
-    return settings, None
+        good = unit in ("K", "M", "G", "T") and math.isfinite(float(number)) and float(number) > 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"{where} must be a size such as 1G or 512M, not {value!r}")
+    return text
 
 
-def last_good():
-    try:
-        return parse(paths.APPLIED.read_bytes())
-    except (FileNotFoundError, Unusable):
-        return parse(b"")
+def names_value(where: str, value: Any) -> list[str]:
+    """Names of users, in small letters as the hub keeps them. A bare number is a name, too: student 1234."""
+    if not isinstance(value, list) or any(isinstance(item, bool) or not isinstance(item, str | int) for item in value):
+        raise ConfigError(f"{where} must be a list of names")
+    return [str(item).lower() for item in value]
 
 
-def keep(data):
-    """Keep a config that could be read, for the day when the next can't."""
-    try:
-        if not paths.APPLIED.exists() or paths.APPLIED.read_bytes() != data:
-            paths.write_durably(paths.APPLIED, data)
-    except OSError as error:
-        log.error("Cannot keep a copy of the config: %s", error)
+def base_url(value: str) -> str:
+    inner = value.strip("/")
+    return f"/{inner}/" if inner else "/"
 
 
-def names(values):
-    return {str(value).lower() for value in values or []}
+def auth(node: Node) -> Auth:
+    options = {key: node.section(key).value for key in node.value if key != "type" and key[:1].isupper()}
+    return Auth(type=node.get("type", text_value, FIRST_USE), options=options)
+
+
+def users(node: Node) -> Users:
+    groups = node.section("extra_user_groups")
+    return Users(
+        allowed=set(node.get("allowed", names_value, [])),
+        banned=set(node.get("banned", names_value, [])),
+        admin=set(node.get("admin", names_value, [])),
+        extra_user_groups={group: groups.get(group, names_value, []) for group in groups.value},
+    )
+
+
+def limits(node: Node) -> Limits:
+    return Limits(memory=node.get("memory", memory_value, None), cpu=node.get("cpu", cpu_value, None))
+
+
+def cull(node: Node) -> Cull:
+    default = Cull()
+    numbers = {key: node.get(key, int_value, getattr(default, key)) for key in ("timeout", "every", "concurrency", "max_age")}
+    switches = {key: node.get(key, bool_value, getattr(default, key)) for key in ("enabled", "users", "remove_named_servers")}
+    return Cull(**numbers, **switches)

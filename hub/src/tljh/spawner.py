@@ -1,239 +1,330 @@
-"""Users' servers: one transient systemd unit each, listening on a socket of its own.
+"""Users' servers: each a transient unit of systemd that listens on a socket file of its own.
 
-The socket is a file in a folder that only the user and the proxy can reach. With a TCP port, a student's program could take the
-port of a server that has just ended, and be handed the visitors (and their tokens) that were meant for it.
+With a TCP port, a student's program could take the port of a server that has just ended and be handed the visitors, and their
+tokens, that were meant for it. A socket lies in a folder that belongs to that server alone:
+
+    /run/tljh/users/UNIT/server.sock
+
+While the server starts, the folder is the user's, for Jupyter makes the socket itself. Once it answers, the folder is root's:
+nothing can be put in the socket's place.
 """
 
 import asyncio
+import contextlib
 import grp
 import os
-import shlex
 import shutil
-import socket
 import stat
+import time
 from pathlib import Path
 from urllib.parse import quote
 
-from jupyterhub.spawner import SpawnException
-from systemdspawner import SystemdSpawner, systemd
-from traitlets import Dict
+import aiohttp
+import jupyterhub
+from jupyterhub.httpclient import fetch
+from jupyterhub.spawner import Spawner
+from systemdspawner import SystemdSpawner
+from systemdspawner.systemd import get_systemd_version
+from traitlets import Dict, List, Unicode
 
-from . import accounts, paths
-from .names import system_name
-from .store import Store
+from tljh import accounts, failures, machine, paths, systemd
+from tljh.failures import SpawnFailure, Story
+from tljh.names import system_name, unit_name
 
-# jupyter_server takes a socket only where the port is its default one; none is opened.
-_UNUSED_PORT = 8888
+PROXY_GROUP = "tljh-proxy"
+SLICE = "tljh-users.slice"
+SCHEME = "http+unix"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_ENV_FILES = Path("/run/tljh/env")
+# jupyter_server opens no port when it has a socket, and refuses to start unless its port is the one that nobody chose.
+DEFAULT_PORT = 8888
 
-# What a server must not do to the machine. Each of these keeps sudo from working, so admins' servers go without.
-_STUDENTS = {
+# For everybody. A kernel that takes too much memory is ended, the server lives on.
+COMMON = {"OOMPolicy": "continue", "OOMScoreAdjust": "200", "TasksMax": "2048", "TimeoutStopSec": "15", "PrivateTmp": "yes"}
+
+# For those who may not become root: all of these take sudo away (they imply NoNewPrivileges for a unit with a user).
+CONFINED = {
     "NoNewPrivileges": "yes",
     "PrivateDevices": "yes",
-    "ProtectKernelTunables": "yes",
-    "ProtectKernelModules": "yes",
-    "ProtectKernelLogs": "yes",
-    "ProtectControlGroups": "yes",
     "ProtectClock": "yes",
+    "ProtectControlGroups": "yes",
     "ProtectHostname": "yes",
-    "RestrictSUIDSGID": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
     "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
     "LockPersonality": "yes",
 }
 
-_MEBIBYTE = 1 << 20
-
-
-class SpawnProblem(SpawnException):
-    """Why a server does not start, in words for its user."""
-
-    def __init__(self, message):
-        super().__init__(message, reason="tljh", status_code=503)
-
 
 class UserSpawner(SystemdSpawner):
-    extra_user_groups = Dict(config=True, help="Group → hub users who are to be in it.")
+    """Starts a user's server in the user's own Linux account."""
+
+    extra_user_groups = Dict(value_trait=List(Unicode()), config=True, help="Linux groups and the hub users who belong to them.")
+
+    _account: accounts.Account | None = None
+    _words = "Waiting for its turn"
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.store = Store()
+        if self.user is not None and self.orm_spawner is not None:
+            self.unit_name = unit_name(self.user.name, self.name)
 
     def _expand_user_vars(self, string):
-        account = system_name(self.user.name) if self.user else ""
-        return string.format(USERNAME=account, USERID=self.user.id if self.user else "")
+        """{USERNAME} is the Linux account here, as it stands in paths."""
+        return string.format(USERNAME=system_name(self.user.name), USERID=self.user.id)
+
+    # Where the server is: JupyterHub's database holds scheme, host and port. A port behind the socket's path would lead elsewhere,
+    # so the address is always made anew, also when a hub finds the server of the one before it.
 
     @property
-    def unit_stem(self):
-        return self.unit_name.removesuffix(".service")
+    def server(self):
+        server = Spawner.server.fget(self)
+        if server is not None and server.proto == SCHEME:
+            address = f"{SCHEME}://{server.ip}{server.base_url}"
+            if server.connect_url != address:
+                server.connect_url = address
+        return server
+
+    @server.setter
+    def server(self, server):
+        Spawner.server.fset(self, server)
 
     @property
-    def socket_folder(self):
-        return paths.SOCKETS / self.unit_stem
+    def socket_folder(self) -> Path:
+        return paths.SOCKETS / self.unit_name.removesuffix(".service")
 
     @property
-    def socket_path(self):
+    def socket_path(self) -> Path:
         return self.socket_folder / "server.sock"
 
-    def load_state(self, state):
-        super().load_state(state)
-        self._connect_by_socket()
-
-    def _connect_by_socket(self):
-        # The database keeps host and port only; with a port behind it, the path of the socket would be another.
-        if self.server is not None:
-            self.server.proto = "http+unix"
-            self.server.connect_url = self._url()
-
-    def _url(self):
-        return "http+unix://" + quote(str(self.socket_path), safe="")
+    @property
+    def socket_url(self) -> str:
+        return f"{SCHEME}://{quote(str(self.socket_path), safe='')}"
 
     async def start(self):
-        loop = asyncio.get_running_loop()
+        begun = time.monotonic()
         try:
-            entry = await loop.run_in_executor(None, self._prepare)
-        except accounts.AccountProblem as problem:
-            raise SpawnProblem(str(problem)) from problem
-        await self._clear_unit()
-        await loop.run_in_executor(None, self._make_socket_folder, entry)
-        self.port = _UNUSED_PORT
-        self.ip = "127.0.0.1"
-        self._connect_by_socket()
-        properties = self._properties()
-        properties["EnvironmentFile"] = str(self._write_env())
-        code = await systemd.start_transient_service(
-            self.unit_name,
-            cmd=list(self.cmd),
-            args=[*self.get_args(), f"--ServerApp.sock={self.socket_path}", "--ServerApp.sock_mode=0660"],
-            working_dir=entry.pw_dir,
-            properties=properties,
-            uid=entry.pw_uid,
-            gid=entry.pw_gid,
-            slice=self.slice,
-        )
-        if code != 0:
-            raise SpawnProblem(f"systemd did not start your server (systemd-run: exit code {code}). An admin finds the reason with: journalctl -u jupyterhub")
-        await self._wait_until_up()
-        return self._url() + "/"
+            # JupyterHub's own limit would leave no words.
+            async with asyncio.timeout(max(self.start_timeout - 2, 1)):
+                await self._start()
+        except TimeoutError as error:
+            lines = await self._last_lines()
+            raise SpawnFailure(
+                Story(
+                    "timeout",
+                    f"Your server did not answer within {time.monotonic() - begun:.0f} seconds.",
+                    f"The machine may be very busy: try again in a few minutes. Admins find more with: journalctl -u {self.unit_name}",
+                    lines[-6:],
+                )
+            ) from error
+        except systemd.UnitError as error:
+            raise SpawnFailure(Story("system", f"The system did not start your server: {error}.")) from error
+        self.log.info("Server %s answers after %.1f s", self.unit_name, time.monotonic() - begun)
+        return self.socket_url
 
-    async def stop(self, now=False):
-        await super().stop(now)
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, shutil.rmtree, self.socket_folder, True)
-        (_ENV_FILES / f"{self.unit_stem}.env").unlink(missing_ok=True)
+    async def _start(self):
+        self._words = "Looking after your account and home"
+        account = self._account = await self._prepare()
+        self._words = "Starting your server"
+        await self._clear()
+        await asyncio.to_thread(self._make_folder, account)
+        environment = await asyncio.to_thread(systemd.write_environment, paths.ENVIRONMENTS, self.unit_name, self.get_env())
+        try:
+            properties = [*self._properties(account), ("EnvironmentFile", str(environment))]
+            await systemd.start(self.unit_name, [*self.cmd, *self._arguments()], properties)
+        except systemd.UnitError as error:
+            if self._program_missing():
+                raise SpawnFailure(failures.environment_missing(self.cmd[0])) from error
+            raise
+        finally:
+            environment.unlink(missing_ok=True)
+        self._words = "Waiting for your server to answer"
+        await self._wait()
+        await asyncio.to_thread(self._seal_folder, account)
 
-    def _prepare(self):
-        """Account, groups, room and environment: what must be there before a server can start."""
-        self._check_environment()
-        entry = accounts.ensure(self.user.name, self.store)
-        accounts.close_home(entry)
-        accounts.set_groups(entry.pw_name, self.user.name, self.user.admin, self.extra_user_groups)
-        check_room(entry.pw_dir)
-        check_memory()
-        return entry
+    async def _prepare(self) -> accounts.Account:
+        if self._program_missing():
+            raise SpawnFailure(failures.environment_missing(self.cmd[0]))
+        if missing := await asyncio.to_thread(machine.no_memory):
+            raise SpawnFailure(Story("memory", f"Your server cannot start: {missing}", "Try again when others have stopped their servers, or tell an admin of this hub."))
+        # Before the account: useradd on a full disk leaves half an account.
+        if missing := await asyncio.to_thread(machine.no_room, str(accounts.HOMES)):
+            raise SpawnFailure(Story("disk", f"Your server cannot start: {missing}"))
+        try:
+            account = await asyncio.to_thread(accounts.ensure, self.user.name, self.user.admin, self.extra_user_groups)
+        except accounts.AccountError as error:
+            raise SpawnFailure(Story("account", f"Your server cannot start. {error}", "")) from error
+        if missing := await asyncio.to_thread(machine.no_room, account.home):
+            raise SpawnFailure(Story("disk", f"Your server cannot start: {missing}"))
+        return account
 
-    def _check_environment(self):
+    def _program_missing(self) -> bool:
         program = self.cmd[0]
-        if not os.access(program, os.X_OK):
-            raise SpawnProblem(
-                f"The environment that all users share is broken: {program} is missing. "
-                "An admin repairs it on the server with: sudo tljh-install install"
-            )
+        return os.path.isabs(program) and not os.access(program, os.X_OK)
 
-    async def _clear_unit(self):
-        """End what a hub before us may have left."""
-        if await systemd.service_running(self.unit_name):
-            self.log.warning("%s runs unknown to the hub; ending it", self.unit_name)
-            await systemd.stop_service(self.unit_name)
-        if await systemd.service_failed(self.unit_name):
-            await systemd.reset_service(self.unit_name)
+    async def _clear(self):
+        """End what runs under our name although the hub knows nothing of it, and what failed before."""
+        if (await systemd.state(self.unit_name)).known:
+            self.log.warning("%s is there although the hub does not know it; ending it", self.unit_name)
+            await systemd.stop(self.unit_name)
 
-    def _make_socket_folder(self, entry):
-        """The user may make files in it, the proxy may pass, nobody else gets in."""
-        shutil.rmtree(self.socket_folder, ignore_errors=True)
-        self.socket_folder.mkdir(mode=0o700)
-        os.chown(self.socket_folder, entry.pw_uid, grp.getgrnam(paths.PROXY_GROUP).gr_gid)
-        self.socket_folder.chmod(0o2710)
+    def _make_folder(self, account: accounts.Account):
+        """The user's, for now; the proxy may pass (its group is inherited by the socket), nobody else."""
+        folder = self.socket_folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        os.chown(folder, account.uid, grp.getgrnam(PROXY_GROUP).gr_gid)
+        os.chmod(folder, 0o2710)
 
-    def _write_env(self):
-        _ENV_FILES.mkdir(mode=0o700, exist_ok=True)
-        lines = [f"{key}={shlex.quote(value)}\n" for key, value in sorted(self.get_env().items())]
-        path = _ENV_FILES / f"{self.unit_stem}.env"
-        paths.write_durably(path, "".join(lines).encode(), 0o400)
-        return path
+    def _seal_folder(self, account: accounts.Account):
+        folder = self.socket_folder
+        os.chown(folder, 0, -1)
+        os.chmod(folder, 0o2710)
+        status = os.lstat(self.socket_path)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != account.uid:
+            raise SpawnFailure(Story("socket", "Your server did not make its socket."))
 
     def get_env(self):
         env = super().get_env()
-        env["PATH"] = f"{paths.USER_ENV}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        for extra in reversed(self.extra_paths):
+            env["PATH"] = f"{self._expand_user_vars(extra)}:{env.get('PATH', SYSTEM_PATH)}"
         env["SHELL"] = self.default_shell
-        # Connections to kernels are files; they work on a full disk, too, where they lie in memory.
-        env["JUPYTER_RUNTIME_DIR"] = f"/run/{self.unit_stem}/jupyter"
+        # Without a port, jupyterhub-singleuser leaves the choice to its arguments.
+        env["JUPYTERHUB_SERVICE_URL"] = self.socket_url + (self.server.base_url if self.server else "/")
         return env
 
-    def _properties(self):
-        properties = {"RuntimeDirectory": self.unit_stem, "PrivateTmp": "yes", "TasksMax": "2048", "UMask": "0027"}
-        if self.mem_limit is not None:
-            properties |= {"MemoryAccounting": "yes", "MemoryMax": str(self.mem_limit), "MemorySwapMax": "0"}
-        if self.cpu_limit is not None:
-            properties |= {"CPUAccounting": "yes", "CPUQuota": f"{max(1, int(self.cpu_limit * 100))}%"}
-        if not self.user.admin:
-            properties |= _STUDENTS
-            if (systemd.get_systemd_version() or 0) >= 247:
-                properties["ProtectProc"] = "invisible"
-        return properties | self.unit_extra_properties
+    def _arguments(self) -> list[str]:
+        own = [f"--ServerApp.sock={self.socket_path}", "--ServerApp.sock_mode=0660", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={DEFAULT_PORT}"]
+        return [*self.get_args(), *own]
 
-    async def _wait_until_up(self):
-        """Wait until the server takes connections; a unit that ends first is explained at once."""
-        loop = asyncio.get_running_loop()
-        looks = 0
-        while not await loop.run_in_executor(None, answers, self.socket_path):
-            if looks % 5 == 0 and not await systemd.service_running(self.unit_name):
-                raise SpawnProblem(await self._last_words())
-            looks += 1
+    def _properties(self, account: accounts.Account) -> list[tuple[str, str]]:
+        chosen = {
+            "Description": f"Jupyter server of {account.name}",
+            # Started means that the program itself runs: a missing one is told at once.
+            "Type": "exec",
+            "User": str(account.uid),
+            "Group": str(account.gid),
+            "WorkingDirectory": account.home if self.user_workingdir is None else self._expand_user_vars(self.user_workingdir),
+            "Slice": self.slice or SLICE,
+            **COMMON,
+            **self._confinement(),
+            **self._limits(),
+        }
+        if self.isolate_devices:
+            chosen["PrivateDevices"] = "yes"
+        if self.readonly_paths:
+            chosen["ReadOnlyPaths"] = [self._expand_user_vars(path) for path in self.readonly_paths]
+        if self.readwrite_paths:
+            chosen["ReadWritePaths"] = [self._expand_user_vars(path) for path in self.readwrite_paths]
+        for key, value in self.unit_extra_properties.items():
+            values = value if isinstance(value, list) else [value]
+            chosen[key] = [self._expand_user_vars(str(each)) for each in values]
+        return [(key, each) for key, value in chosen.items() for each in (value if isinstance(value, list) else [value])]
+
+    def _confinement(self) -> dict[str, str]:
+        version = get_systemd_version() or 0
+        chosen = {} if self.user.admin or not self.disable_user_sudo else dict(CONFINED)
+        if version >= 247:
+            # Other users' processes, and what they were started with, are out of sight.
+            chosen["ProtectProc"] = "invisible"
+        return chosen
+
+    def _limits(self) -> dict[str, str]:
+        chosen = {}
+        if self.mem_limit is not None:
+            chosen |= {"MemoryAccounting": "yes", "MemoryMax": str(self.mem_limit), "MemorySwapMax": "0"}
+        if self.cpu_limit is not None:
+            chosen |= {"CPUAccounting": "yes", "CPUQuota": f"{max(round(self.cpu_limit * 100), 1)}%"}
+        return chosen
+
+    async def _wait(self):
+        """Return when the server answers; tell its story as soon as it has ended instead."""
+        pid = (await systemd.state(self.unit_name)).pid
+        answer = asyncio.create_task(self._answer())
+        end = asyncio.create_task(systemd.ended(pid) if pid else asyncio.sleep(0))
+        try:
+            await asyncio.wait([answer, end], return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            end.result()
+            raise SpawnFailure(await self._story())
+        finally:
+            for task in (answer, end):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    async def _answer(self):
+        url = f"{self.socket_url}{self.server.base_url}api"
+        while True:
+            # A link is not followed: whatever else root could reach is not for the user to ask.
+            with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
+                if stat.S_ISSOCK(os.lstat(self.socket_path).st_mode):
+                    reply = await fetch(url, raise_for_status=False, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=30))
+                    if reply.status < 500:
+                        return
             await asyncio.sleep(0.1)
 
-    async def _last_words(self):
-        result = (await output("systemctl", "show", "--property=Result", "--value", self.unit_name)).strip()
-        said = (await output("journalctl", "--unit", self.unit_name, "--lines=8", "--output=cat", "--no-pager")).strip()
-        find = f"An admin finds more with: journalctl -u {self.unit_stem}"
-        if result in ("oom-kill", "signal"):
-            return f"Your server was ended while it started: there is not enough memory for it. {find}"
-        lines = [line for line in said.splitlines() if line.strip()]
-        last = f" Its last words: {lines[-1][:300]}" if lines else ""
-        return f"Your server ended while it started ({result or 'unknown reason'}).{last} {find}"
+    async def _last_lines(self) -> list[str]:
+        try:
+            state = await systemd.state(self.unit_name)
+            return await systemd.journal(self.unit_name, state.invocation)
+        except (systemd.UnitError, OSError):
+            return []
 
+    async def _story(self) -> Story:
+        state = await systemd.state(self.unit_name)
+        while state.active in ("active", "deactivating"):  # its last processes are still going
+            await asyncio.sleep(0.1)
+            state = await systemd.state(self.unit_name)
+        lines = await systemd.journal(self.unit_name, state.invocation)
+        story = failures.ended_early(self.unit_name, state, lines)
+        if story.kind != "exited":
+            return story
+        return await self._environment_story() or (failures.own_files(self.unit_name, lines) if failures.looks_broken(lines) else story)
 
-def answers(path):
-    """Whether something takes connections on a socket. A link there is not followed: the folder is the user's."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return False
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(1)
-            sock.connect(str(path))
-    except OSError:
-        return False
-    return True
+    async def _environment_story(self) -> Story | None:
+        """Whether the users' environment is to blame: its server program is run as somebody who has nothing of his own."""
+        program = self.cmd[0]
+        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", program, "--version"]
+        try:
+            code, out, err = await systemd.run("env", "-i", f"PATH={os.path.dirname(program)}:{SYSTEM_PATH}", "HOME=/nonexistent", "PYTHONNOUSERSITE=1", *argv)
+        except (systemd.UnitError, OSError):
+            return None
+        if code != 0:
+            return failures.environment_broken(program, (err or out).splitlines(), jupyterhub.__version__)
+        if (found := out.strip()) != jupyterhub.__version__:
+            return failures.environment_version(program, found, jupyterhub.__version__)
+        return None
 
+    async def get_url(self):
+        """Where the server is. A hub that was stopped while it waited for a server left no record of that, but the socket is where it is."""
+        server = self.server
+        if server.proto != SCHEME and self.socket_folder.is_dir():
+            server.proto, server.ip, server.port = SCHEME, quote(str(self.socket_path), safe=""), 80
+        return self.server.url
 
-async def output(*argv):
-    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
-    out, _ = await process.communicate()
-    return out.decode(errors="replace")
+    async def poll(self):
+        """None while the server runs, else its exit status."""
+        try:
+            state = await systemd.state(self.unit_name)
+        except (systemd.UnitError, OSError) as error:
+            # A server must not be ended because systemd was busy for a moment.
+            self.log.warning("Cannot tell whether %s runs, taking it that it does: %s", self.unit_name, error)
+            return None
+        return None if state.running else state.status
 
+    async def stop(self, now=False):
+        await systemd.stop(self.unit_name)
+        await asyncio.to_thread(shutil.rmtree, self.socket_folder, ignore_errors=True)
 
-def check_room(home):
-    """A server can't start in a home where no file can be written."""
-    status = os.statvfs(home)
-    if status.f_bavail * status.f_frsize < _MEBIBYTE:
-        raise SpawnProblem("The disk with your home folder is full, so your server cannot start. An admin of the server has to make room.")
-    if status.f_files and status.f_favail < 16:
-        raise SpawnProblem("The disk with your home folder holds as many files as it can, so your server cannot start. An admin of the server has to make room.")
-
-
-def check_memory():
-    """A server needs about 100 MB to start."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("MemAvailable:") and int(line.split()[1]) < 100 * 1024:
-                raise SpawnProblem("The machine has no memory left for another server. Try again when others have stopped theirs, or tell an admin.")
+    async def progress(self):
+        """What is being done, for the page that waits."""
+        shown, part = "", 5
+        while True:
+            if self._words != shown:
+                shown, part = self._words, min(part + 20, 90)
+                yield {"progress": part, "message": shown}
+            await asyncio.sleep(0.2)
