@@ -152,7 +152,7 @@ func TestHostileFilesAreJudgedSoon(t *testing.T) {
 		"[": fill("["), "{": fill("{"), "-": fill("- "), "?": fill("? "), "a:": fill("a: "), "&a": fill("&a "), "!": fill("! "), "#": fill("# a\n"), "quote": `"` + fill("a"), "'": "'" + fill("''"),
 		"keys": fill("a: 1\n"), "flow keys": "{" + fill("a: 1,") + "}", "names": "users: {admin: [" + fill("1,") + "]}", "bomb": bomb, "deep keys": deepKeys(700), "lines": fill("\n"), "text": fill("a\n"),
 		"flow": "[" + fill("[],") + "]", "colons": fill(":"), "commas": "[" + fill(",") + "]", "aliases": "a: &a x\nb: [" + fill("*a,") + "]", "escapes": `a: "` + fill(`\u0041`) + `"`, "tabs": fill("\t\n"), "byte": fill("\xff"),
-		"unknown": many(40000, func(i int) string { return fmt.Sprintf("usr%d: 1\n", i) }), "comment before": fill("#\n") + "a: [", "long key": fill("a") + ": 1", "folded": "a: >\n" + fill("  a\n"), "unclosed": "users:\n  admin: [" + fill("a, "),
+		"unknown": many(40000, func(i int) string { return fmt.Sprintf("usr%d: 1\n", i) }), "comment before": fill("#\n") + "a: [", "long key": fill("a") + ": 1", "folded": "a: >\n" + fill("  a\n"), "quotes": "[" + fill(`"a",`) + "]", "unclosed": "users:\n  admin: [" + fill("a, "),
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()

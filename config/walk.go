@@ -74,6 +74,9 @@ func (s *source) scalarEnd(node *yaml.Node, start int) int {
 
 // quotedEnd returns where a text ends that begins with quotes at an offset.
 func (s *source) quotedEnd(start int) int {
+	if start >= len(s.data) {
+		return start
+	}
 	quote := s.data[start]
 	for i := start + 1; i < len(s.data); i++ {
 		switch {
@@ -86,6 +89,12 @@ func (s *source) quotedEnd(start int) int {
 		}
 	}
 	return len(s.data)
+}
+
+// tabInLines tells whether there is a tab in or behind a text in quotes of several lines. In one line, tabs are found without this.
+func (s *source) tabInLines(start int) bool {
+	end := s.quotedEnd(start)
+	return bytes.IndexAny(s.data[start:end], "\r\n") >= 0 && bytes.IndexByte(s.data[start:s.lineEnd(end)], '\t') >= 0
 }
 
 // lineEnd returns where the line ends that an offset is in.
@@ -132,7 +141,7 @@ func (w *walker) guardScalar(node *yaml.Node, start int, inFlow bool) {
 		w.fail(node, "", "between brackets, programs do not agree on how to read this colon or question mark", "put the text in quotes")
 	case node.Style&block != 0 && !blockHeader.MatchString(w.src.line(node.Line)[start-w.src.starts[node.Line-1]:]):
 		w.fail(node, "", "a | or > must be the last in its line", "put what follows into the lines below")
-	case node.Style&quoted != 0 && bytes.IndexByte(w.src.data[start:w.src.lineEnd(w.src.quotedEnd(start))], '\t') >= 0:
+	case node.Style&quoted != 0 && w.src.tabInLines(start):
 		w.fail(node, "", "there is a tab in this text, or behind it", `use spaces; inside a text, write \t between double quotes`)
 	}
 }

@@ -148,6 +148,10 @@ func (b *Builder) build(ctx context.Context, generation Generation, fill, test f
 			return generation, err
 		}
 	}
+	// uv leaves its lock file where it worked, open to all.
+	if err := files.Remove(path.Join(generation.Path(), ".lock")); err != nil {
+		return generation, err
+	}
 	return generation, seal(files, generation)
 }
 

@@ -73,13 +73,13 @@ func (e *UnprovedError) Unwrap() error { return e.Err }
 
 // Installer installs.
 type Installer struct {
-	Host     *host.Host
-	Report   *report.Reporter
-	Builder  *environment.Builder
-	Now      func() time.Time
-	Ignore   []string // preflight checks that may fail
-	Redact   func(secret string)
-	Begin    func() // called when the preflight has passed: from now on the machine is changed
+	Host    *host.Host
+	Report  *report.Reporter
+	Builder *environment.Builder
+	Now     func() time.Time
+	Ignore  []string // preflight checks that may fail
+	Redact  func(secret string)
+	Begin   func() // called when the preflight has passed: from now on the machine is changed
 }
 
 // Plan tells what Install would do, and what keeps it from it.

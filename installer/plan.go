@@ -278,7 +278,7 @@ func (p *planner) services() error {
 		return fmt.Errorf("cannot render the units: %w", err)
 	}
 	p.then(phaseServices, step.File{
-		Path: layout.Sudoers, What: "sudo rules", Content: sudoers.Render(sudoers.Params{}),
+		Path: layout.Sudoers, What: "sudo rules", Content: sudoers.Render(sudoers.Params{Classic: sudoers.IsClassic(p.in.Facts.Sudo)}),
 		Attr: host.Attr{Mode: 0o440}, Vet: vetSudoers,
 	})
 	content := map[string][]byte{}

@@ -16,6 +16,7 @@ func newEdgeCommand() *cobra.Command {
 		Args:   noArgs,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return edge.Run(cmd.Context(), options) },
 	}
+	cmd.Flags().StringVar(&options.BaseURL, "base-url", "/", "the hub's base_url")
 	cmd.Flags().StringVar(&options.Upstream, "upstream", options.Upstream, "address of the proxy")
 	return cmd
 }

@@ -22,6 +22,7 @@ type Facts struct {
 	GlibcMajor     int    // 0 when the machine has no glibc
 	GlibcMinor     int
 	MemoryBytes    uint64 // all of the machine's memory
+	Sudo           string // what sudo says of its version; "" when it says nothing
 	CPUs           int
 }
 
@@ -30,6 +31,7 @@ func (h *Host) Facts(ctx context.Context) Facts {
 	facts := Facts{UID: os.Geteuid(), Arch: runtime.GOARCH, Systemd: h.Files.IsRunning(), CPUs: runtime.NumCPU()}
 	facts.SystemdVersion = h.systemdVersion(ctx)
 	facts.GlibcMajor, facts.GlibcMinor = h.glibc(ctx)
+	facts.Sudo = h.ask(ctx, "sudo", "--version")
 	if data, err := h.Files.Read("/proc/meminfo"); err == nil {
 		facts.MemoryBytes = memTotal(data)
 	}
