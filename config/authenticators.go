@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"gopkg.in/yaml.v3"
 )
 
 // FirstUse is the authenticator of an empty config: the password of a user's first log-in becomes that user's.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"gopkg.in/yaml.v3"
 )
 
 // AddToList adds names to a list of users, such as users.admin, and leaves every other byte as it is. Names that are in the list

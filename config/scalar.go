@@ -4,7 +4,7 @@ import (
 	"regexp"
 	"strconv"
 
-	"go.yaml.in/yaml/v3"
+	"gopkg.in/yaml.v3"
 )
 
 // reading is what a scalar is read as. Hub and editors may follow different versions of YAML: what is not the same in both is odd.
