@@ -177,12 +177,15 @@ func many(n int, line func(i int) string) string {
 	return b.String()
 }
 
-func TestLargeClass(t *testing.T) {
-	text := "users:\n  allowed:\n" + many(1000, func(i int) string { return fmt.Sprintf("    - student%d\n", i) }) +
+func largeClass() string {
+	return "users:\n  allowed:\n" + many(1000, func(i int) string { return fmt.Sprintf("    - student%d\n", i) }) +
 		"  admin: [alice]\n  extra_user_groups:\n" + many(50, func(i int) string {
 		return fmt.Sprintf("    group%d: [%s]\n", i, strings.TrimSuffix(many(20, func(j int) string { return fmt.Sprintf("student%d,", i*20+j) }), ","))
 	})
-	c, report := Parse("", []byte(text))
+}
+
+func TestLargeClass(t *testing.T) {
+	c, report := Parse("", []byte(largeClass()))
 	require.Empty(t, report.Text())
 	assert.Len(t, c.Users.Allowed, 1000)
 	assert.Len(t, c.Users.ExtraUserGroups, 50)

@@ -79,27 +79,16 @@ func list(c *Config, path string) *[]string {
 
 // isSplice tells whether an edit only put something in, or in the place of a null.
 func isSplice(before, after []byte) bool {
-	if i := bytes.Index(before, []byte("\n")); i < 0 || len(after) < len(before) {
-		return len(after) >= len(before)-4
-	}
 	n := 0
-	for n < len(before) && before[n] == after[n] {
+	for n < min(len(before), len(after)) && before[n] == after[n] {
 		n++
 	}
 	m := 0
-	for m < len(before)-n && before[len(before)-1-m] == after[len(after)-1-m] {
+	for m < min(len(before), len(after))-n && before[len(before)-1-m] == after[len(after)-1-m] {
 		m++
 	}
-	return n+m == len(before) || slices.Contains([]string{"~", "null", "Null", "NULL"}, nullIn(before[n:len(before)-m], before))
-}
-
-func nullIn(replaced, before []byte) string {
-	for _, word := range []string{"null", "Null", "NULL", "~"} {
-		if bytes.Contains([]byte(word), replaced) && bytes.Contains(before, []byte(word)) {
-			return word
-		}
-	}
-	return ""
+	replaced := before[n : len(before)-m]
+	return slices.ContainsFunc([]string{"~", "null", "Null", "NULL"}, func(null string) bool { return bytes.Contains([]byte(null), replaced) })
 }
 
 func FuzzAddToList(f *testing.F) {

@@ -92,7 +92,7 @@ var faults = []struct {
 	{"did not find expected ',' or '}'", lineSign, "{", "the { that stands here is not closed, or a comma is missing after it", "write {key: value, other: value}"},
 	{"did not find expected key", reachedRow, "", "the indentation of this line fits none of those above", "begin the keys of one section in the same column"},
 	{"did not find expected '-' indicator", reachedRow, "", "this line belongs neither to the list above nor to the section around it", "begin all entries of a list with a - in the same column"},
-	{"did not find expected node content", reached, ",]}:", "a value is missing here", "an empty text is \"\""},
+	{"did not find expected node content", reached, ",]}:", "a value is missing here", "an empty text is \"\"; a text that ends with a colon needs quotes"},
 	{"did not find expected <document start>", reachedRow, "", "this cannot follow what is above", "begin all top keys in the first column"},
 	{"unknown anchor", reached, "*", "no value can begin with * here", "put the text in quotes"},
 	{"mapping keys are not allowed", reached, "?", "a key cannot begin with ? here", "put the text in quotes"},
@@ -122,7 +122,9 @@ func (s *source) explain(said string) Problem {
 	}
 	switch spot {
 	case reached:
-		if found := bytes.LastIndexAny(s.data[:end], signs); found >= 0 && (found >= at-8 || found >= s.starts[s.row(at)-1]) {
+		if found := s.missingValue(at, end); signs == ",]}:" && found >= 0 {
+			at = found
+		} else if found := bytes.LastIndexAny(s.data[:end], signs); found >= 0 && (found >= at-8 || found >= s.starts[s.row(at)-1]) {
 			at = found
 		}
 		problem.Line, problem.Column = s.place(at)
@@ -140,6 +142,17 @@ func (s *source) explain(said string) Problem {
 		problem.width = len([]rune(strings.TrimSpace(s.line(problem.Line))))
 	}
 	return problem
+}
+
+var valueMissing = regexp.MustCompile(`[\[{,:]\s*[,\]}]`)
+
+// missingValue finds the sign before which a value is missing, in the line of an offset; -1 if there is none.
+func (s *source) missingValue(offset, end int) int {
+	start := s.starts[s.row(offset)-1]
+	if found := valueMissing.FindAllIndex(s.data[start:end], -1); len(found) > 0 {
+		return start + found[len(found)-1][1] - 1
+	}
+	return -1
 }
 
 var (

@@ -66,7 +66,7 @@ func (s *source) scalarEnd(node *yaml.Node, start int) int {
 		}
 		return start
 	}
-	if end := s.quotedEnd(start); bytes.IndexAny(s.data[start:end], "\r\n") < 0 {
+	if end := s.quotedEnd(start); !bytes.ContainsAny(s.data[start:end], "\r\n") {
 		return end
 	}
 	return start
@@ -94,7 +94,7 @@ func (s *source) quotedEnd(start int) int {
 // tabInLines tells whether there is a tab in or behind a text in quotes of several lines. In one line, tabs are found without this.
 func (s *source) tabInLines(start int) bool {
 	end := s.quotedEnd(start)
-	return bytes.IndexAny(s.data[start:end], "\r\n") >= 0 && bytes.IndexByte(s.data[start:s.lineEnd(end)], '\t') >= 0
+	return bytes.ContainsAny(s.data[start:end], "\r\n") && bytes.IndexByte(s.data[start:s.lineEnd(end)], '\t') >= 0
 }
 
 // lineEnd returns where the line ends that an offset is in.

@@ -34,7 +34,7 @@ func TestPasteTheLineOnDebian12AsRoot(t *testing.T) {
 func TestPasteTheLineOnDebian13WithSudo(t *testing.T) {
 	t.Parallel()
 	h := bare(t, guest.Options{Suite: guest.Trixie})
-	h.MustSh(t, "useradd --create-home teacher && echo 'teacher ALL=(ALL:ALL) NOPASSWD: ALL' > /etc/sudoers.d/teacher")
+	h.MustSh(t, "useradd --create-home teacher && echo 'teacher ALL=(ALL:ALL) NOPASSWD: ALL' > /etc/sudoers.d/teacher && chmod 0440 /etc/sudoers.d/teacher")
 	want.OK(t, h.Write(t.Context(), "/home/teacher/line", 0o755, strings.NewReader(release.Line(h.release.URL(), "sudo", "--admin alice")+"\n")))
 	r := h.run(t, strings.Join(guest.As("teacher", "bash", "/home/teacher/line"), " "))
 	if r.Code != 0 {

@@ -1,7 +1,7 @@
 """Turns what uv resolved for each architecture into hash-pinned requirements that hold for both, and adds up what they download.
 
-    pin.py requirements FOLDER NAME WITHOUT    from FOLDER/pylock.NAME-ARCH.toml; what WITHOUT pins is left out
-    pin.py sizes FOLDER NAME...
+pin.py requirements FOLDER NAME WITHOUT    from FOLDER/pylock.NAME-ARCH.toml; what WITHOUT pins is left out
+pin.py sizes FOLDER NAME...
 """
 
 import json

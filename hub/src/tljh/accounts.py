@@ -179,7 +179,14 @@ def _run(*argv: str) -> None:
     while True:
         try:
             done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=120, env={"PATH": _PATH, "LC_ALL": "C"}
+                argv,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=120,
+                env={"PATH": _PATH, "LC_ALL": "C"},
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise AccountError(f"Your account cannot be prepared: {argv[0]}: {error}. {_ASK}") from error

@@ -35,7 +35,8 @@ class PasswordLoginHandler(LoginHandler):
     async def post(self):
         # JupyterHub's own code takes a missing field for an error of the server.
         for needed in ("username", "password"):
-            self.request.body_arguments.setdefault(needed, [b""])
+            for arguments in (self.request.body_arguments, self.request.arguments):
+                arguments.setdefault(needed, [b""])
         await super().post()
 
 
@@ -119,8 +120,8 @@ class FirstUseAuthenticator(Authenticator):
         if not await self._claimable(handler, name):
             self.log.warning("%s has no password, and must not choose one at log-in. Set it with: sudo tljh-install password %s", name, name)
             return self._refuse(
-                handler, "There is no password for this name yet, and it cannot be chosen here. An admin of this hub sets it with: "
-                f"sudo tljh-install password {name}",
+                handler,
+                f"There is no password for this name yet, and it cannot be chosen here. An admin of this hub sets it with: sudo tljh-install password {name}",
             )
         if problem := passwords.problem(password, self.min_password_length):
             return self._refuse(handler, problem)

@@ -71,7 +71,7 @@ def without_newest(paths: Paths, loaded: settings.Loaded, error: Exception) -> s
         text = paths.applied.read_text(encoding="utf-8")
         config = settings.parse(text)
         authenticator_class(config.auth.type)
-    except (OSError, UnicodeError, settings.ConfigError):
+    except OSError, UnicodeError, settings.ConfigError:
         return settings.Loaded(settings.Config(users=settings.Users(admin=loaded.config.users.admin)), None, problems)
     return settings.Loaded(config, text, problems)
 

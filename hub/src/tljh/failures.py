@@ -43,7 +43,9 @@ def ended_early(unit: str, state: State, lines: list[str]) -> Story:
     last = lines[-6:]
     admins = f"{ADMIN} They find more with: journalctl -u {unit}"
     if _DISK.search(text):
-        return Story("disk", "Your server could not start: there is no room left to write files.", f"Delete some files, or tell an admin of this hub. {admins}", last)
+        return Story(
+            "disk", "Your server could not start: there is no room left to write files.", f"Delete some files, or tell an admin of this hub. {admins}", last
+        )
     if state.result == "oom-kill" or _MEMORY.search(text) or (state.code == "killed" and state.status == signal.SIGKILL):
         return Story("memory", "Your server could not start: the memory for it is too small, or used up.", admins, last)
     if state.result in ("exec-condition", "resources"):

@@ -46,7 +46,7 @@ def _left(cgroups: Path, group: str) -> int | None:
             most = (folder / limit).read_text().strip()
             now = int((folder / used).read_text())
             caches = _fields(folder / "memory.stat")
-        except (OSError, ValueError):
+        except OSError, ValueError:
             continue
         if most == "max":
             return None

@@ -29,8 +29,5 @@ def valid_totp(token: str | int, secret: str, clock: float | None = None, window
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
         return False
     now = time.time() if clock is None else clock
-    fits = [
-        hmac.compare_digest(f"{get_totp(secret, now + step * STEP):06d}", text.zfill(DIGITS))
-        for step in range(-window, window + 1)
-    ]
+    fits = [hmac.compare_digest(f"{get_totp(secret, now + step * STEP):06d}", text.zfill(DIGITS)) for step in range(-window, window + 1)]
     return any(fits)

@@ -94,10 +94,7 @@ class Passwords:
 
     def add(self, name: str, value: bytes) -> bool:
         """Set it unless there is one; tells whether it was set."""
-        statement = (
-            "INSERT INTO passwords VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET digest = excluded.digest "
-            "WHERE passwords.digest IS NULL"
-        )
+        statement = "INSERT INTO passwords VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET digest = excluded.digest WHERE passwords.digest IS NULL"
         return self._run(lambda db: db.execute(statement, (name, value)).rowcount) == 1
 
     def forget(self, name: str) -> None:

@@ -148,7 +148,9 @@ class UserSpawner(SystemdSpawner):
         if self._program_missing():
             raise SpawnFailure(failures.environment_missing(self.cmd[0]))
         if missing := await asyncio.to_thread(machine.no_memory):
-            raise SpawnFailure(Story("memory", f"Your server cannot start: {missing}", "Try again when others have stopped their servers, or tell an admin of this hub."))
+            raise SpawnFailure(
+                Story("memory", f"Your server cannot start: {missing}", "Try again when others have stopped their servers, or tell an admin of this hub.")
+            )
         # Before the account: useradd on a full disk leaves half an account.
         if missing := await asyncio.to_thread(machine.no_room, str(accounts.HOMES)):
             raise SpawnFailure(Story("disk", f"Your server cannot start: {missing}"))
@@ -271,7 +273,7 @@ class UserSpawner(SystemdSpawner):
         try:
             state = await systemd.state(self.unit_name)
             return await systemd.journal(self.unit_name, state.invocation)
-        except (systemd.UnitError, OSError):
+        except systemd.UnitError, OSError:
             return []
 
     async def _story(self) -> Story:
@@ -291,7 +293,7 @@ class UserSpawner(SystemdSpawner):
         argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", program, "--version"]
         try:
             code, out, err = await systemd.run("env", "-i", f"PATH={os.path.dirname(program)}:{SYSTEM_PATH}", "HOME=/nonexistent", "PYTHONNOUSERSITE=1", *argv)
-        except (systemd.UnitError, OSError):
+        except systemd.UnitError, OSError:
             return None
         if code != 0:
             return failures.environment_broken(program, (err or out).splitlines(), jupyterhub.__version__)

@@ -1,0 +1,120 @@
+"""A folder in place of /opt/tljh, and a hub that runs in this process with a real log-in form."""
+
+import asyncio
+import contextlib
+import re
+from pathlib import Path
+
+import aiohttp
+import pytest
+from traitlets.config import Config
+
+import tljh
+from tljh.paths import Paths
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    paths = Paths(tmp_path)
+    paths.config_d.mkdir(parents=True)
+    paths.state.mkdir(mode=0o700)
+    paths.proxy_env.write_text("CONFIGPROXY_AUTH_TOKEN=proxy-secret\n")
+    paths.installer_token.write_text("installer-secret\n")
+    monkeypatch.setenv("TLJH_ROOT", str(tmp_path))
+    return paths
+
+
+@contextlib.asynccontextmanager
+async def running_hub(here, monkeypatch, **options):
+    """A real JupyterHub with our authenticator on a free port, without proxy and spawner; gives a Visitor."""
+    from jupyterhub.app import JupyterHub
+    from jupyterhub.proxy import Proxy
+    from jupyterhub.utils import random_port
+
+    from tljh.auth import FirstUseAuthenticator
+
+    class NoProxy(Proxy):
+        should_start = False
+
+        async def get_all_routes(self):
+            return {}
+
+        async def add_route(self, *args):
+            pass
+
+        async def delete_route(self, *args):
+            pass
+
+    port = random_port()
+    config = Config()
+    config.JupyterHub.hub_bind_url = f"http://127.0.0.1:{port}"
+    config.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
+    config.JupyterHub.proxy_class = NoProxy
+    config.JupyterHub.authenticator_class = FirstUseAuthenticator
+    config.JupyterHub.db_url = f"sqlite:///{here.database}"
+    config.JupyterHub.cookie_secret = b"x" * 32
+    config.JupyterHub.template_paths = [str(Path(tljh.__file__).parent / "templates")]
+    config.JupyterHub.tornado_settings = {"xsrf_cookies": True}
+    config.JupyterHub.services = [{"name": "boss", "api_token": "boss-token-0123456789"}]
+    config.JupyterHub.load_roles = [{"name": "boss", "scopes": ["admin:users"], "services": ["boss"]}]
+    for key, value in options.items():
+        config.FirstUseAuthenticator[key] = value
+    monkeypatch.chdir(here.state)
+    JupyterHub.clear_instance()
+    app = JupyterHub.instance(config=config, log_level=50)
+    await app.initialize([])
+    app.init_signal = lambda: None
+    app.cleanup_servers = app.cleanup_proxy = False
+    await app.start()
+    try:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            yield Visitor(app, session, f"http://127.0.0.1:{port}/hub/")
+    finally:
+        app.http_server.stop()
+        app.metrics_collector.stop()
+        for callback in app._periodic_callbacks.values():
+            callback.stop()
+        await app.cleanup()
+        JupyterHub.clear_instance()
+        await asyncio.sleep(0)
+
+
+class Visitor:
+    """Somebody with a browser."""
+
+    def __init__(self, app, session, url):
+        self.app, self.session, self.url = app, session, url
+
+    async def log_in(self, name, password, **fields):
+        """The status of the answer (302: in) and the words of the form."""
+        self.session.cookie_jar.clear()
+        return await self.post("login", {"username": name, "password": password} | fields)
+
+    async def post(self, page, fields):
+        async with self.session.get(self.url + page, headers={"Sec-Fetch-Mode": "navigate"}) as reply:
+            token = re.search(r'name="_xsrf" value="([^"]+)"', await reply.text())
+        assert token, "no form"
+        data = {key: value for key, value in fields.items() if value is not None} | {"_xsrf": token[1]}
+        async with self.session.post(self.url + page, data=data, allow_redirects=False) as reply:
+            text = await reply.text()
+        found = re.search(r'<(?:p class="login_error"|div class="alert[^>]*)>\s*(.*?)\s*</', text, re.DOTALL)
+        return reply.status, found[1] if found else ""
+
+    async def api(self, method, path):
+        headers = {"Authorization": "token boss-token-0123456789"}
+        async with self.session.request(method, f"{self.url}api/{path}", headers=headers) as reply:
+            return reply.status
+
+
+@pytest.fixture
+def hub(here, monkeypatch):
+    """Runs an async test against a hub: hub(test, **options of the authenticator)."""
+
+    def run(test, **options):
+        async def whole():
+            async with running_hub(here, monkeypatch, **options) as visitor:
+                await asyncio.wait_for(test(visitor), 120)
+
+        asyncio.run(whole())
+
+    return run

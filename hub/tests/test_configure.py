@@ -1,0 +1,156 @@
+import logging
+
+import pytest
+from traitlets.config import Config
+
+from tljh import auth, proxy, settings, spawner
+from tljh.configure import authenticator_class, configure, local_files
+
+
+def configured(here, text):
+    here.config.write_text(text)
+    c = Config()
+    configure(c, here)
+    return c
+
+
+def test_the_defaults_are_those_of_the_older_tljh(here):
+    c = configured(here, "users: {admin: [alice]}")
+    assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
+    assert c.JupyterHub.spawner_class is spawner.UserSpawner
+    assert c.JupyterHub.proxy_class is proxy.WatchedProxy
+    assert (c.WatchedProxy.auth_token, c.WatchedProxy.should_start) == ("proxy-secret", False)
+    assert c.JupyterHub.bind_url == "http://127.0.0.1:972/"
+    assert c.UserSpawner.default_url == "/lab"
+    assert c.Authenticator.admin_users == {"alice"}
+    assert (c.JupyterHub.cleanup_servers, c.JupyterHub.cleanup_proxy) == (False, False)
+    services = {service["name"]: service for service in c.JupyterHub.services}
+    assert services["tljh-installer"]["api_token"] == "installer-secret"
+    assert services["cull-idle"]["user"] == "nobody"
+    assert "--timeout=600" in services["cull-idle"]["command"]
+    assert "--cull-users" not in services["cull-idle"]["command"]
+    roles = {role["name"]: role["scopes"] for role in c.JupyterHub.load_roles}
+    assert sorted(roles["tljh-installer"]) == ["access:servers", "admin:servers", "admin:users", "proxy", "read:hub"]
+    assert "admin:users" not in roles["cull-idle"]
+
+
+def test_keys_reach_the_hub(here):
+    c = configured(
+        here, "base_url: /course\nlimits: {memory: 1G, cpu: 0.5}\nuser_environment: {default_app: classic}\nservices: {cull: {users: true, every: 5}}\n"
+    )
+    assert (c.JupyterHub.base_url, c.JupyterHub.bind_url) == ("/course/", "http://127.0.0.1:972/course/")
+    assert (c.Spawner.mem_limit, c.Spawner.cpu_limit) == ("1G", 0.5)
+    assert c.UserSpawner.default_url == "/tree"
+    culler = next(service for service in c.JupyterHub.services if service["name"] == "cull-idle")
+    assert {"--cull-users", "--cull-every=5"} <= set(culler["command"])
+
+
+def test_the_culler_can_be_off(here):
+    c = configured(here, "services: {cull: {enabled: false}}")
+    assert [service["name"] for service in c.JupyterHub.services] == ["tljh-installer"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("firstuseauthenticator.FirstUseAuthenticator", "FirstUseAuthenticator"),
+        ("firstuse", "FirstUseAuthenticator"),
+        ("native", "NativeAuthenticator"),
+        ("nativeauthenticator.NativeAuthenticator", "NativeAuthenticator"),
+        ("dummy", "DummyAuthenticator"),
+        ("github", "GitHubOAuthenticator"),
+        ("oauthenticator.github.GitHubOAuthenticator", "GitHubOAuthenticator"),
+        ("ldapauthenticator.LDAPAuthenticator", "LDAPAuthenticator"),
+        ("tmp", "TmpAuthenticator"),
+        ("jupyterhub.auth.PAMAuthenticator", "PAMAuthenticator"),
+    ],
+)
+def test_every_known_authenticator_is_found(name, expected):
+    assert authenticator_class(name).__name__ == expected
+
+
+def test_first_use_is_always_the_safe_one():
+    for name in ("firstuse", "firstuseauthenticator.FirstUseAuthenticator", "FirstUseAuthenticator"):
+        assert authenticator_class(name) is auth.FirstUseAuthenticator
+
+
+@pytest.mark.parametrize("name", ["nosuch", "no.such.Class", "os.path", "jupyterhub.spawner.Spawner", "", "jupyterhub.auth."])
+def test_what_is_no_authenticator_is_told(name):
+    with pytest.raises(settings.ConfigError, match=r"auth\.type"):
+        authenticator_class(name)
+
+
+def test_an_unknown_authenticator_gives_way_to_the_last_good_config(here, caplog):
+    here.applied.write_text("users: {admin: [alice], allowed: [bob]}")
+    c = configured(here, "auth: {type: nosuch}\nusers: {admin: [alice]}")
+    assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
+    assert c.Authenticator.allowed_users == {"bob"}
+    assert "CONFIG NOT USED: auth.type" in caplog.text
+
+
+def test_with_no_good_config_at_all_admins_still_are(here, caplog):
+    c = configured(here, "auth: {type: nosuch}\nusers: {admin: [alice], allowed: [bob]}")
+    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users) == ({"alice"}, set())
+    c = configured(here, "users: [")
+    assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
+    assert caplog.records[0].levelno == logging.CRITICAL
+
+
+def test_options_that_an_authenticator_lacks_are_told_and_the_rest_holds(here, caplog):
+    text = (
+        "auth:\n"
+        "  FirstUseAuthenticator: {create_user: true, min_password_length: 12}\n"
+        "  LDAPAuthenticator: {server_address: x}\n  Authenticator: {allow_all: 3}\n"
+    )
+    c = configured(here, text)
+    assert c.FirstUseAuthenticator == {"min_password_length": 12}
+    assert "allow_all" not in c.Authenticator
+    for words in ("FirstUseAuthenticator.create_user is not used", "auth.LDAPAuthenticator is not used", "auth.Authenticator.allow_all is not used"):
+        assert words in caplog.text
+
+
+def test_options_of_the_chosen_authenticator_are_set(here):
+    c = configured(
+        here, "auth: {type: github, GitHubOAuthenticator: {client_id: abc, allowed_organizations: [uni]}, OAuthenticator: {enable_auth_state: true}}"
+    )
+    assert c.GitHubOAuthenticator == {"client_id": "abc", "allowed_organizations": ["uni"]}
+    assert c.OAuthenticator.enable_auth_state is True
+
+
+def test_a_hub_without_the_proxys_token_does_not_start(here):
+    here.proxy_env.write_text("OTHER=1\n")
+    with pytest.raises(SystemExit, match="tljh-install install"):
+        configured(here, "{}")
+
+
+def test_local_files_have_the_last_word_in_order(here):
+    for name in ("20-b.py", "10-a.py", "notes.txt"):
+        (here.config_d / name).write_text("")
+    assert [path.name for path in local_files(here)] == ["10-a.py", "20-b.py"]
+
+
+def test_the_whole_file_as_jupyterhub_reads_it(here, monkeypatch):
+    """Every option is one that its class has, and takes the value."""
+    from pathlib import Path
+
+    from jupyterhub.app import JupyterHub
+
+    import tljh
+
+    here.config.write_text("users: {admin: [alice]}\nlimits: {memory: 1G, cpu: 0.5}\n")
+    (here.config_d / "own.py").write_text("c.Spawner.start_timeout = 77\n")
+    monkeypatch.chdir(here.state)
+    JupyterHub.clear_instance()
+    app = JupyterHub(log_level=logging.CRITICAL)
+    app.raise_config_file_errors = True
+    app.load_config_file(str(Path(tljh.__file__).parent / "jupyterhub_config.py"))
+    assert app.config.Spawner.start_timeout == 77
+    assert app.config.JupyterHub.spawner_class is spawner.UserSpawner
+    for name, cls in {
+        "JupyterHub": JupyterHub,
+        "Spawner": spawner.UserSpawner,
+        "UserSpawner": spawner.UserSpawner,
+        "WatchedProxy": proxy.WatchedProxy,
+        "Authenticator": auth.FirstUseAuthenticator,
+    }.items():
+        assert set(app.config[name]) <= set(cls.class_trait_names(config=True)), name

@@ -1,0 +1,114 @@
+import os
+import stat
+
+import pytest
+
+from tljh import settings
+
+WHOLE = """
+base_url: course
+auth:
+  type: firstuseauthenticator.FirstUseAuthenticator
+  FirstUseAuthenticator: {create_users: true}
+users:
+  admin: [Alice]
+  allowed: [bob, 1234]
+  banned: [eve]
+  extra_user_groups: {physics: [Bob]}
+limits: {memory: 1G, cpu: 2}
+http: {port: 8080}
+services: {cull: {timeout: 3600, users: true}}
+user_environment: {default_app: classic}
+"""
+
+
+def test_everything_is_read():
+    config = settings.parse(WHOLE)
+    assert config.base_url == "/course/"
+    assert config.auth.options == {"FirstUseAuthenticator": {"create_users": True}}
+    assert (config.users.admin, config.users.allowed, config.users.banned) == ({"alice"}, {"bob", "1234"}, {"eve"})
+    assert config.users.extra_user_groups == {"physics": ["bob"]}
+    assert (config.limits.memory, config.limits.cpu) == ("1G", 2.0)
+    assert config.cull == settings.Cull(timeout=3600, users=True)
+    assert config.default_app == "classic"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "users:\n", "users: {allowed: }\nlimits:\n  memory:\n"])
+def test_what_is_empty_means_the_defaults(text):
+    assert settings.parse(text) == settings.Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("users: [alice]", "users"),
+        ("users: {admin: alice}", "users.admin"),
+        ("users: {allowed: [[a]]}", "users.allowed"),
+        ("users: {allowed: [true]}", "users.allowed"),
+        ("users: {extra_user_groups: {g: bob}}", "users.extra_user_groups.g"),
+        ("limits: {memory: lots}", "limits.memory"),
+        ("limits: {memory: -1}", "limits.memory"),
+        ("limits: {memory: nanG}", "limits.memory"),
+        ("limits: {cpu: fast}", "limits.cpu"),
+        ("limits: {cpu: 0}", "limits.cpu"),
+        ("limits: {cpu: .inf}", "limits.cpu"),
+        ("services: {cull: {timeout: soon}}", "services.cull.timeout"),
+        ("services: {cull: {users: 1}}", "services.cull.users"),
+        ("auth: {type: [x]}", "auth.type"),
+        ("auth: {FirstUseAuthenticator: 3}", "auth.FirstUseAuthenticator"),
+        ("base_url: 3", "base_url"),
+        ("- a list", "the file"),
+        ("1: x", "the file"),
+    ],
+)
+def test_mistakes_name_their_key(text, where):
+    with pytest.raises(settings.ConfigError, match=where):
+        settings.parse(text)
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\x00", "!!python/object:os.system {}", "&a [*a", "[" * 3000, "a: 2024-99-99"])
+def test_what_is_no_yaml_is_told(text):
+    with pytest.raises(settings.ConfigError):
+        settings.parse(text)
+
+
+def test_a_good_config_is_remembered_for_root_alone(here):
+    here.config.write_text(WHOLE)
+    loaded = settings.load(here)
+    assert loaded.problems == []
+    settings.remember(here, loaded)
+    assert here.applied.read_text() == WHOLE
+    assert stat.S_IMODE(here.applied.stat().st_mode) == 0o600
+    before = here.applied.stat().st_ino
+    settings.remember(here, settings.load(here))
+    assert here.applied.stat().st_ino == before
+
+
+def test_a_broken_config_gives_way_to_the_last_good_one(here):
+    here.applied.write_text("users: {admin: [alice]}")
+    here.config.write_text("users: [")
+    loaded = settings.load(here)
+    assert loaded.config.users.admin == {"alice"}
+    assert len(loaded.problems) == 1
+    assert str(here.config) in loaded.problems[0]
+    settings.remember(here, loaded)
+    assert here.applied.read_text() == "users: {admin: [alice]}"
+
+
+def test_with_nothing_usable_there_are_defaults_and_words(here):
+    here.config.write_text("users: [")
+    here.applied.write_bytes(b"\xff\xff")
+    loaded = settings.load(here)
+    assert loaded.config == settings.Config()
+    assert len(loaded.problems) == 2
+    settings.remember(here, loaded)
+    assert here.applied.read_bytes() == b"\xff\xff"
+
+
+def test_a_failed_write_leaves_the_old_copy(here, monkeypatch):
+    here.applied.write_text("old: 1")
+    monkeypatch.setattr(os, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        settings.remember(here, settings.Loaded(settings.Config(), "new: 1"))
+    assert here.applied.read_text() == "old: 1"
+    assert [path.name for path in here.state.iterdir() if "applied" in path.name] == ["config.applied.yaml"]
