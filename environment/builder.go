@@ -148,12 +148,14 @@ func (b *Builder) build(ctx context.Context, generation Generation, fill, test f
 			return generation, err
 		}
 	}
-	// uv leaves its lock file where it worked, open to all.
-	if err := files.Remove(path.Join(generation.Path(), ".lock")); err != nil {
+	if err := b.closeUp(generation.Path()); err != nil {
 		return generation, err
 	}
 	return generation, seal(files, generation)
 }
+
+// closeUp removes the lock file, open to all, that uv leaves where it worked.
+func (b *Builder) closeUp(dir string) error { return b.Host.Files.Remove(path.Join(dir, ".lock")) }
 
 // Switch makes a generation the live one.
 func Switch(files host.Files, generation Generation) error {

@@ -48,6 +48,9 @@ func (u UV) Install(ctx context.Context, dir, requirements string) error {
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python"),
 		"--constraint", constraint, "--requirement", requirements}
 	_, err := u.Builder.run(ctx, argv...)
+	if closeErr := u.Builder.closeUp(dir); err == nil {
+		err = closeErr
+	}
 	if err != nil && strings.Contains(err.Error(), "Python.h") {
 		return host.Hint(err, "a package has no wheel for this Python and needs a C compiler with Python's headers, which this environment lacks: ask for a version that has a wheel")
 	}

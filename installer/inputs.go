@@ -87,6 +87,7 @@ type Inputs struct {
 	Config       *config.Config
 	Admins       []Admin // those whose password this installation sees to
 	Requirements string  // a path or ""
+	Source       string  // where the requirements come from, for people
 	cleanup      func()
 }
 
@@ -111,6 +112,7 @@ func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error)
 		return nil, err
 	}
 	in.Admins = adminsToSee(in.Config, options.Admins)
+	in.Source = options.Requirements
 	if in.Requirements, in.cleanup, err = requirements(ctx, options.Requirements); err != nil {
 		return nil, err
 	}

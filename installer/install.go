@@ -193,7 +193,7 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs) error {
 	if only := refused.Findings[0]; len(refused.Findings) == 1 && only.Name == "lock" {
 		return host.Hint(&BusyError{Holder: only.Message}, "%s", only.Hint)
 	}
-	return refused
+	return host.Hint(refused, "see to what is named above and run the same command again; who knows better goes on with --ignore-preflight %s", refused.Findings[0].Name)
 }
 
 // built is a moment that no right clock is before.

@@ -172,7 +172,7 @@ func (p *planner) environments() {
 	p.beside(phaseEnvironments, hubStep(b), idUV, idCompile)
 	p.beside(phaseEnvironments, userStep(b), idUV, idCompile)
 	if p.in.Requirements != "" {
-		p.beside(phaseEnvironments, requirementsStep(b, p.in.Requirements), idUser)
+		p.beside(phaseEnvironments, requirementsStep(b, p.in.Requirements, p.in.Source), idUser)
 		p.plan.Nodes[len(p.plan.Nodes)-1].Optional = true
 	}
 }
@@ -250,11 +250,11 @@ func backToLink(kind environment.Kind) func(context.Context, *step.Context, json
 	}
 }
 
-func requirementsStep(b *environment.Builder, file string) step.Task {
+func requirementsStep(b *environment.Builder, file, source string) step.Task {
 	data, _ := os.ReadFile(file) // unreadable: uv says so in its own words
 	stamp := hexDigest(data)
 	return step.Task{
-		Name: idRequirements, What: "install the requirements for users", Stamp: stamp,
+		Name: idRequirements, What: "install the requirements of " + source + " for all users", Stamp: stamp,
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
 			if c.Recorded(idRequirements) == stamp && environment.UserWorks(c.Host.Files) {
 				return step.Same, nil

@@ -50,7 +50,9 @@ type Guest struct {
 	leader  int           // its first process, as this machine numbers it; 0 when it is off
 	gone    chan struct{} // closed when systemd-nspawn has ended
 	console *os.File
-	closed  bool
+
+	closing  sync.Once
+	closeErr error
 }
 
 // New makes a guest with its disk, network and cgroup, and leaves it switched off.
@@ -434,13 +436,12 @@ func (g *Guest) Snapshot(ctx context.Context) (*Snapshot, error) {
 
 // Close ends the guest and removes all that was made for it.
 func (g *Guest) Close() error {
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return nil
-	}
-	g.closed = true
-	g.mu.Unlock()
+	// Whoever comes second waits for the first: a process that ends must not leave a guest half taken down.
+	g.closing.Do(func() { g.closeErr = g.close() })
+	return g.closeErr
+}
+
+func (g *Guest) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	err := g.Kill(ctx)

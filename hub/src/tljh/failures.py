@@ -72,7 +72,7 @@ def describe(state: State) -> str:
 def environment_missing(program: str) -> Story:
     return Story(
         "environment",
-        f"The software that all users share is broken: {program} is missing or cannot be run.",
+        f"The environment that all users share is broken: {program} is missing or cannot be run.",
         f"{ADMIN} They repair it with: sudo tljh-install install",
     )
 
@@ -80,7 +80,7 @@ def environment_missing(program: str) -> Story:
 def environment_broken(program: str, said: list[str], version: str) -> Story:
     return Story(
         "environment",
-        "The software that all users share is broken: the server program does not run.",
+        "The environment that all users share is broken: the server program does not run.",
         f"{ADMIN} They see why with: {program} --version — and often repair it with: "
         f"sudo {program.rsplit('/', 1)[0]}/python -m pip install --force-reinstall jupyterhub=={version} jupyterlab",
         said[-6:],
@@ -90,7 +90,7 @@ def environment_broken(program: str, said: list[str], version: str) -> Story:
 def environment_version(program: str, found: str, version: str) -> Story:
     return Story(
         "environment",
-        f"The software that all users share holds JupyterHub {found}, but this hub needs {version}.",
+        f"The environment that all users share holds JupyterHub {found}, but this hub needs {version}.",
         f"{ADMIN} They repair it with: sudo {program.rsplit('/', 1)[0]}/python -m pip install jupyterhub=={version}",
     )
 
@@ -98,7 +98,7 @@ def environment_version(program: str, found: str, version: str) -> Story:
 def own_files(unit: str, lines: list[str]) -> Story:
     return Story(
         "own-files",
-        "Your server ended while it was starting. The software that all users share works, so the reason is most likely in your own "
+        "Your server ended while it was starting. The environment that all users share works, so the reason is most likely in your own "
         "files: packages that you installed with pip install --user (in .local), or settings (in .jupyter).",
         f"An admin can move these folders away for you, and finds more with: journalctl -u {unit}",
         lines[-6:],
