@@ -64,3 +64,27 @@ func prefix(words []string) string {
 	}
 	return strings.Join(words, " ") + ": "
 }
+
+// SameLines compares two listings and shows only the lines that differ.
+func SameLines(t testing.TB, before, after, saying string) {
+	t.Helper()
+	if before == after {
+		return
+	}
+	count := map[string]int{}
+	for line := range strings.Lines(before) {
+		count[line]++
+	}
+	var differ strings.Builder
+	for line := range strings.Lines(after) {
+		if count[line]--; count[line] < 0 {
+			differ.WriteString("+ " + line)
+		}
+	}
+	for line, n := range count {
+		if n > 0 {
+			differ.WriteString("- " + line)
+		}
+	}
+	t.Errorf("%s:\n%s", saying, differ.String())
+}

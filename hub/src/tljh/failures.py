@@ -34,7 +34,10 @@ class SpawnFailure(SpawnException):
         rich = "<br>".join(html.escape(part) for part in (story.what, story.hint))
         if story.lines:
             rich += f'<pre style="text-align: left">{html.escape(chr(10).join(story.lines))}</pre>'
-        super().__init__(words, reason=story.kind, message_html=rich, log_message=log_message or words, status_code=500)
+        super().__init__(words, reason=story.kind, message_html=rich, log_message=log_message or words, status_code=503)
+        # The pages that show a failed start look for these names.
+        self.jupyterhub_message = words
+        self.jupyterhub_html_message = rich
 
 
 def ended_early(unit: str, state: State, lines: list[str]) -> Story:
@@ -81,8 +84,8 @@ def environment_broken(program: str, said: list[str], version: str) -> Story:
     return Story(
         "environment",
         "The environment that all users share is broken: the server program does not run.",
-        f"{ADMIN} They see why with: {program} --version — and often repair it with: "
-        f"sudo {program.rsplit('/', 1)[0]}/python -m pip install --force-reinstall jupyterhub=={version} jupyterlab",
+        f"{ADMIN} They see why with: {program} --version (and often repair it with: "
+        f"sudo {program.rsplit('/', 1)[0]}/python -m pip install --force-reinstall jupyterhub=={version} jupyterlab)",
         said[-6:],
     )
 

@@ -65,6 +65,7 @@ class UserSpawner(SystemdSpawner):
 
     _account: accounts.Account | None = None
     _words = "Waiting for its turn"
+    _end_watcher: asyncio.Task | None = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -109,7 +110,7 @@ class UserSpawner(SystemdSpawner):
             # JupyterHub's own limit would leave no words.
             async with asyncio.timeout(max(self.start_timeout - 2, 1)):
                 await self._start()
-        except TimeoutError as error:
+        except TimeoutError:
             lines = await self._last_lines()
             raise SpawnFailure(
                 Story(
@@ -118,9 +119,9 @@ class UserSpawner(SystemdSpawner):
                     f"The machine may be very busy: try again in a few minutes. Admins find more with: journalctl -u {self.unit_name}",
                     lines[-6:],
                 )
-            ) from error
+            ) from None
         except systemd.UnitError as error:
-            raise SpawnFailure(Story("system", f"The system did not start your server: {error}.")) from error
+            raise SpawnFailure(Story("system", f"The system did not start your server: {error}.")) from None
         self.log.info("Server %s answers after %.1f s", self.unit_name, time.monotonic() - begun)
         return self.socket_url
 
@@ -135,8 +136,8 @@ class UserSpawner(SystemdSpawner):
             properties = [*self._properties(account), ("EnvironmentFile", str(environment))]
             await systemd.start(self.unit_name, [*self.cmd, *self._arguments()], properties)
         except systemd.UnitError as error:
-            if self._program_missing():
-                raise SpawnFailure(failures.environment_missing(self.cmd[0])) from error
+            if (story := await self._refusal()) is not None:
+                raise SpawnFailure(story) from error
             raise
         finally:
             environment.unlink(missing_ok=True)
@@ -287,19 +288,34 @@ class UserSpawner(SystemdSpawner):
             return story
         return await self._environment_story() or (failures.own_files(self.unit_name, lines) if failures.looks_broken(lines) else story)
 
+    async def _refusal(self) -> Story | None:
+        """The story of a unit that systemd could not even begin with; None leaves it to systemd's own words."""
+        if self._program_missing():
+            return failures.environment_missing(self.cmd[0])
+        state = await systemd.state(self.unit_name)
+        return await self._environment_story() or (failures.ended_early(self.unit_name, state, []) if state.known else None)
+
     async def _environment_story(self) -> Story | None:
-        """Whether the users' environment is to blame: its server program is run as somebody who has nothing of his own."""
-        program = self.cmd[0]
-        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", program, "--version"]
-        try:
-            code, out, err = await systemd.run("env", "-i", f"PATH={os.path.dirname(program)}:{SYSTEM_PATH}", "HOME=/nonexistent", "PYTHONNOUSERSITE=1", *argv)
-        except systemd.UnitError, OSError:
-            return None
+        """Whether the users' environment is to blame. It is looked at as somebody who has nothing of his own."""
+        program, wanted = self.cmd[0], jupyterhub.__version__
+        ask = "from importlib.metadata import version; print(version('jupyterhub'))"
+        code, out, _ = await self._as_nobody(f"{os.path.dirname(program)}/python", "-c", ask)
+        if code == 0 and out.strip() != wanted:
+            return failures.environment_version(program, out.strip(), wanted)
+        code, out, err = await self._as_nobody(program, "--version")
         if code != 0:
-            return failures.environment_broken(program, (err or out).splitlines(), jupyterhub.__version__)
-        if (found := out.strip()) != jupyterhub.__version__:
-            return failures.environment_version(program, found, jupyterhub.__version__)
+            return failures.environment_broken(program, (err or out).splitlines(), wanted)
         return None
+
+    @staticmethod
+    async def _as_nobody(program: str, *arguments: str) -> tuple[int, str, str]:
+        """Run something of the users' environment without any rights. What can't be tried is taken as good."""
+        clean = ["env", "-i", f"PATH={os.path.dirname(program)}:{SYSTEM_PATH}", "HOME=/nonexistent", "PYTHONNOUSERSITE=1", "PYTHONDONTWRITEBYTECODE=1"]
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+        try:
+            return await systemd.run(*clean, *nobody, program, *arguments)
+        except systemd.UnitError, OSError:
+            return 0, jupyterhub.__version__, ""
 
     async def get_url(self):
         """Where the server is. A hub that was stopped while it waited for a server left no record of that, but the socket is where it is."""
@@ -317,6 +333,28 @@ class UserSpawner(SystemdSpawner):
             self.log.warning("Cannot tell whether %s runs, taking it that it does: %s", self.unit_name, error)
             return None
         return None if state.running else state.status
+
+    def start_polling(self):
+        """JupyterHub asks every half minute; that a server has ended is noticed at once all the same."""
+        super().start_polling()
+        self._end_watcher = asyncio.get_running_loop().create_task(self._tell_end())
+
+    def stop_polling(self):
+        super().stop_polling()
+        watcher, self._end_watcher = self._end_watcher, None
+        if watcher is not None and watcher is not asyncio.current_task():
+            watcher.cancel()
+
+    async def _tell_end(self):
+        try:
+            state = await systemd.state(self.unit_name)
+            if state.pid:
+                await systemd.ended(state.pid)
+            while (await systemd.state(self.unit_name)).running:
+                await asyncio.sleep(0.5)
+            await self.poll_and_notify()
+        except (systemd.UnitError, OSError) as error:
+            self.log.warning("Cannot watch %s: %s", self.unit_name, error)
 
     async def stop(self, now=False):
         await systemd.stop(self.unit_name)
