@@ -235,7 +235,6 @@ func TestRequirementsThatCannotBeResolved(t *testing.T) {
 	want.OK(t, h.Write(t.Context(), "/root/course.txt", 0o644, strings.NewReader("numpy==1.0\nno-such-package-at-all-4711\n")))
 	r := h.run(t, h.line("--admin alice:"+password+" --user-requirements /root/course.txt"))
 	want.Equal(t, exitIncomplete, r.Code, r.Output())
-	want.Contains(t, r.Output(), "course.txt")
 	said := strings.Contains(r.Output(), "no-such-package-at-all-4711") || strings.Contains(r.Output(), "numpy==1.0")
 	want.True(t, said, "it does not say which requirement cannot be had:\n"+r.Output())
 	want.Lacks(t, r.Output(), password)

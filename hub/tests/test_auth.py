@@ -202,3 +202,32 @@ def test_who_is_unknown_waits_as_long_as_who_is_known(hub, here):
         assert known > unknown / 3
 
     hub(test, allowed_users={"bob"})
+
+
+def test_who_is_taken_off_the_list_of_admins_is_none_any_more(hub, here):
+    from tljh import configure, settings
+
+    here.applied.write_text("users: {admin: [alice, zoe, gone]}")
+    here.config.write_text("users: {admin: [alice]}")
+
+    async def test(visitor):
+        users = visitor.app.users
+        for name in ("zoe", "carl"):
+            assert await visitor.api("POST", f"users/{name}") == 201
+            users[name].orm_user.admin = True
+        visitor.app.db.commit()
+        configure.serving(visitor.app, here, settings.load(here))
+        assert [users[name].admin for name in ("alice", "zoe", "carl")] == [True, False, True]
+        assert "admin" not in {role.name for role in users["zoe"].orm_user.roles}
+
+    hub(test, admin_users={"alice"})
+    assert here.applied.read_text() == here.config.read_text()
+
+
+def test_a_config_that_was_not_used_demotes_nobody(here):
+    from tljh import configure, settings
+
+    here.applied.write_text("users: {admin: [alice]}")
+    here.config.write_text("users: [")
+    configure.serving(None, here, settings.load(here))
+    assert here.applied.read_text() == "users: {admin: [alice]}"

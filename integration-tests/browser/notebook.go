@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // LogIn fills in the hub's login page and presses its button.
@@ -37,7 +38,7 @@ func (b *Browser) NewNotebook(ctx context.Context) error {
 
 // RunCell types code into the first cell, runs it with the keyboard, and waits for the output to hold a text.
 func (b *Browser) RunCell(ctx context.Context, code, output string) (string, error) {
-	if err := b.Type(ctx, ".jp-Notebook .jp-CodeCell .cm-content", code); err != nil {
+	if err := b.typeCode(ctx, code); err != nil {
 		return "", err
 	}
 	if err := b.ShiftEnter(ctx); err != nil {
@@ -51,4 +52,23 @@ func (b *Browser) RunCell(ctx context.Context, code, output string) (string, err
 	}
 	text, err := b.Text(ctx, area)
 	return strings.TrimSpace(text), err
+}
+
+// typeCode types into the first cell. JupyterLab draws it anew while it comes up, and what was typed just before is gone then: like a
+// person, this looks, and types once more.
+func (b *Browser) typeCode(ctx context.Context, code string) error {
+	const cell = ".jp-Notebook .jp-CodeCell .cm-content"
+	there := fmt.Sprintf("document.querySelector(%q).innerText.includes(%q)", cell, code)
+	for ctx.Err() == nil {
+		if err := b.Type(ctx, cell, code); err != nil {
+			return err
+		}
+		look, cancel := context.WithTimeout(ctx, 3*time.Second)
+		err := b.WaitFor(look, "the code in its cell", there)
+		cancel()
+		if err == nil {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
 }

@@ -7,6 +7,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from jupyterhub import orm, roles
+from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
 from traitlets import HasTraits, TraitError
 from traitlets.config import Config as TraitConfig
@@ -132,7 +134,27 @@ def the_proxy(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
     c.WatchedProxy.api_url = PROXY_API
     c.WatchedProxy.auth_token = proxy_token(paths)
     # When the hub really serves, the config it serves with has proved good.
-    c.WatchedProxy.when_serving = lambda: settings.remember(paths, loaded)
+    c.WatchedProxy.when_serving = lambda app: serving(app, paths, loaded)
+
+
+def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> None:
+    """Called when the hub serves."""
+    if loaded.problems:
+        return
+    demote(app, settings.admins_before(paths) - loaded.config.users.admin)
+    settings.remember(paths, loaded)
+
+
+def demote(app: JupyterHub, names: set[str]) -> None:
+    """JupyterHub's database keeps admins that the config names no more; who was taken off the list is meant to be none."""
+    for name in sorted(names):
+        user = orm.User.find(app.db, name)
+        if user is None or not user.admin:
+            continue
+        user.admin = False
+        app.db.commit()
+        roles.assign_default_roles(app.db, entity=user)
+        log.warning("%s is not in users.admin any more and is no admin from now on", name)
 
 
 def proxy_token(paths: Paths) -> str:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 import aiohttp
+from jupyterhub.app import JupyterHub
 from jupyterhub.httpclient import fetch
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.utils import url_path_join
@@ -17,7 +18,7 @@ from tljh.notify import notify
 
 class WatchedProxy(ConfigurableHTTPProxy):
     watch_interval = Float(1.0, config=True, help="Seconds between two looks at the proxy's routes.")
-    when_serving: Callable[[], None] | None = Any(None, config=True, help="Called once when the hub serves.")
+    when_serving: Callable[[JupyterHub], None] | None = Any(None, config=True, help="Called once, with the application, when the hub serves.")
 
     _watcher = None
     _away = False
@@ -46,9 +47,9 @@ class WatchedProxy(ConfigurableHTTPProxy):
         await asyncio.shield(self.app._start_future)
         if self.when_serving is not None:
             try:
-                self.when_serving()
-            except OSError as error:
-                self.log.error("Cannot keep a copy of the config: %s", error)
+                self.when_serving(self.app)
+            except Exception:
+                self.log.exception("Cannot finish the start")
         notify("READY=1\nSTATUS=Serving")
         while True:
             try:

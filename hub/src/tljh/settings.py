@@ -101,6 +101,14 @@ def remember(paths: Paths, loaded: Loaded) -> None:
         write_private(paths.applied, data)
 
 
+def admins_before(paths: Paths) -> set[str]:
+    """The admins of the last good config."""
+    try:
+        return set(parse(paths.applied.read_text(encoding="utf-8")).users.admin)
+    except OSError, UnicodeError, ConfigError:
+        return set()
+
+
 def parse(text: str) -> Config:
     """The config that a YAML text says; ConfigError if any of it can't be used. Keys that are not the hub's are passed over."""
     try:

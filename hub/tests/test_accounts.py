@@ -1,0 +1,156 @@
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from tljh import accounts
+from tljh.accounts import AccountError, mark
+
+
+class Machine:
+    """Accounts and groups as the commands would leave them; the commands are written down."""
+
+    def __init__(self, monkeypatch, homes):
+        self.people, self.groups, self.commands, self.homes = {}, {}, [], homes
+        monkeypatch.setattr(accounts, "HOMES", homes)
+        monkeypatch.setattr(accounts, "_find", self.people.get)
+        monkeypatch.setattr(accounts, "_run", self.run)
+        monkeypatch.setattr(accounts, "_group_exists", lambda group: group in self.groups)
+        monkeypatch.setattr(accounts, "_is_member", lambda name, group: name in self.groups.get(group, set()))
+        monkeypatch.setattr(accounts, "_uid_taken", lambda uid: any(entry.pw_uid == uid for entry in self.people.values()))
+
+    def add(self, name, gecos="", uid=None, home=True):
+        folder = self.homes / name
+        if home:
+            folder.mkdir(mode=0o700)
+        uid = os.geteuid() if uid is None else uid
+        self.people[name] = SimpleNamespace(pw_name=name, pw_gecos=gecos, pw_uid=uid, pw_gid=uid, pw_dir=str(folder))
+
+    def run(self, *argv):
+        self.commands.append(argv)
+        program, *rest = argv
+        if program == "useradd":
+            self.add(rest[-1], rest[rest.index("--comment") + 1], home="--create-home" in rest)
+        elif program == "groupadd":
+            self.groups[rest[-1]] = set()
+        elif program == "gpasswd":
+            (self.groups[rest[2]].add if rest[0] == "--add" else self.groups[rest[2]].discard)(rest[1])
+        elif program == "usermod":
+            self.people[rest[-1]].pw_gecos = rest[1]
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    monkeypatch.setattr(accounts, "_FIRST_UID", 0)
+    return Machine(monkeypatch, tmp_path)
+
+
+def test_an_account_is_made_once(machine):
+    account = accounts.ensure("bob", False, {})
+    assert account.name == "jupyter-bob"
+    assert machine.groups == {"jupyterhub-users": {"jupyter-bob"}}
+    (useradd, *_) = machine.commands
+    assert {"--user-group", "--create-home", "HOME_MODE=0700"} <= set(useradd)
+    done = len(machine.commands)
+    assert accounts.ensure("bob", False, {}) == account
+    assert len(machine.commands) == done
+
+
+def test_admins_come_and_go(machine):
+    accounts.ensure("bob", True, {})
+    assert machine.groups["jupyterhub-admins"] == {"jupyter-bob"}
+    accounts.ensure("bob", False, {})
+    assert machine.groups["jupyterhub-admins"] == set()
+
+
+def test_extra_groups_are_made(machine):
+    accounts.ensure("bob", False, {"physics": ["bob"], "chemistry": ["eve"]})
+    assert machine.groups["physics"] == {"jupyter-bob"}
+    assert "chemistry" not in machine.groups
+
+
+def test_an_account_of_another_hub_user_is_refused(machine):
+    machine.add("jupyter-bob", mark("bobby"))
+    with pytest.raises(AccountError, match="'bobby'"):
+        accounts.ensure("bob", False, {})
+
+
+def test_a_foreign_account_is_refused_with_a_way_out(machine):
+    machine.add("jupyter-bob", "Bob Builder,,,")
+    with pytest.raises(AccountError, match="usermod --comment 'JupyterHub user bob' jupyter-bob"):
+        accounts.ensure("bob", False, {})
+    machine.run("usermod", "--comment", mark("bob"), "jupyter-bob")
+    assert accounts.ensure("bob", False, {}).name == "jupyter-bob"
+
+
+def test_an_account_of_the_older_tljh_is_taken_over(machine):
+    machine.add("jupyter-bob")
+    machine.groups["jupyterhub-users"] = {"jupyter-bob"}
+    accounts.ensure("bob", False, {})
+    assert machine.people["jupyter-bob"].pw_gecos == mark("bob")
+
+
+def test_without_its_group_no_comment_means_foreign(machine):
+    machine.add("jupyter-bob")
+    with pytest.raises(AccountError):
+        accounts.ensure("bob", False, {})
+
+
+def test_a_home_that_is_a_link_is_refused(machine, tmp_path):
+    accounts.ensure("bob", False, {})
+    (machine.homes / "jupyter-bob").rmdir()
+    (machine.homes / "jupyter-bob").symlink_to(tmp_path)
+    with pytest.raises(AccountError, match="not a folder of yours"):
+        accounts.ensure("bob", False, {})
+
+
+def test_a_home_that_is_gone_is_made_again(machine):
+    accounts.ensure("bob", False, {})
+    (machine.homes / "jupyter-bob").rmdir()
+    accounts.ensure("bob", False, {})
+    assert (machine.homes / "jupyter-bob").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_without_account_is_taken_up_again_by_its_number(machine):
+    (machine.homes / "jupyter-bob").mkdir()
+    accounts.ensure("bob", False, {})
+    assert {"--no-create-home", "--uid", str(os.geteuid())} <= set(machine.commands[0])
+
+
+def test_a_home_of_somebody_else_is_refused(machine):
+    machine.add("jupyter-eve", mark("eve"))
+    (machine.homes / "jupyter-bob").mkdir()
+    with pytest.raises(AccountError, match="belongs to somebody else"):
+        accounts.ensure("bob", False, {})
+    assert machine.commands == []
+
+
+def test_who_was_here_before_is_known_by_account_or_home(machine):
+    assert not accounts.exists("bob")
+    (machine.homes / "jupyter-bob").mkdir()
+    assert accounts.exists("bob")
+    machine.add("jupyter-eve", mark("eve"), home=False)
+    assert accounts.exists("eve")
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", "a\nb", "ü", "%", "a&b", "\udc80"])
+def test_the_mark_holds_any_name_in_what_a_comment_may_hold(name):
+    text = mark(name)
+    assert text.isascii()
+    assert not set(text) & set(":,\n&=")
+
+
+def test_a_command_that_fails_is_told_in_words():
+    with pytest.raises(AccountError, match=r"Your account cannot be prepared: ls: .*nosuch"):
+        accounts._run("ls", "/nosuch")
+    with pytest.raises(AccountError, match="cannot be prepared"):
+        accounts._run("/nosuch/program")
+
+
+def test_a_locked_account_file_is_waited_for(tmp_path):
+    script = tmp_path / "busy"
+    script.write_text(
+        f"#!/bin/sh\n[ -e {tmp_path}/second ] && exit 0\ntouch {tmp_path}/second\necho 'useradd: cannot lock /etc/passwd; try again later.' >&2\nexit 1\n"
+    )
+    script.chmod(0o755)
+    accounts._run(str(script))
