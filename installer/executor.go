@@ -20,7 +20,8 @@ type Node struct {
 	// After names the steps that must have ended first.
 	After []string
 
-	// Optional steps may fail without stopping the rest: the failure is told, and ends up in Outcome.Failed.
+	// Optional steps may fail without stopping the rest, not even what comes after them: the failure is told, and ends up in
+	// Outcome.Failed.
 	Optional bool
 }
 
@@ -125,12 +126,12 @@ func (w *walk) note(node Node, changed bool, err error) (stop bool) {
 	defer w.mu.Unlock()
 	switch {
 	case err != nil:
+		if node.Optional && !errors.Is(err, errEarlier) {
+			w.outcome.Failed = append(w.outcome.Failed, err)
+			return false // what comes after it goes on
+		}
 		w.failed[node.Step.ID()] = true
 		if errors.Is(err, errEarlier) {
-			return false
-		}
-		if node.Optional {
-			w.outcome.Failed = append(w.outcome.Failed, err)
 			return false
 		}
 		if w.first == nil {

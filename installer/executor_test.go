@@ -114,9 +114,10 @@ func TestOptionalFailureIsToldAndStopsNothing(t *testing.T) {
 	x, c := newExecutor(t), &tally{}
 	optional := c.node("extra", errors.New("no such package"), "a")
 	optional.Optional = true
-	outcome, err := x.Run(context.Background(), Plan{Nodes: []Node{c.node("a", nil), optional, c.node("z", nil, "a")}})
+	outcome, err := x.Run(context.Background(), Plan{Nodes: []Node{c.node("a", nil), optional, c.node("z", nil, "a"), c.node("later", nil, "extra")}})
 	require.NoError(t, err)
 	assert.Contains(t, c.done, "z")
+	assert.Contains(t, c.done, "later")
 	require.Len(t, outcome.Failed, 1)
 	assert.ErrorContains(t, outcome.Failed[0], "no such package")
 }

@@ -293,7 +293,12 @@ func (p *planner) services() error {
 		}
 		p.then(phaseServices, unit)
 	}
-	p.beside(phaseServices, p.cacheStep(), idHub, idUser)
+	// Only when nobody fetches any more.
+	after := []string{idHub, idUser}
+	if p.in.Requirements != "" {
+		after = append(after, idRequirements)
+	}
+	p.beside(phaseServices, p.cacheStep(), after...)
 	return nil
 }
 

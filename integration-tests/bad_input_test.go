@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -344,7 +345,13 @@ func TestKilledAgainAndAgain(t *testing.T) {
 				err = h.Boot(t.Context())
 			}
 		} else {
-			_, err = h.SignalAll("tljh-install", syscall.SIGKILL)
+			guest.Until(t, time.Minute, func(context.Context) error {
+				n, err := h.SignalAll("tljh-install", syscall.SIGKILL)
+				if err == nil && n == 0 {
+					err = errors.New("it does not run yet")
+				}
+				return err
+			})
 		}
 		want.OK(t, err, moment)
 		r, err := p.Wait()
