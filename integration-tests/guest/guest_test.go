@@ -72,6 +72,7 @@ func TestLimitsAreEnforced(t *testing.T) {
 	guest.Require(t)
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
 			g := lab.Up(t, guest.Options{Suite: suite})
 			// tail holds in memory what has no line end.
 			r, err := g.Sh(t.Context(), `systemd-run --quiet --wait --pipe -p MemoryMax=64M -p MemorySwapMax=0 sh -c 'head -c 300M /dev/zero | tail -c 250M | wc -c; exit ${PIPESTATUS:-0}'`)
