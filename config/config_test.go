@@ -158,7 +158,7 @@ func TestHostileFilesAreJudgedSoon(t *testing.T) {
 			begin := time.Now()
 			_, report := Parse("config.yaml", []byte(text)[:min(len(text), MaxSize)])
 			said := report.Text()
-			assert.Less(t, time.Since(begin), 10*time.Second)
+			assert.Less(t, time.Since(begin), time.Minute, "seconds even where the machine is busy; what explodes never ends")
 			assert.Less(t, len(said), 100_000)
 			assert.LessOrEqual(t, len(report.Problems), most+1)
 		})
