@@ -39,6 +39,10 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # jupyter_server opens no port when it has a socket, and refuses to start unless its port is the one that nobody chose.
 DEFAULT_PORT = 8888
 
+# Seconds that a kernel may take until it speaks. When a whole class starts its kernels at once, Jupyter's own 60 are too few, and it then
+# breaks the connection.
+KERNEL_PATIENCE = 300
+
 # For everybody. A kernel that takes too much memory is ended, the server lives on.
 COMMON = {"OOMPolicy": "continue", "OOMScoreAdjust": "200", "TasksMax": "2048", "TimeoutStopSec": "15", "PrivateTmp": "yes"}
 
@@ -200,7 +204,7 @@ class UserSpawner(SystemdSpawner):
 
     def _arguments(self) -> list[str]:
         own = [f"--ServerApp.sock={self.socket_path}", "--ServerApp.sock_mode=0660", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={DEFAULT_PORT}"]
-        return [*self.get_args(), *own]
+        return [f"--MappingKernelManager.kernel_info_timeout={KERNEL_PATIENCE}", *self.get_args(), *own]
 
     def _properties(self, account: accounts.Account) -> list[tuple[str, str]]:
         chosen = {
