@@ -82,6 +82,16 @@ func TestAStudentTriesEverything(t *testing.T) {
 	}
 	want.Equal(t, "private", h.MustSh(t, "cat /home/jupyter-carol/diary"))
 
+	t.Run("nobody hears what another's kernel says", func(t *testing.T) {
+		talker := kernel(t, carol)
+		said := make(chan error, 1)
+		go func() {
+			_, err := talker.Run(t.Context(), "import time\nfor i in range(60): print('private', flush=True); time.sleep(0.1)")
+			said <- err
+		}()
+		want.Equal(t, "0", compute(t, k, attempts+"\nprint(listen_to_kernels(4))"), "messages that bob heard")
+		want.OK(t, <-said)
+	})
 	t.Run("over the network", func(t *testing.T) { h.knockOnDoors(t, bob) })
 	t.Run("while hub and proxy are away, their ports are not to be had", func(t *testing.T) {
 		// It tries until it is told to stop, as nobody reaches the kernel meanwhile.

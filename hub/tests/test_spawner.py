@@ -67,6 +67,19 @@ def test_the_hubs_environment_stays_with_the_hub(monkeypatch):
     assert env["JUPYTERHUB_SERVICE_URL"] == "http+unix://%2Frun%2Ftljh%2Fusers%2Fjupyter-bob%2Fserver.sock/"
 
 
+@pytest.mark.parametrize(("properties", "own"), [({}, True), ({"PrivateTmp": True}, True), ({"PrivateTmp": "no"}, False)])
+def test_kernels_talk_over_sockets_in_a_tmp_of_their_own(monkeypatch, properties, own):
+    made = make(monkeypatch, unit_extra_properties=properties)
+    monkeypatch.setattr(spawner.Spawner, "get_env", lambda self: {})
+    monkeypatch.setattr(spawner.Spawner, "get_args", lambda self: ["--chosen"])
+    monkeypatch.setattr(UserSpawner, "server", None)
+    arguments = made._arguments()
+    assert ("--KernelManager.transport=ipc" in arguments) == own
+    assert ("JUPYTER_RUNTIME_DIR" in made.get_env()) == own
+    if own:
+        assert arguments.index("--KernelManager.transport=ipc") < arguments.index("--chosen"), "an admin has the last word"
+
+
 def test_the_address_survives_what_a_database_keeps_of_it(monkeypatch):
     """Scheme, host (in small letters, as urlparse gives it) and a port are all there is after a restart of the hub."""
     from urllib.parse import unquote, urlparse

@@ -115,6 +115,27 @@ def attempt_all(task):
     return results
 
 
+def listen_to_kernels(seconds):
+    """Subscribe to whatever listens on the machine's ports, as kernels publish all output to anybody who asks; count the messages."""
+    import zmq
+
+    with open("/proc/net/tcp") as file:
+        rows = [line.split() for line in file][1:]
+    ports = {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+    poller, heard, end = zmq.Poller(), 0, time.monotonic() + seconds
+    for port in sorted(ports):
+        ear = zmq.Context.instance().socket(zmq.SUB)
+        ear.linger = 0
+        ear.subscribe(b"")
+        ear.connect(f"tcp://127.0.0.1:{port}")
+        poller.register(ear, zmq.POLLIN)
+    while time.monotonic() < end:
+        for ear, _ in poller.poll(100):
+            ear.recv_multipart()
+            heard += 1
+    return heard
+
+
 def keep_trying_ports(ports, stop):
     """Try to take ports again and again in the background until a file appears; "away" says that a round was made while they were free."""
     counts = {"denied": 0, "taken": 0}

@@ -43,6 +43,9 @@ DEFAULT_PORT = 8888
 # breaks the connection.
 KERNEL_PATIENCE = 300
 
+# Where a server keeps what belongs to its kernels: in the /tmp that the unit has for itself, as paths of sockets must be short.
+RUNTIME = "/tmp/jupyter"  # noqa: S108
+
 # For everybody. A kernel that takes too much memory is ended, the server lives on.
 COMMON = {"OOMPolicy": "continue", "OOMScoreAdjust": "200", "TasksMax": "2048", "TimeoutStopSec": "15", "PrivateTmp": "yes"}
 
@@ -198,13 +201,22 @@ class UserSpawner(SystemdSpawner):
         for extra in reversed(self.extra_paths):
             env["PATH"] = f"{self._expand_user_vars(extra)}:{env.get('PATH', SYSTEM_PATH)}"
         env["SHELL"] = self.default_shell
+        if self._own_tmp():
+            env["JUPYTER_RUNTIME_DIR"] = RUNTIME
         # Without a port, jupyterhub-singleuser leaves the choice to its arguments.
         env["JUPYTERHUB_SERVICE_URL"] = self.socket_url + (self.server.base_url if self.server else "/")
         return env
 
     def _arguments(self) -> list[str]:
         own = [f"--ServerApp.sock={self.socket_path}", "--ServerApp.sock_mode=0660", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={DEFAULT_PORT}"]
-        return [f"--MappingKernelManager.kernel_info_timeout={KERNEL_PATIENCE}", *self.get_args(), *own]
+        kernels = [f"--MappingKernelManager.kernel_info_timeout={KERNEL_PATIENCE}"]
+        if self._own_tmp():
+            # Anybody on the machine may listen to what a kernel says on a TCP port, and two kernels that start at once may choose the same.
+            kernels.append("--KernelManager.transport=ipc")
+        return [*kernels, *self.get_args(), *own]
+
+    def _own_tmp(self) -> bool:
+        return str(self.unit_extra_properties.get("PrivateTmp", "yes")).lower() in ("yes", "true", "on", "1", "disconnected")
 
     def _properties(self, account: accounts.Account) -> list[tuple[str, str]]:
         chosen = {
