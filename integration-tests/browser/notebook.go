@@ -29,38 +29,73 @@ func (b *Browser) NewNotebook(ctx context.Context) error {
 	if err := b.Click(ctx, `.jp-LauncherCard[data-category="Notebook"]`); err != nil {
 		return err
 	}
-	if err := b.WaitVisible(ctx, `.jp-Notebook .jp-CodeCell .cm-content`); err != nil {
+	if err := b.WaitVisible(ctx, firstCell); err != nil {
 		return err
 	}
 	// JupyterLab asks once whether it may tell its news; a person who looks at the notebook leaves that alone.
 	return b.WaitFor(ctx, "a kernel at rest", `document.querySelector('.jp-NotebookPanel [data-status="idle"]')`)
 }
 
+// firstCell is where the first cell's code is typed.
+const firstCell = ".jp-Notebook .jp-CodeCell .cm-content"
+
 // RunCell types code into the first cell, runs it with the keyboard, and waits for the output to hold a text.
 func (b *Browser) RunCell(ctx context.Context, code, output string) (string, error) {
 	if err := b.typeCode(ctx, code); err != nil {
 		return "", err
 	}
-	if err := b.ShiftEnter(ctx); err != nil {
+	if err := b.runFirst(ctx); err != nil {
 		return "", err
 	}
 	const area = ".jp-Notebook .jp-OutputArea-output"
 	err := b.WaitFor(ctx, fmt.Sprintf("the output %q", output),
 		fmt.Sprintf("[...document.querySelectorAll(%q)].some(e => e.innerText.includes(%q))", area, output))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w; the notebook shows: %s", err, b.shown())
 	}
 	text, err := b.Text(ctx, area)
 	return strings.TrimSpace(text), err
 }
 
+// runFirst presses Shift+Enter until the first cell's prompt tells that it runs or ran: a key pressed while JupyterLab draws the cell
+// anew goes nowhere, and whoever sits before it presses again.
+func (b *Browser) runFirst(ctx context.Context) error {
+	const prompt = ".jp-Notebook .jp-CodeCell .jp-InputPrompt"
+	started := fmt.Sprintf(`/\[(\*|\d+)\]/.test(document.querySelector(%q).innerText)`, prompt)
+	for ctx.Err() == nil {
+		if err := b.Click(ctx, firstCell); err != nil {
+			return err
+		}
+		if err := b.ShiftEnter(ctx); err != nil {
+			return err
+		}
+		look, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := b.WaitFor(look, "a cell that runs", started)
+		cancel()
+		if err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("the cell never ran: %w; the notebook shows: %s", context.Cause(ctx), b.shown())
+}
+
+// shown is what a person would read in the notebook's panel, for a failure's message.
+func (b *Browser) shown() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	text, err := b.Text(ctx, ".jp-NotebookPanel, .jp-Dialog")
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(strings.Fields(text), " ")
+}
+
 // typeCode types into the first cell. JupyterLab draws it anew while it comes up, and what was typed just before is gone then: like a
 // person, this looks, and types once more.
 func (b *Browser) typeCode(ctx context.Context, code string) error {
-	const cell = ".jp-Notebook .jp-CodeCell .cm-content"
-	there := fmt.Sprintf("document.querySelector(%q).innerText.includes(%q)", cell, code)
+	there := fmt.Sprintf("document.querySelector(%q).innerText.includes(%q)", firstCell, code)
 	for ctx.Err() == nil {
-		if err := b.Type(ctx, cell, code); err != nil {
+		if err := b.Type(ctx, firstCell, code); err != nil {
 			return err
 		}
 		look, cancel := context.WithTimeout(ctx, 3*time.Second)
