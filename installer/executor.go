@@ -149,7 +149,7 @@ func (w *walk) note(node Node, changed bool, err error) (stop bool) {
 func (x *Executor) context(run *report.Running) *step.Context {
 	return &step.Context{
 		Host: x.Host, Recorded: x.Receipt.Recorded, Save: x.Receipt.save,
-		Progress: func(message string) { run.Progress(message, 0, 0) },
+		Progress: run.Progress,
 	}
 }
 

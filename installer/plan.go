@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"runtime"
 
 	"tljh/environment"
 	"tljh/internal/host"
@@ -164,16 +165,39 @@ func (p *planner) environments() {
 		Look: present(environment.PythonCompiled),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.CompilePython(ctx) },
 	}, idPython)
+	hubNode, userNode := hubStep(b), userStep(b)
+	p.beside(phaseEnvironments, fetchStep(b, environment.UVWheel, "fetch uv", present(environment.UVThere)), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubNode.Look), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubNode.Look), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", userNode.Look), p.last)
 	p.beside(phaseEnvironments, step.Task{
-		Name: idUV, What: "fetch uv",
+		Name: idUV, What: "unpack uv",
 		Look: present(environment.UVThere),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.InstallUV(ctx) },
-	}, idPython)
-	p.beside(phaseEnvironments, hubStep(b), idUV, idCompile)
-	p.beside(phaseEnvironments, userStep(b), idUV, idCompile)
+	}, idFetch(environment.UVWheel))
+	p.beside(phaseEnvironments, hubNode, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
+	p.beside(phaseEnvironments, userNode, idUV, idCompile, idFetch(environment.UserWheels))
 	if p.in.Requirements != "" {
 		p.beside(phaseEnvironments, requirementsStep(b, p.in.Requirements, p.in.Source), idUser)
 		p.plan.Nodes[len(p.plan.Nodes)-1].Optional = true
+	}
+}
+
+func idFetch(bundle environment.Bundle) string { return "fetch-" + string(bundle) }
+
+// fetchStep brings wheels, unless they are there or what they are for is.
+func fetchStep(b *environment.Builder, bundle environment.Bundle, what string, needed func(context.Context, *step.Context) (step.State, error)) step.Task {
+	return step.Task{
+		Name: idFetch(bundle), What: what,
+		Look: func(ctx context.Context, c *step.Context) (step.State, error) {
+			if bundle.Fetched(c.Host.Files) {
+				return step.Same, nil
+			}
+			return needed(ctx, c)
+		},
+		Do: func(ctx context.Context, c *step.Context) error {
+			return b.Fetch(ctx, bundle, func(bytes int64) { c.Progress("fetching", bytes, bundle.Bytes(runtime.GOARCH)) })
+		},
 	}
 }
 

@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"tljh/internal/fetch"
 	"tljh/internal/host"
 )
 
@@ -63,14 +63,7 @@ func (s Sources) Reach(ctx context.Context) []SourceResult {
 	return results
 }
 
-func (s Sources) env(key string) string {
-	for _, pair := range slices.Backward(s.Environ) {
-		if value, found := strings.CutPrefix(pair, key+"="); found {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
-}
+func (s Sources) env(key string) string { return fetch.Env(s.Environ, key) }
 
 // indexVariables name package indexes beside pip's: each holds one or more addresses, perhaps as NAME=ADDRESS.
 var indexVariables = []string{"PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"}
@@ -163,7 +156,7 @@ func (s Sources) try(ctx context.Context, source Source) SourceResult {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
-	proxy, err := proxyFor(s.Environ, address)
+	proxy, err := fetch.ProxyFor(s.Environ, address)
 	if err != nil {
 		result.Host, result.Err = address.Host, err
 		return result
@@ -199,7 +192,7 @@ func resolve(ctx context.Context, name string) error {
 }
 
 func (s Sources) ask(ctx context.Context, address, proxy *url.URL, result *SourceResult) {
-	transport := &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: s.tls(address.Hostname()), DisableKeepAlives: true}
+	transport := &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: fetch.TLS(s.Files, s.Environ, address.Hostname()), DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address.String(), nil)
 	if err != nil {
@@ -211,11 +204,7 @@ func (s Sources) ask(ctx context.Context, address, proxy *url.URL, result *Sourc
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	result.Took = time.Since(begin)
 	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err // without the address, which may hold a password
-		}
-		result.Err = err
+		result.Err = fetch.Reason(err)
 		return
 	}
 	_ = response.Body.Close()
@@ -223,62 +212,6 @@ func (s Sources) ask(ctx context.Context, address, proxy *url.URL, result *Sourc
 	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
 		result.Date = date
 	}
-}
-
-// tls trusts what the machine trusts and what the settings of pip, curl and others name in addition.
-func (s Sources) tls(name string) *tls.Config {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	for _, key := range []string{"PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"} {
-		if file := s.env(key); file != "" {
-			pool.AppendCertsFromPEM([]byte(s.read(file)))
-		}
-	}
-	trusted := append(strings.Fields(s.env("PIP_TRUSTED_HOST")), strings.Fields(s.env("UV_INSECURE_HOST"))...)
-	isTrusted := func(text string) bool { host, _, _ := strings.Cut(text, ":"); return host == name }
-	return &tls.Config{RootCAs: pool, InsecureSkipVerify: slices.ContainsFunc(trusted, isTrusted)}
-}
-
-// proxyFor returns the proxy that the environment names for an address, as pip, uv and curl read it; nil for none.
-func proxyFor(environ []string, address *url.URL) (*url.URL, error) {
-	s := Sources{Environ: environ}
-	first := func(keys ...string) string {
-		for _, key := range keys {
-			if value := s.env(key); value != "" {
-				return value
-			}
-		}
-		return ""
-	}
-	if bypasses(first("no_proxy", "NO_PROXY"), address.Hostname()) {
-		return nil, nil
-	}
-	text := first(address.Scheme+"_proxy", strings.ToUpper(address.Scheme)+"_PROXY", "all_proxy", "ALL_PROXY")
-	if text == "" {
-		return nil, nil
-	}
-	if !strings.Contains(text, "://") {
-		text = "http://" + text
-	}
-	proxy, err := url.Parse(text)
-	if err != nil || proxy.Host == "" {
-		return nil, errors.New("the proxy named in the environment is no web address")
-	}
-	return proxy, nil
-}
-
-// bypasses tells whether a list such as "localhost,.example.org,10.0.0.0/8" holds a host.
-func bypasses(list, name string) bool {
-	ip := net.ParseIP(name)
-	return slices.ContainsFunc(strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }), func(entry string) bool {
-		if _, network, err := net.ParseCIDR(entry); err == nil {
-			return ip != nil && network.Contains(ip)
-		}
-		entry = strings.TrimPrefix(strings.TrimPrefix(entry, "*"), ".")
-		return entry == "" || strings.EqualFold(name, entry) || strings.HasSuffix(strings.ToLower(name), "."+strings.ToLower(entry))
-	})
 }
 
 const noReachHint = "check the network, and the settings of a proxy (https_proxy) if your network has one; a package mirror is named by PIP_INDEX_URL and UV_DEFAULT_INDEX"

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,36 +178,6 @@ func TestWorstSourceCounts(t *testing.T) {
 	m = newMachine(t)
 	m.Reach = func(context.Context) []SourceResult { return []SourceResult{good, good} }
 	m.finds("package-sources", OK, "A (a.test) answers after 0.0 s, A (a.test)")
-}
-
-func TestProxyFor(t *testing.T) {
-	for _, test := range []struct {
-		environ, address, want string
-	}{
-		{"", "https://index.test/", ""},
-		{"https_proxy=http://p:3128", "https://index.test/", "http://p:3128"},
-		{"https_proxy=http://p:3128", "http://index.test/", ""},
-		{"HTTPS_PROXY=p:3128", "https://index.test/", "http://p:3128"},
-		{"all_proxy=socks5://p:1080", "http://index.test/", "socks5://p:1080"},
-		{"https_proxy=http://p no_proxy=index.test", "https://index.test/", ""},
-		{"https_proxy=http://p no_proxy=.test", "https://index.test/", ""},
-		{"https_proxy=http://p no_proxy=other.test,ndex.test", "https://index.test/", "http://p"},
-		{"https_proxy=http://p NO_PROXY=*", "https://index.test/", ""},
-		{"https_proxy=http://p no_proxy=10.0.0.0/8", "https://10.1.2.3/", ""},
-		{"https_proxy=http://p no_proxy=10.0.0.0/8", "https://11.1.2.3/", "http://p"},
-	} {
-		address, err := url.Parse(test.address)
-		require.NoError(t, err)
-		proxy, err := proxyFor(strings.Fields(test.environ), address)
-		require.NoError(t, err)
-		got := ""
-		if proxy != nil {
-			got = proxy.String()
-		}
-		assert.Equal(t, test.want, got, "%+v", test)
-	}
-	_, err := proxyFor([]string{"https_proxy=http://"}, &url.URL{Scheme: "https", Host: "index.test"})
-	require.ErrorContains(t, err, "proxy")
 }
 
 func TestSlowIndex(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"tljh/environment"
 	"tljh/installer"
 	"tljh/internal/check"
+	"tljh/internal/fetch"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -89,11 +90,15 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 		log.Redact(admin.Password)
 	}
 	sinks := []report.Sink{o.sink(streams)}
-	h := host.Local(commandLogs(log, o, streams))
+	commands := commandLogs(log, o, streams)
+	h := host.Local(commands)
 	i := &installer.Installer{
 		Host: h, Now: time.Now, Ignore: o.ignore, Redact: log.Redact,
-		Builder: &environment.Builder{Host: h, Environ: os.Environ(), Now: time.Now},
-		Begin:   func() {},
+		Builder: &environment.Builder{
+			Host: h, Environ: os.Environ(), Now: time.Now,
+			Client: &fetch.Client{Files: h.Files, Environ: os.Environ(), Log: commands.Request},
+		},
+		Begin: func() {},
 	}
 	if !o.plan {
 		file := &logFile{Log: log, files: h.Files}

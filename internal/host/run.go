@@ -70,9 +70,10 @@ func indent(text string) string {
 	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ")
 }
 
-// CommandLog is told of every command. A nil CommandLog is silent.
+// CommandLog is told of every command, and of every request over the network. A nil CommandLog is silent.
 type CommandLog interface {
 	Command(cmd Command, result Result, err error)
+	Request(line string)
 }
 
 // Exec runs commands of this machine.
@@ -251,5 +252,12 @@ type CommandLogs []CommandLog
 func (logs CommandLogs) Command(cmd Command, result Result, err error) {
 	for _, log := range logs {
 		log.Command(cmd, result, err)
+	}
+}
+
+// Request implements CommandLog.
+func (logs CommandLogs) Request(line string) {
+	for _, log := range logs {
+		log.Request(line)
 	}
 }

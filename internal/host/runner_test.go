@@ -306,11 +306,18 @@ func (c *commands) Command(cmd host.Command, result host.Result, err error) {
 	c.lines = append(c.lines, fmt.Sprintf("%s %d %t", strings.Join(cmd.Argv, " "), result.ExitCode, err == nil))
 }
 
+func (c *commands) Request(line string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, line)
+}
+
 func TestEveryCommandIsLogged(t *testing.T) {
 	first, second := &commands{}, &commands{}
 	runner := &host.Exec{Log: host.CommandLogs{first, second}}
 	_, _ = runner.Run(t.Context(), host.Command{Argv: []string{"true"}})
 	_, _ = runner.Run(t.Context(), host.Command{Argv: []string{"false"}})
-	assert.Equal(t, []string{"true 0 true", "false 1 false"}, first.lines)
+	host.CommandLogs{first, second}.Request("GET x: 200")
+	assert.Equal(t, []string{"true 0 true", "false 1 false", "GET x: 200"}, first.lines)
 	assert.Equal(t, first.lines, second.lines)
 }

@@ -23,7 +23,7 @@ const module = "tljh"
 var layers = [][]string{
 	{"internal/layout", "internal/version"},
 	{"config", "internal/host"},
-	{"internal/report"},
+	{"internal/report", "internal/fetch"},
 	{"hub", "conda", "edge", "systemdunits", "sudoers"},
 	{"environment"}, // hub and user environments are built from what hub and conda give
 	{"internal/step", "internal/check"},

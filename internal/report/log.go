@@ -156,6 +156,9 @@ func (l *Log) Command(cmd host.Command, result host.Result, err error) {
 	l.write(l.now(), row("command", commandText(cmd, result, err)))
 }
 
+// Request implements host.CommandLog.
+func (l *Log) Request(line string) { l.write(l.now(), row("request", oneLine(line))) }
+
 // write adds an entry: its first line begins with the time, the others stand below it.
 func (l *Log) write(when time.Time, text string) {
 	if text == "" {
@@ -243,4 +246,11 @@ func (c *Commands) Command(cmd host.Command, result host.Result, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, _ = io.WriteString(c.w, row("command", commandText(cmd, result, err))+"\n")
+}
+
+// Request implements host.CommandLog.
+func (c *Commands) Request(line string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = io.WriteString(c.w, row("request", oneLine(line))+"\n")
 }

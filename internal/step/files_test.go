@@ -18,7 +18,7 @@ func newContext(t *testing.T) *Context {
 	root := t.TempDir()
 	h := &host.Host{Files: host.Files{Root: root}}
 	return &Context{
-		Host: h, Progress: func(string) {}, Recorded: func(string) string { return "" },
+		Host: h, Progress: func(string, int64, int64) {}, Recorded: func(string) string { return "" },
 		Save: func(path string, data []byte) (string, error) {
 			copied := "/" + filepath.Base(path) + ".before"
 			return copied, h.Files.Write(copied, data, attr(0o600))

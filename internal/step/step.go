@@ -25,8 +25,8 @@ func (s State) String() string { return [...]string{"absent", "different", "same
 type Context struct {
 	Host *host.Host
 
-	// Progress tells how far a long Apply has come. Never nil while a plan runs.
-	Progress func(message string)
+	// Progress tells how far a long Apply has come; bytes and total are 0 when they mean nothing. Never nil while a plan runs.
+	Progress func(message string, bytes, total int64)
 
 	// Recorded returns the Fingerprint that was journalled when the step with this ID last ended well; "" if it never did.
 	Recorded func(id string) string

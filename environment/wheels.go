@@ -1,0 +1,380 @@
+package environment
+
+import (
+	"archive/zip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"tljh/hub"
+	"tljh/internal/fetch"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// Bundle is the wheels that one of this program's locks asks for: what is installed from them needs no network.
+type Bundle string
+
+// The bundles. Those of the hub and of the users' environment share many wheels; each is fetched once.
+const (
+	UVWheel    Bundle = "uv"
+	NodeWheel  Bundle = "node"
+	HubWheels  Bundle = "hub"
+	UserWheels Bundle = "user"
+)
+
+// Bundles are all of them.
+var Bundles = []Bundle{UVWheel, HubWheels, NodeWheel, UserWheels}
+
+func wheelsDir() string { return path.Join(layout.Cache, "wheels") }
+
+func (w Bundle) lock() []byte { return hub.Lock(string(w)) }
+
+// Bytes returns what fetching the bundle takes on an architecture, 0 when unknown. What the hub's brings already is not counted
+// again for the users'.
+func (w Bundle) Bytes(arch string) int64 { return hub.Sizes(string(w), arch) }
+
+// mark stands for all wheels of a bundle: it holds the digest of what they were asked for by.
+func (w Bundle) mark() string { return path.Join(layout.Cache, "fetched-"+string(w)) }
+
+func (w Bundle) digest() string { return digestOf(w.lock(), platform()) }
+
+// Fetched tells whether all wheels of a bundle are there.
+func (w Bundle) Fetched(files host.Files) bool {
+	data, err := files.Read(w.mark())
+	return err == nil && string(data) == w.digest()
+}
+
+// atOnce is how many wheels of a bundle are fetched side by side.
+const atOnce = 10
+
+// Fetch brings the wheels of a bundle from the Python package index of this machine's settings, and tells how many bytes are there. Where
+// that can't be done as simply as this program does it (passwords in files, several indexes, folders of wheels), the carried pip does it:
+// slower, but it knows all of that.
+func (b *Builder) Fetch(ctx context.Context, w Bundle, progress func(bytes int64)) error {
+	files := b.Host.Files
+	for _, dir := range []string{layout.Cache, wheelsDir()} {
+		if err := files.Mkdir(dir, host.Attr{Mode: 0o700}); err != nil {
+			return err
+		}
+	}
+	if err := b.fetchSimply(ctx, w, progress); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		b.note("the wheels of %s are left to pip: %v", w, err)
+		if err := b.fetchByPip(ctx, w); err != nil {
+			return err
+		}
+	}
+	return files.Write(w.mark(), []byte(w.digest()), host.Attr{Mode: 0o644})
+}
+
+func (b *Builder) note(format string, args ...any) {
+	if b.Client.Log != nil {
+		b.Client.Log(fmt.Sprintf(format, args...))
+	}
+}
+
+// beyond names settings that only pip itself understands.
+var beyond = []string{"PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CLIENT_CERT", "PIP_PROXY"}
+
+func (b *Builder) fetchSimply(ctx context.Context, w Bundle, progress func(bytes int64)) error {
+	for _, key := range beyond {
+		if fetch.Env(b.Environ, key) != "" {
+			return fmt.Errorf("%s is set", key)
+		}
+	}
+	index, err := b.Index()
+	if err != nil {
+		return err
+	}
+	var there atomic.Int64
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(atOnce)
+	for _, wanted := range parseLock(w.lock()) {
+		all.Go(func() error {
+			size, err := b.fetchWheel(ctx, index, wanted)
+			progress(there.Add(size))
+			return err
+		})
+	}
+	return all.Wait()
+}
+
+// pageLimit is far more than the longest page of a package.
+const pageLimit = 64 << 20
+
+// fetchWheel returns the size of the wheel.
+func (b *Builder) fetchWheel(ctx context.Context, index string, wanted pin) (int64, error) {
+	// What two bundles hold is fetched by one of them.
+	lock, _ := b.wheels.LoadOrStore(wanted.name, new(sync.Mutex))
+	lock.(*sync.Mutex).Lock()
+	defer lock.(*sync.Mutex).Unlock()
+	if file, ok := b.wheelHere(wanted); ok {
+		return b.sizeOf(file), nil
+	}
+	page, err := url.JoinPath(index, wanted.name, "/")
+	if err != nil {
+		return 0, errors.New("the package index is no web address")
+	}
+	body, mediaType, from, err := b.Client.Page(ctx, page, "application/vnd.pypi.simple.v1+json, text/html;q=0.5", pageLimit)
+	if err != nil {
+		return 0, err
+	}
+	links, err := parseIndex(body, mediaType)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", fetch.Plain(page), err)
+	}
+	wheel, ok := choose(links, wanted, runtime.GOARCH)
+	if !ok {
+		return 0, fmt.Errorf("%s has no wheel of %s %s for this machine with a checksum that is expected", fetch.Plain(page), wanted.name, wanted.version)
+	}
+	address, err := from.Parse(wheel.URL)
+	if err != nil {
+		return 0, fmt.Errorf("%s names an odd address for %s", fetch.Plain(page), wheel.Name)
+	}
+	if asked, err := url.Parse(page); err == nil && address.Host == asked.Host && address.User == nil {
+		address.User = asked.User
+	}
+	address.Fragment = ""
+	to := path.Join(wheelsDir(), wheel.Name)
+	if err := b.Client.File(ctx, address.String(), to, wheel.Hashes["sha256"]); err != nil {
+		return 0, err
+	}
+	return b.sizeOf(to), nil
+}
+
+func (b *Builder) sizeOf(file string) int64 {
+	info, err := b.Host.Files.Lstat(file)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
+	if err := b.UnpackPython(); err != nil {
+		return err
+	}
+	index, err := b.Index()
+	if err != nil {
+		return err
+	}
+	return b.withPip(func(pythonPath string) error {
+		lock := path.Join(layout.Cache, string(w)+".txt")
+		if err := b.Host.Files.Write(lock, w.lock(), host.Attr{Mode: 0o644}); err != nil {
+			return err
+		}
+		argv := []string{pythonProgram(), "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
+			"--dest=" + wheelsDir(), "--requirement=" + lock}
+		env := append(b.env(), "PIP_INDEX_URL="+index, "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")
+		_, err = b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: env})
+		if ctx.Err() != nil {
+			return err
+		}
+		return host.Hint(err, "check that this machine reaches its Python package index (pip config, network, proxy, certificates) and has space left, then run the same command again")
+	})
+}
+
+// pin is a package of a lock.
+type pin struct {
+	name, version string
+	hashes        []string
+}
+
+// parseLock reads one of this program's locks.
+func parseLock(lock []byte) []pin {
+	var pins []pin
+	for line := range strings.Lines(string(lock)) {
+		line = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line), `\`))
+		if name, version, ok := strings.Cut(line, "=="); ok && !strings.HasPrefix(line, "#") {
+			pins = append(pins, pin{name: name, version: strings.TrimSpace(version)})
+		}
+		if hash, ok := strings.CutPrefix(line, "--hash=sha256:"); ok && len(pins) > 0 {
+			last := &pins[len(pins)-1]
+			last.hashes = append(last.hashes, hash)
+		}
+	}
+	return pins
+}
+
+// link is a file that an index offers for a package.
+type link struct {
+	Name   string            `json:"filename"`
+	URL    string            `json:"url"`
+	Hashes map[string]string `json:"hashes"`
+}
+
+var anchor = regexp.MustCompile(`(?is)<a\s[^>]*?href\s*=\s*["']([^"']*)["']`)
+
+// parseIndex reads the page of a package, in either form that indexes have.
+func parseIndex(body []byte, mediaType string) ([]link, error) {
+	if strings.Contains(mediaType, "json") {
+		var page struct {
+			Files []link `json:"files"`
+		}
+		if err := json.Unmarshal(body, &page); err != nil {
+			return nil, fmt.Errorf("the index sent a page that can't be read: %w", err)
+		}
+		return page.Files, nil
+	}
+	var links []link
+	for _, match := range anchor.FindAllSubmatch(body, -1) {
+		address, fragment, _ := strings.Cut(html.UnescapeString(string(match[1])), "#")
+		sum, ok := strings.CutPrefix(fragment, "sha256=")
+		name, err := url.PathUnescape(path.Base(address))
+		if ok && err == nil {
+			links = append(links, link{Name: name, URL: address, Hashes: map[string]string{"sha256": sum}})
+		}
+	}
+	return links, nil
+}
+
+var (
+	machines = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
+	glibcTag = regexp.MustCompile(`manylinux_2_(\d+)_`)
+)
+
+// choose returns the wheel that pip and uv would take of those that a lock allows: built for the machine rather than for any, for the
+// newest glibc.
+func choose(links []link, wanted pin, arch string) (best link, found bool) {
+	highest := -1
+	for _, each := range links {
+		if !slices.Contains(wanted.hashes, each.Hashes["sha256"]) || path.Base(each.Name) != each.Name {
+			continue
+		}
+		if rank := fit(each.Name, arch); rank > highest {
+			best, highest, found = each, rank, true
+		}
+	}
+	return best, found
+}
+
+// fit tells how well a wheel fits the carried CPython on an architecture; -1 is not at all.
+func fit(name, arch string) int {
+	base, ok := strings.CutSuffix(name, ".whl")
+	tags := strings.Split(base, "-")
+	if !ok || len(tags) < 5 {
+		return -1
+	}
+	abi, platforms := tags[len(tags)-2], tags[len(tags)-1]
+	if !slices.Contains([]string{"none", "abi3", "cp" + strings.ReplaceAll(pythonMinor, ".", "")}, abi) {
+		return -1
+	}
+	if platforms == "any" {
+		return 0
+	}
+	best := -1
+	for tag := range strings.SplitSeq(platforms, ".") {
+		if !strings.HasSuffix(tag, "_"+machines[arch]) || !strings.HasPrefix(tag, "manylinux") && !strings.HasPrefix(tag, "linux") {
+			continue
+		}
+		minor := 0
+		if match := glibcTag.FindStringSubmatch(tag); match != nil {
+			minor, _ = strconv.Atoi(match[1])
+		}
+		best = max(best, 1+minor)
+	}
+	return best
+}
+
+// unpack writes files of a bundle's one wheel, checked against its lock once more, to where place says; "" leaves a file out. It is no
+// durable write: whoever calls it syncs.
+func (b *Builder) unpack(ctx context.Context, w Bundle, place func(name string) (to string, mode fs.FileMode)) error {
+	file, err := b.wheelOf(w)
+	if err != nil {
+		return err
+	}
+	wheel, err := zip.OpenReader(b.Host.Files.Path(file))
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", file, err)
+	}
+	defer wheel.Close()
+	found := false
+	for _, entry := range wheel.File {
+		to, mode := place(entry.Name)
+		if to == "" || strings.HasSuffix(entry.Name, "/") {
+			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !filepath.IsLocal(entry.Name) {
+			return fmt.Errorf("%s holds the odd name %q", file, entry.Name)
+		}
+		if err := extract(entry, b.Host.Files.Path(to), mode); err != nil {
+			return fmt.Errorf("cannot unpack %s: %w", entry.Name, err)
+		}
+		found = true
+	}
+	if !found {
+		return fmt.Errorf("%s does not hold what is expected", file)
+	}
+	return nil
+}
+
+// wheelOf returns the bundle's one wheel.
+func (b *Builder) wheelOf(w Bundle) (string, error) {
+	for _, wanted := range parseLock(w.lock()) {
+		if file, ok := b.wheelHere(wanted); ok {
+			return file, nil
+		}
+	}
+	// Without the mark, the next run fetches it again.
+	err := fmt.Errorf("%s has no file with the checksum that is expected", wheelsDir())
+	return "", host.Hint(errors.Join(err, b.Host.Files.Remove(w.mark())), "run the same command again")
+}
+
+// wheelHere returns a package's wheel that was fetched already, if it is the one that is wanted.
+func (b *Builder) wheelHere(wanted pin) (string, bool) {
+	prefix := strings.ReplaceAll(wanted.name, "-", "_") + "-" + wanted.version + "-"
+	names, _ := b.Host.Files.List(wheelsDir())
+	for _, name := range names {
+		file := path.Join(wheelsDir(), name)
+		if !strings.HasPrefix(strings.ToLower(name), prefix) || fit(name, runtime.GOARCH) < 0 {
+			continue
+		}
+		if sum, err := b.Host.Files.SHA256(file); err == nil && slices.Contains(wanted.hashes, sum) {
+			return file, true
+		}
+	}
+	return "", false
+}
+
+func extract(entry *zip.File, to string, mode fs.FileMode) (err error) {
+	from, err := entry.Open()
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := io.Copy(file, from); err != nil {
+		return err
+	}
+	return file.Chmod(mode) // whatever the umask
+}
