@@ -206,6 +206,7 @@ func parseLock(lock []byte) []pin {
 	for line := range strings.Lines(string(lock)) {
 		line = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line), `\`))
 		if name, version, ok := strings.Cut(line, "=="); ok && !strings.HasPrefix(line, "#") {
+			version, _, _ = strings.Cut(version, ";")
 			pins = append(pins, pin{name: name, version: strings.TrimSpace(version)})
 		}
 		if hash, ok := strings.CutPrefix(line, "--hash=sha256:"); ok && len(pins) > 0 {
@@ -308,17 +309,21 @@ func (b *Builder) unpack(ctx context.Context, w Bundle, place func(name string) 
 		return fmt.Errorf("cannot open %s: %w", file, err)
 	}
 	defer wheel.Close()
+	return b.unpackAll(ctx, file, wheel.File, place)
+}
+
+func (b *Builder) unpackAll(ctx context.Context, file string, entries []*zip.File, place func(name string) (to string, mode fs.FileMode)) error {
 	found := false
-	for _, entry := range wheel.File {
+	for _, entry := range entries {
+		if !filepath.IsLocal(entry.Name) {
+			return fmt.Errorf("%s holds the odd name %q", file, entry.Name)
+		}
 		to, mode := place(entry.Name)
 		if to == "" || strings.HasSuffix(entry.Name, "/") {
 			continue
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		}
-		if !filepath.IsLocal(entry.Name) {
-			return fmt.Errorf("%s holds the odd name %q", file, entry.Name)
 		}
 		if err := extract(entry, b.Host.Files.Path(to), mode); err != nil {
 			return fmt.Errorf("cannot unpack %s: %w", entry.Name, err)
