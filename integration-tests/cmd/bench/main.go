@@ -87,13 +87,14 @@ func bench(ctx context.Context, suite string, rounds int) (err error) {
 	return show(best(floors), best(installs), binary.Size())
 }
 
-// in measures something in a fresh guest with a release within its reach.
+// in measures something in a fresh guest with a release within its reach. The guest is stopped, and removed only when all is measured: a file
+// system that has just deleted tens of thousands of files makes new ones slowly for minutes.
 func in(ctx context.Context, lab *guest.Lab, suite, dist string, measure func(*guest.Guest, string) (figures, error)) (f figures, err error) {
 	g, err := lab.New(ctx, guest.Options{Name: "bench", Suite: suite})
 	if err != nil {
 		return f, err
 	}
-	defer func() { err = errors.Join(err, g.Close()) }()
+	defer func() { err = errors.Join(err, g.Stop(ctx)) }()
 	if err := g.Boot(ctx); err != nil {
 		return f, err
 	}
