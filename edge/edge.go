@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Upstream string // the proxy's host:port
 	BaseURL  string // the hub's base_url; /
+	HTTPS    *HTTPS // nil serves the hub over HTTP; else HTTP only leads to HTTPS
 
 	Wait       time.Duration // how long a request waits for the proxy or the hub to come back; 15 s
 	MaxWaiting int           // how many may wait at once; 1000. More are told to come back
@@ -59,14 +60,20 @@ func (o Options) withDefaults() Options {
 // Door is a listener and the scheme that clients use on it.
 type Door struct {
 	net.Listener
-	Scheme string // "http"
+	Scheme string // "http" or "https"
 }
+
+const (
+	schemeHTTP  = "http"
+	schemeHTTPS = "https"
+)
 
 // Server is the public door.
 type Server struct {
 	options  Options
 	upstream *upstream
 	handler  http.Handler
+	keeper   keeper // nil without HTTPS
 	log      *log.Logger
 
 	access sync.Mutex // held while a line of the access log is written
@@ -77,6 +84,7 @@ func New(options Options) *Server {
 	options = options.withDefaults()
 	s := &Server{options: options, log: log.New(options.Log, "", 0)}
 	s.upstream = newUpstream(options, s.log)
+	s.keeper = s.newKeeper()
 	s.handler = s.front(&httputil.ReverseProxy{
 		Rewrite:       s.rewrite,
 		Transport:     s.upstream,
@@ -97,14 +105,22 @@ func (s *Server) Serve(ctx context.Context, doors ...Door) error {
 	if _, _, err := net.SplitHostPort(s.options.Upstream); err != nil {
 		return fmt.Errorf("the proxy's address is not of the form host:port: %w", err)
 	}
+	if s.keeper == nil && securePort(doors) != 0 {
+		return errors.New("a port for HTTPS was passed, and no certificate to serve it with")
+	}
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
+	if s.keeper != nil {
+		keeping, end := context.WithCancel(ctx)
+		wait := s.keeper.keep(keeping, doors)
+		defer func() { end(); wait() }()
+	}
 	failed := make(chan error, len(doors))
 	servers := []*http.Server{}
 	for _, door := range doors {
-		server := s.server(requests, door)
+		server := s.server(requests, door, doors)
 		servers = append(servers, server)
-		go func() { failed <- server.Serve(door.Listener) }()
+		go func() { failed <- serve(server, door) }()
 	}
 	var err error
 	select {
@@ -116,7 +132,29 @@ func (s *Server) Serve(ctx context.Context, doors ...Door) error {
 	return err
 }
 
-func (s *Server) server(requests context.Context, door Door) *http.Server {
+func serve(server *http.Server, door Door) error {
+	if server.TLSConfig != nil {
+		return server.ServeTLS(door.Listener, "", "")
+	}
+	return server.Serve(door.Listener)
+}
+
+// server returns what serves one of the doors.
+func (s *Server) server(requests context.Context, door Door, doors []Door) *http.Server {
+	server := s.bareServer(requests, door)
+	switch {
+	case door.Scheme == schemeHTTPS:
+		// HTTP/2 for pages; a browser opens websockets over HTTP/1.1, since this server offers none within HTTP/2.
+		server.TLSConfig = s.tlsConfig()
+		server.Protocols.SetHTTP2(true)
+		server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: s.options.Stall}
+	case s.keeper != nil:
+		server.Handler = s.front(s.toHTTPS(securePort(doors)))
+	}
+	return server
+}
+
+func (s *Server) bareServer(requests context.Context, door Door) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Server{

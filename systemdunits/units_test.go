@@ -25,6 +25,18 @@ var unusual = Params{
 	BaseURL: "/kurs%20$a/", ReserveBytes: 2 << 30, MemoryBytes: 64 << 30, HomeRoots: []string{"/home", "/srv/100%"}, SystemdVersion: 245,
 }
 
+// own and acme are usual, with HTTPS.
+var own, acme = usual, usual
+
+func init() {
+	own.HTTPS = &HTTPS{Listen: []Address{{Port: 443}}, Cert: "/etc/ssl/certs/hub.pem", Key: "/etc/ssl/private/hub.key"}
+	acme.HTTPS = &HTTPS{Listen: []Address{{Port: 443}}, Domains: []string{"hub.example.org", "jupyter.example.org"}, Email: "teacher@example.org"}
+	unusual.HTTPS = &HTTPS{
+		Listen: []Address{{IP: "192.0.2.7", Port: 8443}, {IP: "2001:db8::7", Port: 8443}}, Domains: []string{"kurs.example.org"}, Email: "o'hara+100%$x@example.org", Staging: true,
+		Directory: "https://ca.example.org:9000/acme/acme/directory", CA: `/root/our "own" ca\1.pem`,
+	}
+}
+
 func render(t *testing.T, p Params) map[string]string {
 	t.Helper()
 	units, err := Render(p)
@@ -38,7 +50,7 @@ func render(t *testing.T, p Params) map[string]string {
 }
 
 func TestRenderGolden(t *testing.T) {
-	for dir, params := range map[string]Params{"usual": usual, "unusual": unusual} {
+	for dir, params := range map[string]Params{"usual": usual, "unusual": unusual, "own": own, "acme": acme} {
 		for name, got := range render(t, params) {
 			golden := filepath.Join("testdata", dir, name)
 			if *update {
@@ -78,7 +90,18 @@ func TestRenderRefuses(t *testing.T) {
 		"root as home":     {func(p *Params) { p.HomeRoots = []string{"/"} }, "folder for homes"},
 		"home with blanks": {func(p *Params) { p.HomeRoots = []string{"/srv/a /etc"} }, "folder for homes"},
 		"old systemd":      {func(p *Params) { p.SystemdVersion = 244 }, "systemd 245"},
-		"unknown systemd":  {func(p *Params) { p.SystemdVersion = 0 }, "systemd 245"},
+		"one port":         {func(p *Params) { p.HTTPS = &HTTPS{Listen: p.HTTP, Cert: "/c", Key: "/k"} }, "both have the port 80"},
+		"two HTTPS ports":  {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}, {Port: 2}}, Cert: "/c", Key: "/k"} }, "one port"},
+		"no HTTPS address": {func(p *Params) { p.HTTPS = &HTTPS{Cert: "/c", Key: "/k"} }, "HTTPS: there is no address"},
+		"no certificate":   {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}} }, "either a certificate"},
+		"no key":           {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c"} }, "with its key"},
+		"two certificates": {func(p *Params) {
+			p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c", Key: "/k", Domains: []string{"a.example"}}
+		}, "either a certificate"},
+		"relative key":    {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c", Key: "k"} }, "not absolute"},
+		"lines in a path": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c\nExecStart=", Key: "/k"} }, "cannot hold"},
+		"lines in a name": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Domains: []string{"a\nb"}} }, "cannot hold"},
+		"unknown systemd": {func(p *Params) { p.SystemdVersion = 0 }, "systemd 245"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +186,7 @@ func TestSystemdVerifies(t *testing.T) {
 		t.Skip("systemd-analyze is not on this machine: install the package systemd")
 	}
 	here := versionOf(t, program)
-	for i, params := range []Params{usual, unusual} {
+	for i, params := range []Params{usual, unusual, own, acme} {
 		params.SystemdVersion = min(params.SystemdVersion, here)
 		out, err := verify(t, program, render(t, params))
 		require.NoError(t, err, "case %d: %s", i, out)
@@ -185,7 +208,7 @@ func versionOf(t *testing.T, program string) int {
 	return version
 }
 
-var execStart = regexp.MustCompile(`(?m)^ExecStart=\S+`)
+var execStart = regexp.MustCompile(`(?m)^(Exec[A-Z]\w+=[-+]*)/opt\S+`)
 
 func verify(t *testing.T, program string, files map[string]string) (string, error) {
 	t.Helper()
@@ -193,7 +216,7 @@ func verify(t *testing.T, program string, files map[string]string) (string, erro
 	args := []string{"verify", "--man=no"}
 	for name, content := range files {
 		file := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(file, execStart.ReplaceAll([]byte(content), []byte("ExecStart=/bin/true")), 0o644))
+		require.NoError(t, os.WriteFile(file, execStart.ReplaceAll([]byte(content), []byte("${1}/bin/true")), 0o644))
 		args = append(args, file)
 	}
 	cmd := exec.Command(program, args...)
