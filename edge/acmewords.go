@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -30,8 +31,12 @@ func (a *authority) told(message string, fields map[string]any) {
 		a.failures[domain][way] = problem{kind, detail}
 	case "could not get certificate from issuer", "will retry", "validating authorization": // failed has told it
 	case "tls-alpn challenge": // strangers can cause it
+	case "unable to unlock", "unable to clean up lock in storage backend": // who ends and who cleans up may both release it; one that is left behind ends by itself
 	default:
 		reason := fmt.Sprint(fields["error"])
+		if strings.Contains(reason, context.Canceled.Error()) {
+			return // the door closes
+		}
 		for _, raw := range a.raw {
 			if raw != "" && strings.Contains(reason, raw) {
 				return
@@ -104,9 +109,17 @@ func (a *authority) wayWords(err error) string {
 	case errors.As(err, &unknown), errors.As(err, &name):
 		return fmt.Sprintf("%s shows a certificate that this server does not trust. For an authority of your own, name its certificates in https.letsencrypt.ca", a.host())
 	case errors.As(err, &dial), errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Sprintf("%s cannot be reached from here. Has this server a way to the internet? (%s)", a.host(), oneLine(err.Error()))
+		return fmt.Sprintf("%s cannot be reached from here. Has this server a way to the internet? (%s)", a.host(), oneLine(innermost(dial, err).Error()))
 	}
 	return oneLine(err.Error())
+}
+
+// innermost leaves out what was being done when a connection could not be made.
+func innermost(dial *net.OpError, err error) error {
+	if dial != nil {
+		return dial
+	}
+	return err
 }
 
 // oneLine keeps what others say from filling pages.

@@ -174,11 +174,18 @@ func TestWebsocketOverHTTPS(t *testing.T) {
 
 func secureSocket(t *testing.T, door *door, c certificate) (*websocket.Conn, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	pool := x509.NewCertPool()
+	pool.AddCert(c.leaf)
+	return secureSocketAt(t, door, &tls.Config{RootCAs: pool})
+}
+
+func secureSocketAt(t *testing.T, door *door, config *tls.Config) (*websocket.Conn, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*soon)
 	t.Cleanup(cancel)
-	client := trusting(t, c)
-	client.Transport.(*http.Transport).ForceAttemptHTTP2 = false
-	conn, _, err := websocket.Dial(ctx, "wss://"+door.secure+"/user/a/api/kernels/x/channels", &websocket.DialOptions{HTTPClient: client})
+	transport := &http.Transport{TLSClientConfig: config}
+	t.Cleanup(transport.CloseIdleConnections)
+	conn, _, err := websocket.Dial(ctx, "wss://"+door.secure+"/user/a/api/kernels/x/channels", &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.CloseNow() })
 	return conn, ctx
