@@ -47,8 +47,8 @@ func (a ACME) directory() string {
 	return certmagic.LetsEncryptProductionCA
 }
 
-// authority keeps certificates that an authority gives and renews.
-type authority struct {
+// acmeKeeper keeps certificates that an authority gives and renews.
+type acmeKeeper struct {
 	options ACME
 	log     *log.Logger
 	cache   *certmagic.Cache
@@ -62,13 +62,13 @@ type authority struct {
 	raw      map[string]string // the last error of a domain, as it came
 }
 
-func newAuthority(options ACME, log *log.Logger) *authority {
+func newACMEKeeper(options ACME, log *log.Logger) *acmeKeeper {
 	domains := []string{}
 	for _, domain := range options.Domains {
 		domains = append(domains, strings.TrimSuffix(strings.ToLower(strings.TrimSpace(domain)), "."))
 	}
 	options.Domains = domains
-	return &authority{
+	return &acmeKeeper{
 		options: options, log: log,
 		there: map[string]bool{}, problems: map[string]string{}, failures: map[string]map[string]problem{}, raw: map[string]string{},
 	}
@@ -90,7 +90,7 @@ func portsOf(doors []Door) (host string, http, https int) {
 }
 
 // keep gets certificates where there are none, and renews those that are.
-func (a *authority) keep(ctx context.Context, doors []Door) func() {
+func (a *acmeKeeper) keep(ctx context.Context, doors []Door) func() {
 	if err := a.prepare(doors); err != nil {
 		a.lock.Lock()
 		defer a.lock.Unlock()
@@ -105,7 +105,7 @@ func (a *authority) keep(ctx context.Context, doors []Door) func() {
 	return func() { certmagic.CleanUpOwnLocks(context.WithoutCancel(ctx), a.zap()) }
 }
 
-func (a *authority) prepare(doors []Door) error {
+func (a *acmeKeeper) prepare(doors []Door) error {
 	if err := checkFolder(a.options.State); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func checkFolder(folder string) error {
 }
 
 // trusted returns what to know the authority by, or nil for what the system trusts.
-func (a *authority) trusted() (*x509.CertPool, error) {
+func (a *acmeKeeper) trusted() (*x509.CertPool, error) {
 	if a.options.CA == "" {
 		return nil, nil
 	}
@@ -170,7 +170,7 @@ func (a *authority) trusted() (*x509.CertPool, error) {
 // events are those of certmagic's that event deals with.
 var events = []string{"cert_obtaining", "cert_obtained", "cert_failed", "cached_managed_cert"}
 
-func (a *authority) event(_ context.Context, name string, data map[string]any) error {
+func (a *acmeKeeper) event(_ context.Context, name string, data map[string]any) error {
 	domain := subject(data)
 	renewal, _ := data["renewal"].(bool)
 	until := a.until(domain)
@@ -203,20 +203,20 @@ func subject(data map[string]any) string {
 }
 
 // until returns when a domain's certificate ends, in words; nothing when there is none.
-func (a *authority) until(domain string) string {
+func (a *acmeKeeper) until(domain string) string {
 	for _, certificate := range a.cache.AllMatchingCertificates(domain) {
 		return day(certificate.Leaf.NotAfter)
 	}
 	return ""
 }
 
-func (a *authority) has(domain, until string) {
+func (a *acmeKeeper) has(domain, until string) {
 	a.there[domain] = true
 	delete(a.problems, domain)
 	a.log.Printf("HTTPS has a certificate for %s, valid until %s", domain, until)
 }
 
-func (a *authority) failed(domain string, renewal bool, until string, err error) {
+func (a *acmeKeeper) failed(domain string, renewal bool, until string, err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}
@@ -231,7 +231,7 @@ func (a *authority) failed(domain string, renewal bool, until string, err error)
 }
 
 // host names the authority.
-func (a *authority) host() string {
+func (a *acmeKeeper) host() string {
 	address, err := url.Parse(a.options.directory())
 	if err != nil || address.Host == "" {
 		return a.options.directory()
@@ -239,9 +239,9 @@ func (a *authority) host() string {
 	return address.Host
 }
 
-func (a *authority) zap() *zap.Logger { return zap.New(&journal{take: a.told}) }
+func (a *acmeKeeper) zap() *zap.Logger { return zap.New(&journal{take: a.told}) }
 
-func (a *authority) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (a *acmeKeeper) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if a.config == nil {
 		return nil, errNoCertificate
 	}
@@ -249,7 +249,7 @@ func (a *authority) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // name returns the domain that was asked for, or the first that has a certificate: there is none for an address or another name.
-func (a *authority) name(host string) string {
+func (a *acmeKeeper) name(host string) string {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	if a.there[host] {
@@ -263,7 +263,7 @@ func (a *authority) name(host string) string {
 	return ""
 }
 
-func (a *authority) missing() trouble {
+func (a *acmeKeeper) missing() trouble {
 	t := trouble{
 		Status: http.StatusServiceUnavailable, Title: "This server waits for its certificate", Unit: layout.EdgeUnit, Retry: 10,
 		Text: "Without it there is no safe way in: a password would be readable on its way. It has been asked for, which usually takes less than a minute.",
@@ -279,11 +279,11 @@ func (a *authority) missing() trouble {
 	return t
 }
 
-func (a *authority) solve(w http.ResponseWriter, r *http.Request) bool {
+func (a *acmeKeeper) solve(w http.ResponseWriter, r *http.Request) bool {
 	return a.issuer != nil && a.issuer.HandleHTTPChallenge(w, r)
 }
 
-func (a *authority) again() {}
+func (a *acmeKeeper) again() {}
 
 // protocols lets the authority ask over TLS, too.
-func (a *authority) protocols() []string { return []string{acmez.ACMETLS1Protocol} }
+func (a *acmeKeeper) protocols() []string { return []string{acmez.ACMETLS1Protocol} }

@@ -3,46 +3,31 @@ package edge
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"io"
 	"io/fs"
-	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/letsencrypt/pebble/v2/ca"
-	"github.com/letsencrypt/pebble/v2/db"
-	"github.com/letsencrypt/pebble/v2/va"
-	"github.com/letsencrypt/pebble/v2/wfe"
 	"github.com/mholt/acmez/v3/acme"
-	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
+
+	"tljh/integration-tests/authority"
 )
 
 // acmeServer is an authority that gives certificates for names which lead to a door.
 type acmeServer struct {
-	directory string
-	caFile    string // by which to know it
-	roots     *x509.CertPool
-	server    *httptest.Server
-	refuse    atomic.Pointer[string] // a problem that every order meets
-	hold      sync.RWMutex           // locked to let it take its time
-	store     *db.MemoryStore
+	*authority.Server
+	caFile string // by which to know it
 }
 
 // newACMEServer starts one that looks at these ports, at the addresses that names have. A port 0 is one that it gets no answer at.
 func newACMEServer(t testing.TB, plain, secure int, validity uint64, names map[string]string) *acmeServer {
 	t.Helper()
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	for _, port := range []*int{&plain, &secure} {
 		if *port == 0 {
 			closed := newListener(t)
@@ -50,68 +35,22 @@ func newACMEServer(t testing.TB, plain, secure int, validity uint64, names map[s
 			_ = closed.Close()
 		}
 	}
-	quiet := log.New(io.Discard, "", 0)
-	a := &acmeServer{store: db.NewMemoryStore(), roots: x509.NewCertPool()}
-	maker := ca.New(quiet, a.store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "test", ValidityPeriod: validity}})
-	checker := va.New(quiet, plain, secure, true, nameServer(t, names), a.store)
-	front := wfe.New(quiet, a.store, checker, maker, []string{"ca.test"}, true, false, 1, 1)
-	handler := front.Handler()
-	a.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.hold.RLock()
-		defer a.hold.RUnlock()
-		if problem := a.refuse.Load(); problem != nil && strings.Contains(r.URL.Path, "order") {
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.Header().Set("Replay-Nonce", "unused")
-			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = io.WriteString(w, *problem)
-			return
-		}
-		handler.ServeHTTP(w, r)
-	}))
-	a.server.Config.ErrorLog = quiet
-	a.server.StartTLS()
-	t.Cleanup(a.server.Close)
-	root, err := x509.ParseCertificate(maker.GetRootCert(0).DER)
-	require.NoError(t, err)
-	a.roots.AddCert(root)
-	a.directory = a.server.URL + wfe.DirectoryPath
+	a := &acmeServer{Server: authority.Start(t, authority.Options{HTTP: plain, HTTPS: secure, Names: names, Validity: validity})}
 	a.caFile = filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(a.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.server.Certificate().Raw}), 0o600))
+	require.NoError(t, os.WriteFile(a.caFile, a.Own, 0o600))
 	return a
-}
-
-// nameServer tells the addresses of names and no others.
-func nameServer(t testing.TB, names map[string]string) string {
-	t.Helper()
-	listener := newListener(t)
-	server := &dns.Server{Listener: listener, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
-		answer := new(dns.Msg).SetReply(question)
-		name := question.Question[0].Name
-		address, known := names[strings.TrimSuffix(name, ".")]
-		if !known {
-			answer.Rcode = dns.RcodeNameError
-		} else if question.Question[0].Qtype == dns.TypeA {
-			answer.Answer = append(answer.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.ParseIP(address),
-			})
-		}
-		_ = w.WriteMsg(answer)
-	})}
-	go func() { _ = server.ActivateAndServe() }()
-	t.Cleanup(func() { _ = server.Shutdown() })
-	return listener.Addr().String()
 }
 
 // https is a door's setting that gets certificates from there.
 func (a *acmeServer) https(state string, domains ...string) *HTTPS {
 	return &HTTPS{ACME: &ACME{
-		Email: "teacher@example.org", Domains: domains, Directory: a.directory, CA: a.caFile, State: state, renewCheck: 50 * time.Millisecond,
+		Email: "teacher@example.org", Domains: domains, Directory: a.Directory, CA: a.caFile, State: state, renewCheck: 50 * time.Millisecond,
 	}}
 }
 
 // shown returns the certificate that a visitor of a domain sees, or nil when there is none that the authority has given.
 func (a *acmeServer) shown(door *door, domain string) *x509.Certificate {
-	conn, err := tls.Dial("tcp", door.secure, &tls.Config{RootCAs: a.roots, ServerName: domain})
+	conn, err := tls.Dial("tcp", door.secure, &tls.Config{RootCAs: a.Roots, ServerName: domain})
 	if err != nil {
 		return nil
 	}
@@ -141,22 +80,22 @@ func TestCertificatesOfAnAuthority(t *testing.T) {
 			if ways.secure {
 				ports[1] = portOf(secure.Addr())
 			}
-			authority := newACMEServer(t, ports[0], ports[1], 0, map[string]string{"hub.example.org": "127.0.0.1", "jupyter.example.org": "127.0.0.1"})
+			issuer := newACMEServer(t, ports[0], ports[1], 0, map[string]string{"hub.example.org": "127.0.0.1", "jupyter.example.org": "127.0.0.1"})
 			state := t.TempDir()
-			options := Options{Upstream: newBehind(t, hello).start().address, HTTPS: authority.https(state, "Hub.example.org.", "jupyter.example.org")}
+			options := Options{Upstream: newBehind(t, hello).start().address, HTTPS: issuer.https(state, "Hub.example.org.", "jupyter.example.org")}
 
-			authority.hold.Lock()
+			release := issuer.Hold()
 			door := openAt(t, options, plain, secure)
 			response, body := door.get(t, "/hub/login", "Accept", "text/html")
 			require.Equal(t, 503, response.StatusCode)
 			require.Contains(t, body, "<h1>This server waits for its certificate</h1>")
 			require.Contains(t, body, "usually takes less than a minute")
-			require.Nil(t, authority.shown(door, "hub.example.org"))
-			authority.hold.Unlock()
+			require.Nil(t, issuer.shown(door, "hub.example.org"))
+			release()
 
 			for _, domain := range []string{"hub.example.org", "jupyter.example.org"} {
-				require.Eventually(t, func() bool { return authority.shown(door, domain) != nil }, 3*soon, 10*time.Millisecond, "%q", door.log.lines())
-				require.Equal(t, []string{domain}, authority.shown(door, domain).DNSNames)
+				require.Eventually(t, func() bool { return issuer.shown(door, domain) != nil }, 3*soon, 10*time.Millisecond, "%q", door.log.lines())
+				require.Equal(t, []string{domain}, issuer.shown(door, domain).DNSNames)
 				_, port, _ := net.SplitHostPort(door.secure)
 				require.Equal(t, "https://"+domain+":"+port+"/x", door.location(t, strings.ToUpper(domain)))
 				require.True(t, strings.HasPrefix(door.location(t, "127.0.0.1"), "https://hub.example.org:"), "an address has no certificate")
@@ -174,10 +113,10 @@ func TestCertificatesOfAnAuthority(t *testing.T) {
 			require.Contains(t, words, "HTTPS has a certificate for hub.example.org, valid until ")
 			require.NotContains(t, words, "no certificate for")
 
-			authority.server.Close() // the next door finds what it needs in its folder
+			issuer.Close() // the next door finds what it needs in its folder
 			again := open(t, options)
 			require.Eventually(t, func() bool {
-				return authority.shown(again, "hub.example.org") != nil && authority.shown(again, "jupyter.example.org") != nil
+				return issuer.shown(again, "hub.example.org") != nil && issuer.shown(again, "jupyter.example.org") != nil
 			}, soon, time.Millisecond)
 		})
 	}
@@ -185,14 +124,14 @@ func TestCertificatesOfAnAuthority(t *testing.T) {
 
 func TestCertificatesOfAnAuthorityAreRenewed(t *testing.T) {
 	plain, secure := newListener(t), newListener(t)
-	authority := newACMEServer(t, portOf(plain.Addr()), portOf(secure.Addr()), 9, map[string]string{"hub.example.org": "127.0.0.1"})
-	door := openAt(t, Options{Upstream: newBehind(t, echo).start().address, HTTPS: authority.https(t.TempDir(), "hub.example.org")}, plain, secure)
+	issuer := newACMEServer(t, portOf(plain.Addr()), portOf(secure.Addr()), 9, map[string]string{"hub.example.org": "127.0.0.1"})
+	door := openAt(t, Options{Upstream: newBehind(t, echo).start().address, HTTPS: issuer.https(t.TempDir(), "hub.example.org")}, plain, secure)
 	var first, shown *x509.Certificate
-	require.Eventually(t, func() bool { first = authority.shown(door, "hub.example.org"); return first != nil }, 2*soon, 10*time.Millisecond, "%q", door.log.lines())
-	socket, ctx := secureSocketAt(t, door, &tls.Config{RootCAs: authority.roots, ServerName: "hub.example.org"})
+	require.Eventually(t, func() bool { first = issuer.shown(door, "hub.example.org"); return first != nil }, 2*soon, 10*time.Millisecond, "%q", door.log.lines())
+	socket, ctx := secureSocketAt(t, door, &tls.Config{RootCAs: issuer.Roots, ServerName: "hub.example.org"})
 	say(t, ctx, socket)
 	require.Eventually(t, func() bool {
-		shown = authority.shown(door, "hub.example.org")
+		shown = issuer.shown(door, "hub.example.org")
 		return shown != nil && shown.NotAfter.After(first.NotAfter)
 	}, 2*soon, 10*time.Millisecond, "%q", door.log.lines())
 	say(t, ctx, socket)
@@ -216,9 +155,9 @@ func TestWhatAnAuthoritySaysIsWorded(t *testing.T) {
 		"points elsewhere": {"elsewhere.example.org", nil, []string{"another server answers at elsewhere.example.org", "its port 80"}},
 		"no way in":        {"deaf.example.org", nil, []string{"gets no connection to this server by the name deaf.example.org", "ports 80 and 443"}},
 		"no such name":     {"nowhere.example.org", nil, []string{"nowhere.example.org", "ould not resolve"}}, // Let's Encrypt's kind of problem for this is "dns": see below
-		"not allowed": {"hub.example.org", func(a *acmeServer, _ *ACME) { _ = a.store.AddBlockedDomain("hub.example.org") },
+		"not allowed": {"hub.example.org", func(a *acmeServer, _ *ACME) { _ = a.Block("hub.example.org") },
 			[]string{"gives no certificates for hub.example.org"}},
-		"rate limit": {"hub.example.org", func(a *acmeServer, _ *ACME) { a.refuse.Store(&limited) },
+		"rate limit": {"hub.example.org", func(a *acmeServer, _ *ACME) { a.Refuse(limited) },
 			[]string{"asked too often", "too many certificates already issued", "https.letsencrypt.staging"}},
 		"not trusted": {"hub.example.org", func(_ *acmeServer, o *ACME) { o.CA = "" }, []string{"does not trust", "https.letsencrypt.ca"}},
 		"no CA file":  {"hub.example.org", func(_ *acmeServer, o *ACME) { o.CA = "/nowhere" }, []string{"https.letsencrypt.ca", "/nowhere: no such file"}},
@@ -229,10 +168,10 @@ func TestWhatAnAuthoritySaysIsWorded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int64
-			authority := newACMEServer(t, portOf(plain.Addr()), portOf(secure.Addr()), 0, names)
-			https := authority.https(t.TempDir(), test.domain)
+			issuer := newACMEServer(t, portOf(plain.Addr()), portOf(secure.Addr()), 0, names)
+			https := issuer.https(t.TempDir(), test.domain)
 			if test.change != nil {
-				test.change(authority, https.ACME)
+				test.change(issuer, https.ACME)
 			}
 			upstream := newBehind(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) }).start()
 			door := openAt(t, Options{Upstream: upstream.address, HTTPS: https}, duplicate(t, plain), duplicate(t, secure))
@@ -273,9 +212,9 @@ func TestEveryKindOfProblemIsWorded(t *testing.T) {
 
 func TestAStrangersHandshakeCausesNoWords(t *testing.T) {
 	plain, secure := newListener(t), newListener(t)
-	authority := newACMEServer(t, portOf(plain.Addr()), portOf(secure.Addr()), 0, map[string]string{"hub.example.org": "127.0.0.1"})
-	door := openAt(t, Options{Upstream: newBehind(t, hello).start().address, HTTPS: authority.https(t.TempDir(), "hub.example.org")}, plain, secure)
-	require.Eventually(t, func() bool { return authority.shown(door, "hub.example.org") != nil }, 2*soon, 10*time.Millisecond, "%q", door.log.lines())
+	issuer := newACMEServer(t, portOf(plain.Addr()), portOf(secure.Addr()), 0, map[string]string{"hub.example.org": "127.0.0.1"})
+	door := openAt(t, Options{Upstream: newBehind(t, hello).start().address, HTTPS: issuer.https(t.TempDir(), "hub.example.org")}, plain, secure)
+	require.Eventually(t, func() bool { return issuer.shown(door, "hub.example.org") != nil }, 2*soon, 10*time.Millisecond, "%q", door.log.lines())
 	before := len(door.log.lines())
 	_, err := tls.Dial("tcp", door.secure, &tls.Config{InsecureSkipVerify: true, ServerName: "other.example", NextProtos: []string{"acme-tls/1"}})
 	require.Error(t, err)

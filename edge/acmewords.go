@@ -16,7 +16,7 @@ import (
 type problem struct{ kind, detail string }
 
 // told takes what certmagic writes to its log: what no event tells.
-func (a *authority) told(message string, fields map[string]any) {
+func (a *acmeKeeper) told(message string, fields map[string]any) {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	switch domain, _ := fields["identifier"].(string); message {
@@ -47,7 +47,7 @@ func (a *authority) told(message string, fields map[string]any) {
 }
 
 // words says why there is no certificate for a domain, and what to do about it.
-func (a *authority) words(domain string, err error) string {
+func (a *acmeKeeper) words(domain string, err error) string {
 	// What the authority found at the ports says more than that no way is left to try.
 	for _, way := range []string{acme.ChallengeTypeHTTP01, acme.ChallengeTypeTLSALPN01} {
 		if p, ok := a.failures[domain][way]; ok {
@@ -95,7 +95,7 @@ func wordsOf(p problem, domain, host string) string {
 }
 
 // wayWords words errors on the way to the authority.
-func (a *authority) wayWords(err error) string {
+func (a *acmeKeeper) wayWords(err error) string {
 	var (
 		lookup  *net.DNSError
 		dial    *net.OpError

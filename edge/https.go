@@ -46,7 +46,7 @@ func (s *Server) newKeeper() keeper {
 	case https == nil:
 		return nil
 	case https.ACME != nil:
-		return newAuthority(*https.ACME, s.log)
+		return newACMEKeeper(*https.ACME, s.log)
 	}
 	return newPair(*https, s.log)
 }
