@@ -10,6 +10,8 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap/zapcore"
+
+	"tljh/internal/layout"
 )
 
 // problem is what an authority says against something.
@@ -30,6 +32,8 @@ func (a *acmeKeeper) told(message string, fields map[string]any) {
 		}
 		a.failures[domain][way] = problem{kind, detail}
 	case "could not get certificate from issuer", "will retry", "validating authorization": // failed has told it
+	case "final attempt; giving up": // after 30 days
+		a.log.Printf("no certificate could be had in all this time, and it is not tried any more: systemctl restart %s begins anew", layout.EdgeUnit)
 	case "tls-alpn challenge": // strangers can cause it
 	case "unable to unlock", "unable to clean up lock in storage backend": // who ends and who cleans up may both release it; one that is left behind ends by itself
 	default:

@@ -199,9 +199,9 @@ func (s *Server) front(next http.Handler) http.Handler {
 			r.Header.Del("Upgrade") // another protocol behind the door could carry requests that nobody looked at
 		}
 		start := time.Now()
-		answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.options.Stall}
+		answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.options.Stall, stream: r.ProtoMajor > 1}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &incoming{ReadCloser: r.Body, control: answer.control, stall: s.options.Stall}
+			r.Body = &incoming{ReadCloser: r.Body, control: answer.control, stall: s.options.Stall, stream: answer.stream}
 		}
 		defer func() {
 			_ = answer.control.SetWriteDeadline(time.Now().Add(s.options.Stall)) // for what the server itself still has to send
@@ -230,6 +230,7 @@ type answer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
+	stream  bool // within HTTP/2, where a deadline that passes ends a stream even if nothing waits to be sent
 	set     time.Time
 	status  int
 	bytes   int64
@@ -242,6 +243,7 @@ func (a *answer) WriteHeader(status int) {
 		a.begin(status)
 	}
 	a.extend()
+	defer a.relax()
 	a.ResponseWriter.WriteHeader(status)
 }
 
@@ -250,9 +252,17 @@ func (a *answer) Write(data []byte) (int, error) {
 		a.begin(http.StatusOK)
 	}
 	a.extend()
+	defer a.relax()
 	n, err := a.ResponseWriter.Write(data)
 	a.bytes += int64(n)
 	return n, err
+}
+
+// FlushError is what http.ResponseController calls.
+func (a *answer) FlushError() error {
+	a.extend()
+	defer a.relax()
+	return a.control.Flush()
 }
 
 // begin keeps the server from guessing the type of an answer that has none: a guess could make a page of what is none.
@@ -264,9 +274,15 @@ func (a *answer) begin(status int) {
 }
 
 func (a *answer) extend() {
-	if now := time.Now(); now.Sub(a.set) > a.stall/20 {
+	if now := time.Now(); a.stream || now.Sub(a.set) > a.stall/20 {
 		a.set = now
 		_ = a.control.SetWriteDeadline(now.Add(a.stall))
+	}
+}
+
+func (a *answer) relax() {
+	if a.stream {
+		_ = a.control.SetWriteDeadline(time.Time{})
 	}
 }
 
@@ -275,19 +291,22 @@ type incoming struct {
 	io.ReadCloser
 	control *http.ResponseController
 	stall   time.Duration
+	stream  bool // as in answer
 	set     time.Time
 	failed  atomic.Bool // the client's doing: it went away or stood still
 }
 
 func (b *incoming) Read(data []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.set) > b.stall/20 {
+	if now := time.Now(); b.stream || now.Sub(b.set) > b.stall/20 {
 		b.set = now
 		_ = b.control.SetReadDeadline(now.Add(b.stall))
 	}
 	n, err := b.ReadCloser.Read(data)
-	if err != nil {
+	if err != nil || b.stream {
 		// The server goes on reading, to notice when the client leaves: that must not time out.
 		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
 		if err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 			b.failed.Store(true)
 		}

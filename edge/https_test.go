@@ -490,3 +490,68 @@ func TestProvideIsNotLedAstray(t *testing.T) {
 		}
 	}
 }
+
+// Within HTTP/2 a deadline ends a stream whether anything waits to be sent or not: it must not be in force while an answer only takes its time.
+func TestSlowPagesAndClientsOverHTTP2(t *testing.T) {
+	const short = 500 * time.Millisecond
+	c := certify(t, -time.Hour, year)
+	gaveUp := make(chan struct{}, 1)
+	upstream := newBehind(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/slow":
+			for _, part := range []string{"a", "b", "c"} {
+				_, _ = io.WriteString(w, part)
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-time.After(2 * short):
+				case <-r.Context().Done():
+				}
+			}
+		case "/big":
+			for {
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					gaveUp <- struct{}{}
+					return
+				}
+			}
+		}
+	}).start()
+	door := open(t, Options{Header: short, Idle: short, Stall: short, Upstream: upstream.address, HTTPS: c.https(t)})
+	client := trusting(t, c)
+	response, err := client.Get("https://" + door.secure + "/slow")
+	require.NoError(t, err)
+	text, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	require.NoError(t, err)
+	require.Equal(t, "abc", string(text))
+	require.Equal(t, "HTTP/2.0", response.Proto)
+
+	response, err = client.Get("https://" + door.secure + "/big")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	select { // nobody reads it
+	case <-gaveUp:
+	case <-time.After(soon):
+		t.Fatal("a client that takes nothing holds the server for ever")
+	}
+
+	in, out := io.Pipe()
+	defer out.Close()
+	request, err := http.NewRequest("POST", "https://"+door.secure+"/upload", in)
+	require.NoError(t, err)
+	answered := make(chan error, 1)
+	go func() {
+		response, err := client.Do(request)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		answered <- err
+	}()
+	_, err = io.WriteString(out, "something, and then nothing")
+	require.NoError(t, err)
+	select {
+	case <-answered:
+	case <-time.After(soon):
+		t.Fatal("a client that sends nothing more holds the server for ever")
+	}
+}
