@@ -251,7 +251,7 @@ func escapeArgument(text string) string { return strings.ReplaceAll(escapeSpecif
 // quoteArgument makes one word of a command of any text without line breaks and the like. The slash before a quote or a slash is systemd's own.
 func quoteArgument(text string) string {
 	escaped := escapeArgument(text)
-	if plain(text) && text != "" {
+	if plain(text) && text != "" && text != ";" { // which would begin another command
 		return escaped
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(escaped) + `"`

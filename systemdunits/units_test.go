@@ -225,6 +225,86 @@ func verify(t *testing.T, program string, files map[string]string) (string, erro
 	return string(out), err
 }
 
+// What is a path or a name must stay one word of a command, whatever it holds.
+func FuzzHTTPS(f *testing.F) {
+	f.Add("/etc/ssl/hub.pem", "hub.example.org", "a@b.example")
+	f.Add(`/a "b" c\\d/$x%n`, "-x; ", `'$(x)'`)
+	f.Add("/;", ";", ";")
+	f.Add("/a\nExecStartPre=/bin/sh", "", "\x00")
+	f.Fuzz(func(t *testing.T, file, domain, email string) {
+		for _, https := range []*HTTPS{
+			{Listen: []Address{{Port: 443}}, Cert: file, Key: file},
+			{Listen: []Address{{Port: 443}}, Domains: []string{domain}, Email: email, CA: file},
+		} {
+			params := usual
+			params.HTTPS = https
+			units, err := Render(params)
+			if err != nil {
+				continue
+			}
+			for _, unit := range units {
+				if unit.Name != layout.EdgeUnit {
+					continue
+				}
+				require.NotContains(t, string(unit.Content), " ; ")
+				pre := words(t, lines(string(unit.Content), "ExecStartPre"))
+				start := words(t, lines(string(unit.Content), "ExecStart"))
+				switch {
+				case https.Cert != "":
+					require.Equal(t, []string{"--cert", file, "--key", file}, pre[3:])
+				default:
+					require.Equal(t, domain, start[len(start)-1])
+					if file != "" {
+						require.Equal(t, []string{"--ca", file}, pre[3:])
+					}
+					if email != "" {
+						require.Contains(t, start, email)
+					}
+				}
+			}
+		}
+	})
+}
+
+// words splits the one command line as systemd does: at blanks outside of quotes, with its escapes undone.
+func words(t *testing.T, commands []string) []string {
+	t.Helper()
+	if len(commands) == 0 {
+		return nil
+	}
+	require.Len(t, commands, 1)
+	var found []string
+	word, inWord, quote, escaped := "", false, rune(0), false
+	for _, r := range commands[0] {
+		switch {
+		case escaped:
+			require.Contains(t, `\"`, string(r))
+			word, escaped = word+string(r), false
+		case r == '\\':
+			escaped, inWord = true, true
+		case quote == 0 && r == '"':
+			quote, inWord = r, true
+		case r == quote:
+			quote = 0
+		case quote == 0 && r == ' ':
+			if inWord {
+				found = append(found, word)
+			}
+			word, inWord = "", false
+		default:
+			word, inWord = word+string(r), true
+		}
+	}
+	require.Zero(t, quote)
+	if inWord {
+		found = append(found, word)
+	}
+	for i, word := range found {
+		found[i] = strings.NewReplacer("$$", "$", "%%", "%").Replace(word)
+	}
+	return found
+}
+
 func FuzzRender(f *testing.F) {
 	f.Add("192.0.2.7", 80, "/", "/home", uint64(1<<30))
 	f.Add("", 80, "/a%b$c/", "/srv/ho$me%", uint64(0))
