@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Upstream string // the proxy's host:port
 	BaseURL  string // the hub's base_url; /
+	HTTPS    *HTTPS // nil serves the hub over HTTP; else HTTP only leads to HTTPS
 
 	Wait       time.Duration // how long a request waits for the proxy or the hub to come back; 15 s
 	MaxWaiting int           // how many may wait at once; 1000. More are told to come back
@@ -59,14 +60,20 @@ func (o Options) withDefaults() Options {
 // Door is a listener and the scheme that clients use on it.
 type Door struct {
 	net.Listener
-	Scheme string // "http"
+	Scheme string // "http" or "https"
 }
+
+const (
+	schemeHTTP  = "http"
+	schemeHTTPS = "https"
+)
 
 // Server is the public door.
 type Server struct {
 	options  Options
 	upstream *upstream
 	handler  http.Handler
+	keeper   keeper // nil without HTTPS
 	log      *log.Logger
 
 	access sync.Mutex // held while a line of the access log is written
@@ -77,6 +84,7 @@ func New(options Options) *Server {
 	options = options.withDefaults()
 	s := &Server{options: options, log: log.New(options.Log, "", 0)}
 	s.upstream = newUpstream(options, s.log)
+	s.keeper = s.newKeeper()
 	s.handler = s.front(&httputil.ReverseProxy{
 		Rewrite:       s.rewrite,
 		Transport:     s.upstream,
@@ -97,14 +105,22 @@ func (s *Server) Serve(ctx context.Context, doors ...Door) error {
 	if _, _, err := net.SplitHostPort(s.options.Upstream); err != nil {
 		return fmt.Errorf("the proxy's address is not of the form host:port: %w", err)
 	}
+	if s.keeper == nil && securePort(doors) != 0 {
+		return errors.New("a port for HTTPS was passed, and no certificate to serve it with")
+	}
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
+	if s.keeper != nil {
+		keeping, end := context.WithCancel(ctx)
+		wait := s.keeper.keep(keeping, doors)
+		defer func() { end(); wait() }()
+	}
 	failed := make(chan error, len(doors))
 	servers := []*http.Server{}
 	for _, door := range doors {
-		server := s.server(requests, door)
+		server := s.server(requests, door, doors)
 		servers = append(servers, server)
-		go func() { failed <- server.Serve(door.Listener) }()
+		go func() { failed <- serve(server, door) }()
 	}
 	var err error
 	select {
@@ -116,7 +132,29 @@ func (s *Server) Serve(ctx context.Context, doors ...Door) error {
 	return err
 }
 
-func (s *Server) server(requests context.Context, door Door) *http.Server {
+func serve(server *http.Server, door Door) error {
+	if server.TLSConfig != nil {
+		return server.ServeTLS(door.Listener, "", "")
+	}
+	return server.Serve(door.Listener)
+}
+
+// server returns what serves one of the doors.
+func (s *Server) server(requests context.Context, door Door, doors []Door) *http.Server {
+	server := s.bareServer(requests, door)
+	switch {
+	case door.Scheme == schemeHTTPS:
+		// HTTP/2 for pages; a browser opens websockets over HTTP/1.1, since this server offers none within HTTP/2.
+		server.TLSConfig = s.tlsConfig()
+		server.Protocols.SetHTTP2(true)
+		server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: s.options.Stall}
+	case s.keeper != nil:
+		server.Handler = s.front(s.toHTTPS(securePort(doors)))
+	}
+	return server
+}
+
+func (s *Server) bareServer(requests context.Context, door Door) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Server{
@@ -161,9 +199,9 @@ func (s *Server) front(next http.Handler) http.Handler {
 			r.Header.Del("Upgrade") // another protocol behind the door could carry requests that nobody looked at
 		}
 		start := time.Now()
-		answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.options.Stall}
+		answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.options.Stall, stream: r.ProtoMajor > 1}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &incoming{ReadCloser: r.Body, control: answer.control, stall: s.options.Stall}
+			r.Body = &incoming{ReadCloser: r.Body, control: answer.control, stall: s.options.Stall, stream: answer.stream}
 		}
 		defer func() {
 			_ = answer.control.SetWriteDeadline(time.Now().Add(s.options.Stall)) // for what the server itself still has to send
@@ -192,6 +230,7 @@ type answer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
+	stream  bool // within HTTP/2, where a deadline that passes ends a stream even if nothing waits to be sent
 	set     time.Time
 	status  int
 	bytes   int64
@@ -204,6 +243,7 @@ func (a *answer) WriteHeader(status int) {
 		a.begin(status)
 	}
 	a.extend()
+	defer a.relax()
 	a.ResponseWriter.WriteHeader(status)
 }
 
@@ -212,9 +252,17 @@ func (a *answer) Write(data []byte) (int, error) {
 		a.begin(http.StatusOK)
 	}
 	a.extend()
+	defer a.relax()
 	n, err := a.ResponseWriter.Write(data)
 	a.bytes += int64(n)
 	return n, err
+}
+
+// FlushError is what http.ResponseController calls.
+func (a *answer) FlushError() error {
+	a.extend()
+	defer a.relax()
+	return a.control.Flush()
 }
 
 // begin keeps the server from guessing the type of an answer that has none: a guess could make a page of what is none.
@@ -226,9 +274,15 @@ func (a *answer) begin(status int) {
 }
 
 func (a *answer) extend() {
-	if now := time.Now(); now.Sub(a.set) > a.stall/20 {
+	if now := time.Now(); a.stream || now.Sub(a.set) > a.stall/20 {
 		a.set = now
 		_ = a.control.SetWriteDeadline(now.Add(a.stall))
+	}
+}
+
+func (a *answer) relax() {
+	if a.stream {
+		_ = a.control.SetWriteDeadline(time.Time{})
 	}
 }
 
@@ -237,19 +291,22 @@ type incoming struct {
 	io.ReadCloser
 	control *http.ResponseController
 	stall   time.Duration
+	stream  bool // as in answer
 	set     time.Time
 	failed  atomic.Bool // the client's doing: it went away or stood still
 }
 
 func (b *incoming) Read(data []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.set) > b.stall/20 {
+	if now := time.Now(); b.stream || now.Sub(b.set) > b.stall/20 {
 		b.set = now
 		_ = b.control.SetReadDeadline(now.Add(b.stall))
 	}
 	n, err := b.ReadCloser.Read(data)
-	if err != nil {
+	if err != nil || b.stream {
 		// The server goes on reading, to notice when the client leaves: that must not time out.
 		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
 		if err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 			b.failed.Store(true)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -14,17 +15,19 @@ import (
 )
 
 // schemes are the names (FileDescriptorName) of the sockets that systemd may pass, and what clients speak on them.
-var schemes = map[string]string{"http": "http"}
+var schemes = map[string]string{"http": schemeHTTP, "https": schemeHTTPS}
 
-// Run serves on the sockets that systemd passed, until ctx or a signal ends it.
-func Run(ctx context.Context, options Options) error {
-	doors, err := passedDoors()
+// Run serves on the sockets that systemd passed, until ctx or a signal ends it; SIGUSR1 makes it read its certificate again. A socket with the port
+// secure is for HTTPS: all that are in one unit have the same name.
+func Run(ctx context.Context, options Options, secure int) error {
+	doors, err := passedDoors(secure)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	server := New(options)
+	server.listenForReload(ctx)
 	unhook := context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) })
 	defer unhook()
 	// The ports have been listening since before this process began: it is ready when it is about to accept.
@@ -34,7 +37,25 @@ func Run(ctx context.Context, options Options) error {
 	return server.Serve(ctx, doors...)
 }
 
-func passedDoors() ([]Door, error) {
+func (s *Server) listenForReload(ctx context.Context) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				if s.keeper != nil {
+					s.keeper.again()
+				}
+			}
+		}
+	}()
+}
+
+func passedDoors(secure int) ([]Door, error) {
 	named, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("cannot take the ports from systemd: %w", err)
@@ -49,7 +70,11 @@ func passedDoors() ([]Door, error) {
 			if listener == nil {
 				return nil, fmt.Errorf("a socket that systemd passed is no listening stream: see %s", layout.EdgeSocket)
 			}
-			doors = append(doors, Door{Listener: listener, Scheme: scheme})
+			door := Door{Listener: listener, Scheme: scheme}
+			if secure != 0 && portOf(listener.Addr()) == secure {
+				door.Scheme = schemeHTTPS
+			}
+			doors = append(doors, door)
 		}
 	}
 	if len(doors) == 0 {

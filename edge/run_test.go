@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +20,12 @@ import (
 // TestMain makes this program an edge when a test starts it as one.
 func TestMain(m *testing.M) {
 	if upstream := os.Getenv("EDGE_TEST_UPSTREAM"); upstream != "" {
-		if err := Run(context.Background(), Options{Upstream: upstream}); err != nil {
+		options := Options{Upstream: upstream}
+		if pair := os.Getenv("EDGE_TEST_PAIR"); pair != "" {
+			options.HTTPS = &HTTPS{Pair: pair, Look: time.Hour}
+		}
+		secure, _ := strconv.Atoi(os.Getenv("EDGE_TEST_PORT"))
+		if err := Run(context.Background(), options, secure); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -77,6 +83,36 @@ func TestRunUnderSystemd(t *testing.T) {
 	require.Equal(t, "STOPPING=1", notified())
 	require.NoError(t, cmd.Wait(), "%q", words.lines())
 	require.Empty(t, words.lines())
+}
+
+// One unit's sockets have one name: the port says which of them is for HTTPS.
+func TestRunHTTPSUnderSystemd(t *testing.T) {
+	plain, secure := newListener(t), newListener(t)
+	old, renewed := certify(t, -time.Hour, year), certify(t, -time.Hour, year)
+	https := old.https(t)
+	t.Setenv("EDGE_TEST_PAIR", https.Pair)
+	t.Setenv("EDGE_TEST_PORT", strconv.Itoa(portOf(secure.Addr())))
+	cmd, words, notified := startAsSystemdDoes(t, newBehind(t, hello).start().address, "http:http", plain, secure)
+	require.Equal(t, "READY=1", notified())
+	client := trusting(t, old, renewed)
+	response, err := client.Get("http://" + plain.Addr().String() + "/x")
+	require.NoError(t, err)
+	_ = response.Body.Close()
+	require.Equal(t, "https://"+secure.Addr().String()+"/x", response.Header.Get("Location"))
+	response, err = client.Get(response.Header.Get("Location"))
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(body))
+
+	renewed.provide(t, filepath.Dir(https.Pair))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGUSR1))
+	require.Eventually(t, func() bool { return len(words.lines()) == 2 }, soon, time.Millisecond)
+	require.Equal(t, renewed.leaf.SerialNumber.String(), serial(t, &door{secure: secure.Addr().String()}))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, "STOPPING=1", notified())
+	require.NoError(t, cmd.Wait(), "%q", words.lines())
 }
 
 // A new process takes up where the old one ended: what came in between waited in the socket.

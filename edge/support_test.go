@@ -87,6 +87,7 @@ type door struct {
 	server  *Server
 	address string
 	url     string
+	secure  string // the same for HTTPS
 	log     *notes
 	close   func()     // as SIGTERM does
 	ended   chan error // what Serve returned
@@ -94,17 +95,26 @@ type door struct {
 
 func open(t testing.TB, options Options) *door {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	d := &door{log: &notes{}, address: listener.Addr().String(), ended: make(chan error, 1)}
+	return openAt(t, options, newListener(t), newListener(t))
+}
+
+// openAt opens a door at a port for HTTP and, where it is set up, one for HTTPS.
+func openAt(t testing.TB, options Options, plain, secure net.Listener) *door {
+	t.Helper()
+	doors := []Door{{Listener: plain, Scheme: "http"}}
+	d := &door{log: &notes{}, address: plain.Addr().String(), ended: make(chan error, 1)}
 	d.url = "http://" + d.address
+	if options.HTTPS != nil && secure != nil {
+		doors = append(doors, Door{Listener: secure, Scheme: "https"})
+		d.secure = secure.Addr().String()
+	}
 	options.Log = d.log
 	d.server = New(options)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.close = cancel
 	done := make(chan struct{})
 	go func() {
-		d.ended <- d.server.Serve(ctx, Door{Listener: listener, Scheme: "http"})
+		d.ended <- d.server.Serve(ctx, doors...)
 		close(done)
 	}()
 	t.Cleanup(func() {

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"unicode"
+	"unicode/utf8"
 
 	"tljh/internal/layout"
 )
@@ -23,11 +25,15 @@ import (
 const (
 	tljhSlice     = "tljh.slice" // the parent that systemd gives the other two by their names
 	servicesSlice = "tljh-services.slice"
+
+	certificateUnit  = "tljh-edge-certificate.service"
+	certificateTimer = "tljh-edge-certificate.timer"
 )
 
 // names are the units in the order in which they are written: what others refer to comes first.
 var names = []string{
 	tljhSlice, servicesSlice, layout.UsersSlice, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.EdgeUnit,
+	certificateUnit, certificateTimer,
 }
 
 // MinimumSystemd is the oldest systemd that takes these units.
@@ -39,9 +45,38 @@ type Address struct {
 	Port int
 }
 
+// HTTPS is what the edge is told of HTTPS: where it listens, and either a certificate of one's own or the domains to get certificates for.
+type HTTPS struct {
+	Listen []Address // at least one; all have the same port, which is none of HTTP's
+
+	Cert, Key string // absolute paths; only root need be able to read them
+
+	Domains   []string
+	Email     string
+	Staging   bool   // Let's Encrypt's authority for trying out
+	Directory string // address of another authority's directory; "" is Let's Encrypt's
+	CA        string // absolute path of certificates to know that authority by; "" for those of the system only
+}
+
+func (h *HTTPS) own() bool { return h != nil && h.Cert != "" }
+
+func (h *HTTPS) acme() bool { return h != nil && len(h.Domains) > 0 }
+
+// files returns the arguments that name what root has to hand to the edge.
+func (h *HTTPS) files() string {
+	switch {
+	case h.own():
+		return " --cert " + quoteArgument(h.Cert) + " --key " + quoteArgument(h.Key)
+	case h.acme() && h.CA != "":
+		return " --ca " + quoteArgument(h.CA)
+	}
+	return ""
+}
+
 // Params is what the units depend on.
 type Params struct {
 	HTTP           []Address // where the public door listens; at least one
+	HTTPS          *HTTPS    // nil for none
 	BaseURL        string    // the hub's base_url, as /jupyter/; "" is /
 	MemoryBytes    uint64    // the machine's memory; 0 when unknown
 	ReserveBytes   uint64    // kept from the users; 0 leaves it to Reserve
@@ -64,7 +99,7 @@ func Render(p Params) ([]Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := template.New("").Funcs(template.FuncMap{"arg": escapeArgument, "path": escapeSpecifiers}).Option("missingkey=error").ParseFS(templates, "templates/*")
+	set, err := template.New("").Funcs(template.FuncMap{"arg": escapeArgument, "path": escapeSpecifiers, "quote": quoteArgument}).Option("missingkey=error").ParseFS(templates, "templates/*")
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the unit templates: %w", err)
 	}
@@ -102,6 +137,10 @@ func valuesOf(p Params) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure, err := p.secureLines()
+	if err != nil {
+		return nil, err
+	}
 	proxy, err := netip.ParseAddrPort(layout.ProxyAddress)
 	if err != nil {
 		return nil, err
@@ -119,6 +158,9 @@ func valuesOf(p Params) (map[string]any, error) {
 		"ProxyUnit": layout.ProxyUnit, "EdgeSocket": layout.EdgeSocket, "ServicesSlice": servicesSlice,
 		"ProxyAddress": layout.ProxyAddress,
 		"ProxyIP":      proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),
+		"HTTPS": p.HTTPS, "OwnCertificate": p.HTTPS.own(), "ACME": p.HTTPS.acme(), "Secure": secure,
+		"EdgeFolder": path.Base(layout.EdgeRuntime), "EdgeState": layout.EdgeState, "EdgePair": layout.EdgePair, "EdgeAuthorities": layout.EdgeAuthorities,
+		"Files": p.HTTPS.files(), "CertificateTimer": certificateTimer,
 		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "SystemdVersion": p.SystemdVersion,
 		"UsersMemory": usersMemory(p),
 	}, nil
@@ -148,6 +190,46 @@ func listenLines(addresses []Address) ([]string, error) {
 	return lines, nil
 }
 
+// secureLines returns the values of ListenStream for HTTPS, and checks what else HTTPS needs.
+func (p Params) secureLines() ([]string, error) {
+	h := p.HTTPS
+	if h == nil {
+		return nil, nil
+	}
+	lines, err := listenLines(h.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("HTTPS: %w", err)
+	}
+	for _, secure := range h.Listen {
+		if secure.Port != h.Listen[0].Port {
+			return nil, errors.New("HTTPS has one port, whatever the address")
+		}
+	}
+	for _, address := range p.HTTP {
+		if address.Port == h.Listen[0].Port {
+			return nil, fmt.Errorf("HTTP and HTTPS cannot both have the port %d", address.Port)
+		}
+	}
+	return lines, h.check()
+}
+
+func (h *HTTPS) check() error {
+	if h.own() == h.acme() || (h.Cert == "") != (h.Key == "") {
+		return errors.New("HTTPS needs either a certificate with its key, or domains to get certificates for")
+	}
+	for _, file := range []string{h.Cert, h.Key, h.CA} {
+		if file != "" && !path.IsAbs(file) {
+			return fmt.Errorf("the path %q is not absolute", file)
+		}
+	}
+	for _, text := range append([]string{h.Cert, h.Key, h.CA, h.Email, h.Directory}, h.Domains...) {
+		if strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
+			return fmt.Errorf("%q holds characters that a unit cannot hold", text)
+		}
+	}
+	return nil
+}
+
 func checkBaseURL(text string) error {
 	if !strings.HasPrefix(text, "/") || !strings.HasSuffix(text, "/") || !plain(text) {
 		return fmt.Errorf("the base URL %q must begin and end with a slash and hold no blanks, quotes or backslashes", text)
@@ -165,6 +247,15 @@ func plain(text string) bool {
 func escapeSpecifiers(text string) string { return strings.ReplaceAll(text, "%", "%%") }
 
 func escapeArgument(text string) string { return strings.ReplaceAll(escapeSpecifiers(text), "$", "$$") }
+
+// quoteArgument makes one word of a command of any text without line breaks and the like. The slash before a quote or a slash is systemd's own.
+func quoteArgument(text string) string {
+	escaped := escapeArgument(text)
+	if plain(text) && text != "" && text != ";" { // which would begin another command
+		return escaped
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(escaped) + `"`
+}
 
 const mib = 1 << 20
 

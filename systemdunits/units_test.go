@@ -25,6 +25,18 @@ var unusual = Params{
 	BaseURL: "/kurs%20$a/", ReserveBytes: 2 << 30, MemoryBytes: 64 << 30, HomeRoots: []string{"/home", "/srv/100%"}, SystemdVersion: 245,
 }
 
+// own and acme are usual, with HTTPS.
+var own, acme = usual, usual
+
+func init() {
+	own.HTTPS = &HTTPS{Listen: []Address{{Port: 443}}, Cert: "/etc/ssl/certs/hub.pem", Key: "/etc/ssl/private/hub.key"}
+	acme.HTTPS = &HTTPS{Listen: []Address{{Port: 443}}, Domains: []string{"hub.example.org", "jupyter.example.org"}, Email: "teacher@example.org"}
+	unusual.HTTPS = &HTTPS{
+		Listen: []Address{{IP: "192.0.2.7", Port: 8443}, {IP: "2001:db8::7", Port: 8443}}, Domains: []string{"kurs.example.org"}, Email: "o'hara+100%$x@example.org", Staging: true,
+		Directory: "https://ca.example.org:9000/acme/acme/directory", CA: `/root/our "own" ca\1.pem`,
+	}
+}
+
 func render(t *testing.T, p Params) map[string]string {
 	t.Helper()
 	units, err := Render(p)
@@ -38,7 +50,7 @@ func render(t *testing.T, p Params) map[string]string {
 }
 
 func TestRenderGolden(t *testing.T) {
-	for dir, params := range map[string]Params{"usual": usual, "unusual": unusual} {
+	for dir, params := range map[string]Params{"usual": usual, "unusual": unusual, "own": own, "acme": acme} {
 		for name, got := range render(t, params) {
 			golden := filepath.Join("testdata", dir, name)
 			if *update {
@@ -78,7 +90,18 @@ func TestRenderRefuses(t *testing.T) {
 		"root as home":     {func(p *Params) { p.HomeRoots = []string{"/"} }, "folder for homes"},
 		"home with blanks": {func(p *Params) { p.HomeRoots = []string{"/srv/a /etc"} }, "folder for homes"},
 		"old systemd":      {func(p *Params) { p.SystemdVersion = 244 }, "systemd 245"},
-		"unknown systemd":  {func(p *Params) { p.SystemdVersion = 0 }, "systemd 245"},
+		"one port":         {func(p *Params) { p.HTTPS = &HTTPS{Listen: p.HTTP, Cert: "/c", Key: "/k"} }, "both have the port 80"},
+		"two HTTPS ports":  {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}, {Port: 2}}, Cert: "/c", Key: "/k"} }, "one port"},
+		"no HTTPS address": {func(p *Params) { p.HTTPS = &HTTPS{Cert: "/c", Key: "/k"} }, "HTTPS: there is no address"},
+		"no certificate":   {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}} }, "either a certificate"},
+		"no key":           {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c"} }, "with its key"},
+		"two certificates": {func(p *Params) {
+			p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c", Key: "/k", Domains: []string{"a.example"}}
+		}, "either a certificate"},
+		"relative key":    {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c", Key: "k"} }, "not absolute"},
+		"lines in a path": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c\nExecStart=", Key: "/k"} }, "cannot hold"},
+		"lines in a name": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Domains: []string{"a\nb"}} }, "cannot hold"},
+		"unknown systemd": {func(p *Params) { p.SystemdVersion = 0 }, "systemd 245"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +186,7 @@ func TestSystemdVerifies(t *testing.T) {
 		t.Skip("systemd-analyze is not on this machine: install the package systemd")
 	}
 	here := versionOf(t, program)
-	for i, params := range []Params{usual, unusual} {
+	for i, params := range []Params{usual, unusual, own, acme} {
 		params.SystemdVersion = min(params.SystemdVersion, here)
 		out, err := verify(t, program, render(t, params))
 		require.NoError(t, err, "case %d: %s", i, out)
@@ -185,7 +208,7 @@ func versionOf(t *testing.T, program string) int {
 	return version
 }
 
-var execStart = regexp.MustCompile(`(?m)^ExecStart=\S+`)
+var execStart = regexp.MustCompile(`(?m)^(Exec[A-Z]\w+=[-+]*)/opt\S+`)
 
 func verify(t *testing.T, program string, files map[string]string) (string, error) {
 	t.Helper()
@@ -193,13 +216,93 @@ func verify(t *testing.T, program string, files map[string]string) (string, erro
 	args := []string{"verify", "--man=no"}
 	for name, content := range files {
 		file := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(file, execStart.ReplaceAll([]byte(content), []byte("ExecStart=/bin/true")), 0o644))
+		require.NoError(t, os.WriteFile(file, execStart.ReplaceAll([]byte(content), []byte("${1}/bin/true")), 0o644))
 		args = append(args, file)
 	}
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// What is a path or a name must stay one word of a command, whatever it holds.
+func FuzzHTTPS(f *testing.F) {
+	f.Add("/etc/ssl/hub.pem", "hub.example.org", "a@b.example")
+	f.Add(`/a "b" c\\d/$x%n`, "-x; ", `'$(x)'`)
+	f.Add("/;", ";", ";")
+	f.Add("/a\nExecStartPre=/bin/sh", "", "\x00")
+	f.Fuzz(func(t *testing.T, file, domain, email string) {
+		for _, https := range []*HTTPS{
+			{Listen: []Address{{Port: 443}}, Cert: file, Key: file},
+			{Listen: []Address{{Port: 443}}, Domains: []string{domain}, Email: email, CA: file},
+		} {
+			params := usual
+			params.HTTPS = https
+			units, err := Render(params)
+			if err != nil {
+				continue
+			}
+			for _, unit := range units {
+				if unit.Name != layout.EdgeUnit {
+					continue
+				}
+				require.NotContains(t, string(unit.Content), " ; ")
+				pre := words(t, lines(string(unit.Content), "ExecStartPre"))
+				start := words(t, lines(string(unit.Content), "ExecStart"))
+				switch {
+				case https.Cert != "":
+					require.Equal(t, []string{"--cert", file, "--key", file}, pre[3:])
+				default:
+					require.Equal(t, domain, start[len(start)-1])
+					if file != "" {
+						require.Equal(t, []string{"--ca", file}, pre[3:])
+					}
+					if email != "" {
+						require.Contains(t, start, email)
+					}
+				}
+			}
+		}
+	})
+}
+
+// words splits the one command line as systemd does: at blanks outside of quotes, with its escapes undone.
+func words(t *testing.T, commands []string) []string {
+	t.Helper()
+	if len(commands) == 0 {
+		return nil
+	}
+	require.Len(t, commands, 1)
+	var found []string
+	word, inWord, quote, escaped := "", false, rune(0), false
+	for _, r := range commands[0] {
+		switch {
+		case escaped:
+			require.Contains(t, `\"`, string(r))
+			word, escaped = word+string(r), false
+		case r == '\\':
+			escaped, inWord = true, true
+		case quote == 0 && r == '"':
+			quote, inWord = r, true
+		case r == quote:
+			quote = 0
+		case quote == 0 && r == ' ':
+			if inWord {
+				found = append(found, word)
+			}
+			word, inWord = "", false
+		default:
+			word, inWord = word+string(r), true
+		}
+	}
+	require.Zero(t, quote)
+	if inWord {
+		found = append(found, word)
+	}
+	for i, word := range found {
+		found[i] = strings.NewReplacer("$$", "$", "%%", "%").Replace(word)
+	}
+	return found
 }
 
 func FuzzRender(f *testing.F) {

@@ -96,7 +96,7 @@ func networkDown(ctx context.Context, n int) error {
 
 // defaultInterface finds the interface of the default route with the lowest metric.
 func defaultInterface() (string, error) {
-	f, err := os.Open("/proc/net/route")
+	f, err := os.Open("/proc/thread-self/net/route") // the first thread may be one that entered a guest's network
 	if err != nil {
 		return "", fmt.Errorf("cannot read the routes: %w", err)
 	}

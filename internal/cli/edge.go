@@ -1,22 +1,96 @@
 package cli
 
 import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
 	"github.com/spf13/cobra"
 
 	"tljh/edge"
+	"tljh/internal/host"
 	"tljh/internal/layout"
 )
 
 func newEdgeCommand() *cobra.Command {
 	options := edge.Options{Upstream: layout.ProxyAddress}
+	var (
+		https edge.HTTPS
+		acme  edge.ACME
+		port  int
+	)
 	cmd := &cobra.Command{
 		Use:    "edge",
 		Short:  "Run the public door (started by systemd)",
 		Hidden: true,
 		Args:   noArgs,
-		RunE:   func(cmd *cobra.Command, _ []string) error { return edge.Run(cmd.Context(), options) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(acme.Domains) > 0 {
+				https.ACME = &acme
+			}
+			if https.Pair != "" || https.ACME != nil {
+				options.HTTPS = &https
+			}
+			return edge.Run(cmd.Context(), options, port)
+		},
 	}
-	cmd.Flags().StringVar(&options.BaseURL, "base-url", "/", "the hub's base_url")
-	cmd.Flags().StringVar(&options.Upstream, "upstream", options.Upstream, "address of the proxy")
+	flags := cmd.Flags()
+	flags.StringVar(&options.BaseURL, "base-url", "/", "the hub's base_url")
+	flags.StringVar(&options.Upstream, "upstream", options.Upstream, "address of the proxy")
+	flags.IntVar(&port, "https-port", 0, "the port for HTTPS among those that systemd passes")
+	flags.StringVar(&https.Pair, "pair", "", "file with certificate and key, made by edge certificate")
+	flags.StringArrayVar(&acme.Domains, "acme-domain", nil, "domain to get a certificate for")
+	flags.StringVar(&acme.Email, "acme-email", "", "address for the authority")
+	flags.StringVar(&acme.Directory, "acme-directory", "", "the authority's directory (Let's Encrypt's)")
+	flags.BoolVar(&acme.Staging, "acme-staging", false, "use Let's Encrypt's authority for trying out")
+	flags.StringVar(&acme.CA, "acme-ca", "", "certificates to know the authority by")
+	flags.StringVar(&acme.State, "acme-state", "", "folder to keep certificates in")
+	cmd.MarkFlagsMutuallyExclusive("pair", "acme-domain")
+	cmd.MarkFlagsRequiredTogether("acme-domain", "acme-state")
+	cmd.AddCommand(newEdgeCertificateCommand())
 	return cmd
+}
+
+func newEdgeCertificateCommand() *cobra.Command {
+	var (
+		sources edge.Sources
+		folder  string
+	)
+	cmd := &cobra.Command{
+		Use:   "certificate",
+		Short: "Hand the certificate to the public door (started by systemd, as root)",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return runEdgeCertificate(folder, sources, os.Getenv("MAINPID"))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&folder, "to", layout.EdgeRuntime, "the door's folder")
+	flags.StringVar(&sources.Cert, "cert", "", "file with the certificate")
+	flags.StringVar(&sources.Key, "key", "", "file with its key")
+	flags.StringVar(&sources.CA, "ca", "", "file with certificates to know the authority by")
+	return cmd
+}
+
+// runEdgeCertificate does nothing while the door is closed: it is called again before it opens. mainPID is the door's process, as systemd tells it to
+// what it runs for a reload.
+func runEdgeCertificate(folder string, sources edge.Sources, mainPID string) error {
+	if _, err := os.Stat(folder); os.IsNotExist(err) {
+		return nil
+	}
+	if _, err := edge.Provide(folder, sources); err != nil {
+		return host.Hint(err, "put it right, then run: systemctl reload %s", layout.EdgeUnit)
+	}
+	if mainPID == "" {
+		return nil // the door looks by itself every few seconds
+	}
+	pid, err := strconv.Atoi(mainPID)
+	if err != nil || pid <= 1 {
+		return fmt.Errorf("cannot tell the door: %q is no process", mainPID)
+	}
+	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+		return fmt.Errorf("cannot tell the door: %w", err)
+	}
+	return nil
 }

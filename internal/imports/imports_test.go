@@ -36,7 +36,7 @@ var layers = [][]string{
 var apart = []string{"integration-tests", "internal/dist", "internal/imports", "bootstrap_test"}
 
 // forTests are modules that only tests may use: they are not to be part of what runs as root.
-var forTests = []string{"github.com/stretchr/testify", "github.com/rogpeppe/go-internal", "github.com/coder/websocket"}
+var forTests = []string{"github.com/stretchr/testify", "github.com/rogpeppe/go-internal", "github.com/coder/websocket", "github.com/letsencrypt/pebble", "github.com/letsencrypt/challtestsrv"}
 
 type source struct {
 	file    string

@@ -29,6 +29,14 @@ const (
 	Lock        = Runtime + "/install.lock"
 )
 
+// The edge's own folders, which systemd makes for its account, and what root hands it there.
+const (
+	EdgeRuntime     = "/run/tljh-edge"
+	EdgePair        = EdgeRuntime + "/pair.pem"
+	EdgeAuthorities = EdgeRuntime + "/authorities.pem"
+	EdgeState       = "/var/lib/tljh-edge"
+)
+
 // Units of systemd. Each user's server is jupyter-NAME.service in UsersSlice.
 const (
 	HubUnit    = "jupyterhub.service"
