@@ -100,7 +100,7 @@ func (b *Builder) InstallUV(ctx context.Context) error {
 		return "", 0
 	})
 	if err != nil {
-		return fmt.Errorf("cannot unpack uv: %w", err)
+		return err
 	}
 	if err := files.Sync(staging); err != nil {
 		return err

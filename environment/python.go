@@ -54,10 +54,10 @@ func (b *Builder) UnpackPython() error {
 		return err
 	}
 	if _, err := python.NewEmbeddedPythonWithTmpDir(files.Path(staging), false); err != nil {
-		return fmt.Errorf("cannot unpack Python: %w", err)
+		return err
 	}
 	if err := b.prunePython(staging); err != nil {
-		return fmt.Errorf("cannot unpack Python: %w", err)
+		return err
 	}
 	if err := files.Sync(staging); err != nil {
 		return err

@@ -326,7 +326,7 @@ func (b *Builder) unpackAll(ctx context.Context, file string, entries []*zip.Fil
 			return context.Cause(ctx)
 		}
 		if err := extract(entry, b.Host.Files.Path(to), mode); err != nil {
-			return fmt.Errorf("cannot unpack %s: %w", entry.Name, err)
+			return fmt.Errorf("%s of %s: %w", entry.Name, path.Base(file), err)
 		}
 		found = true
 	}

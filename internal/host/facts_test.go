@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,6 +76,12 @@ func TestHints(t *testing.T) {
 	assert.Equal(t, "cannot fetch: no route", outer.Error())
 	assert.Equal(t, "check the cable", host.HintOf(outer), "who is nearest to the cause knows best")
 	assert.Empty(t, host.HintOf(errors.New("x")))
+	for _, full := range []error{
+		fmt.Errorf("cannot write: %w", &os.PathError{Op: "write", Path: "/opt/x", Err: syscall.ENOSPC}),
+		&host.ExitError{Argv: []string{"uv"}, Code: 2, Tail: "error: failed to write: No space left on device (os error 28)"},
+	} {
+		assert.Contains(t, host.HintOf(host.Hint(full, "check the cable")), "disk is full")
+	}
 }
 
 func TestPollEndsWithTheCause(t *testing.T) {

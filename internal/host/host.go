@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -41,8 +43,20 @@ func Hint(err error, format string, args ...any) error {
 	return &HintedError{Err: err, Hint: fmt.Sprintf(format, args...)}
 }
 
-// HintOf returns the hint of the innermost hinted error in err's chain, or "".
+// DiskFull tells whether an error, one of a command that we ran included, comes from a file system that has no room left.
+func DiskFull(err error) bool {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return true
+	}
+	var exit *ExitError
+	return errors.As(err, &exit) && strings.Contains(exit.Tail, "No space left on device")
+}
+
+// HintOf returns the hint of the innermost hinted error in err's chain, or "". That a disk is full comes first, wherever it was noticed.
 func HintOf(err error) string {
+	if DiskFull(err) {
+		return "the disk is full: make room (df -h and df -i show where), then run the same command again"
+	}
 	hint := ""
 	var hinted *HintedError
 	for errors.As(err, &hinted) {
