@@ -184,3 +184,34 @@ func TestLinkUndoLeavesALinkThatLeadsElsewhereNow(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "/theirs", target)
 }
+
+func TestSharedFolder(t *testing.T) {
+	c := newContext(t)
+	require.NoError(t, os.MkdirAll(c.Host.Files.Path("/etc"), 0o755))
+	require.NoError(t, os.WriteFile(c.Host.Files.Path("/etc/group"), []byte("class:x:40001:\n"), 0o644))
+	folder := Shared{Path: "/data", Groups: map[string]host.Access{"class": host.Writer}}
+	assertState(t, Absent, folder, c)
+	before, err := folder.Before(t.Context(), c)
+	require.NoError(t, err)
+	if err := folder.Apply(t.Context(), c); errors.Is(err, host.ErrNoACL) {
+		t.Skip(err)
+	} else {
+		require.NoError(t, err)
+	}
+	assertState(t, Same, folder, c)
+
+	narrower := Shared{Path: "/data", Groups: map[string]host.Access{"class": host.Reader}}
+	assertState(t, Different, narrower, c)
+	settle(t, narrower, c)
+	assertState(t, Different, Shared{Path: "/data", Groups: map[string]host.Access{"still-to-be-made": host.Reader}}, c)
+
+	require.NoError(t, os.WriteFile(c.Host.Files.Path("/data/homework"), []byte("done"), 0o600))
+	require.NoError(t, narrower.Undo(t.Context(), c, before))
+	info, err := os.Stat(c.Host.Files.Path("/data"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm(), "still open")
+	assert.FileExists(t, c.Host.Files.Path("/data/homework"))
+	require.NoError(t, os.Remove(c.Host.Files.Path("/data/homework")))
+	require.NoError(t, narrower.Undo(t.Context(), c, before))
+	assertState(t, Absent, folder, c)
+}

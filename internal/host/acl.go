@@ -1,0 +1,194 @@
+package host
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Access is what someone may do with a shared tree.
+type Access int
+
+// Readers see and open everything, writers change it as well.
+const (
+	Reader Access = 4
+	Writer Access = 6
+)
+
+// ErrNoACL tells that a file system keeps no access control lists.
+var ErrNoACL = errors.New("this file system keeps no access control lists (ACLs)")
+
+// ACL opens a tree for groups, by their numbers. Everybody else is kept out; the owner of each file may do all.
+type ACL map[int]Access
+
+// Entries of an access control list as Linux keeps it in an extended attribute.
+const (
+	aclVersion  = 2
+	aclUserObj  = 0x01
+	aclGroupObj = 0x04
+	aclGroup    = 0x08
+	aclMask     = 0x10
+	aclOther    = 0x20
+	aclNobody   = 0xffffffff
+
+	aclAccess  = "system.posix_acl_access"
+	aclDefault = "system.posix_acl_default"
+)
+
+type aclEntry struct {
+	Tag, Perm uint16
+	ID        uint32
+}
+
+// encode returns the attribute; enter is 1 for what may be entered or run.
+func (a ACL) encode(enter Access) []byte {
+	var mask Access
+	groups := []aclEntry{}
+	for _, gid := range slices.Sorted(maps.Keys(a)) {
+		groups = append(groups, aclEntry{aclGroup, uint16(a[gid] | enter), uint32(gid)})
+		mask |= a[gid] | enter
+	}
+	entries := append([]aclEntry{{aclUserObj, uint16(Writer | enter), aclNobody}, {aclGroupObj, 0, aclNobody}}, groups...)
+	entries = append(entries, aclEntry{aclMask, uint16(mask), aclNobody}, aclEntry{aclOther, 0, aclNobody})
+	var data bytes.Buffer
+	_ = binary.Write(&data, binary.LittleEndian, uint32(aclVersion))
+	_ = binary.Write(&data, binary.LittleEndian, entries) // into a buffer: never fails
+	return data.Bytes()
+}
+
+// HasACL tells whether the folder p is opened as this says, for itself and for what is made in it.
+func (f Files) HasACL(p string, acl ACL) (bool, error) {
+	dir, err := openNoFollow(unix.AT_FDCWD, f.Path(p))
+	if err != nil {
+		return false, fmt.Errorf("cannot read the access control list of %s: %w", p, err)
+	}
+	defer dir.Close()
+	for _, name := range []string{aclAccess, aclDefault} {
+		got := make([]byte, 4096)
+		n, err := unix.Getxattr(procPath(dir), name, got)
+		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("cannot read the access control list of %s: %w", p, err)
+		}
+		if !bytes.Equal(got[:n], acl.encode(1)) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// SetACL opens the folder p and all that is in it, what will be made in it included. Users may write there while we work: no link is
+// followed, and the folder itself, by which this is judged to be done, comes last.
+func (f Files) SetACL(p string, acl ACL) (err error) {
+	defer wrap(&err, "set the access control list of", p)
+	dir, err := openNoFollow(unix.AT_FDCWD, f.Path(p))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := acl.apply(dir, 0); err != nil {
+		return err
+	}
+	return f.Sync(p)
+}
+
+// deepest is how far down a shared tree is followed; a person's is never as deep.
+const deepest = 128
+
+func (a ACL) apply(file *os.File, depth int) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	switch {
+	case info.IsDir():
+		if depth < deepest {
+			if err := a.applyWithin(file, depth); err != nil {
+				return err
+			}
+		}
+		return setACL(file, a.encode(1), true)
+	case info.Mode().IsRegular():
+		var run Access
+		if info.Mode().Perm()&0o100 != 0 {
+			run = 1
+		}
+		return setACL(file, a.encode(run), false)
+	}
+	return nil
+}
+
+func (a ACL) applyWithin(dir *os.File, depth int) error {
+	entries, err := os.ReadDir(procPath(dir))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		inner, err := openNoFollow(int(dir.Fd()), entry.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // somebody removed it just now
+		}
+		if err == nil {
+			err = errors.Join(a.apply(inner, depth+1), inner.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", entry.Name(), err)
+		}
+	}
+	return nil
+}
+
+func setACL(file *os.File, data []byte, folder bool) error {
+	for _, name := range []string{aclAccess, aclDefault} {
+		if name == aclDefault && !folder {
+			continue
+		}
+		err := unix.Setxattr(procPath(file), name, data, 0)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return ErrNoACL
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openNoFollow opens a path for naming it only: nothing is read, no link is followed, no pipe waited for.
+func openNoFollow(dir int, name string) (*os.File, error) {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: filepath.Base(name), Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// procPath is the name of an open file by which calls that need one reach just that file.
+func procPath(file *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(file.Fd())) }
+
+// CloseTree takes an access control list from the folder p: only root gets in, and what is in it stays as it is.
+func (f Files) CloseTree(p string) (err error) {
+	defer wrap(&err, "close", p)
+	dir, err := openNoFollow(unix.AT_FDCWD, f.Path(p))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, name := range []string{aclDefault, aclAccess} {
+		if err := unix.Removexattr(procPath(dir), name); err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+	}
+	return os.Chmod(procPath(dir), 0o700)
+}

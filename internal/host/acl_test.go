@@ -1,0 +1,80 @@
+package host_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
+)
+
+// as runs a shell script as somebody of no group but the one named.
+func as(t *testing.T, dir string, uid, gid int, script string) error {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-euc", "umask 077; "+script)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return errors.New(string(out))
+	}
+	return nil
+}
+
+// A tree is really opened for those named and for no others, and what one writer makes another may change, whatever the umask.
+func TestACLOpensATreeForGroups(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	const readers, writers, strangers = 40001, 40002, 40003
+	dir, err := os.MkdirTemp("/var/tmp", "tljh-acl-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	files := host.Files{}
+	shared := filepath.Join(dir, "shared")
+	require.NoError(t, os.MkdirAll(filepath.Join(shared, "old"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(shared, "old", "notes"), []byte("kept"), 0o600))
+	outside := filepath.Join(dir, "outside")
+	require.NoError(t, os.WriteFile(outside, []byte("secret"), 0o600))
+	require.NoError(t, os.Symlink(outside, filepath.Join(shared, "trap")))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(shared, "pipe"), 0o600))
+
+	acl := host.ACL{readers: host.Reader, writers: host.Writer}
+	there, err := files.HasACL(shared, acl)
+	require.NoError(t, err)
+	assert.False(t, there)
+	if err := files.SetACL(shared, acl); errors.Is(err, host.ErrNoACL) {
+		t.Skip(err)
+	} else {
+		require.NoError(t, err)
+	}
+	there, err = files.HasACL(shared, acl)
+	require.NoError(t, err)
+	assert.True(t, there)
+	info, err := os.Stat(outside)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o600), info.Mode().Perm(), "a link was followed")
+
+	require.NoError(t, as(t, shared, 50001, readers, "cat old/notes"))
+	require.Error(t, as(t, shared, 50001, readers, "echo x > new"))
+	require.Error(t, as(t, shared, 50001, readers, "echo x > old/notes"))
+	require.NoError(t, as(t, shared, 50002, writers, "echo x > old/notes; mkdir -p a/b; echo one > a/b/c"))
+	require.NoError(t, as(t, shared, 50003, writers, "echo two >> a/b/c"), "another writer")
+	require.NoError(t, as(t, shared, 50001, readers, "cat a/b/c"))
+	require.Error(t, as(t, shared, 50004, strangers, "ls ."))
+	require.Error(t, as(t, dir, 50004, strangers, "cat shared/old/notes"))
+
+	// Taken back, for what users made, too.
+	require.NoError(t, files.SetACL(shared, host.ACL{writers: host.Reader}))
+	require.Error(t, as(t, dir, 50001, readers, "cat shared/a/b/c"))
+	require.Error(t, as(t, shared, 50003, writers, "echo three >> a/b/c"))
+	require.NoError(t, as(t, shared, 50003, writers, "cat a/b/c"))
+}
