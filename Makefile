@@ -73,11 +73,11 @@ test-vm: tools ## the same in a machine with a kernel of its own (slow without K
 	TLJH_VM=1 $(GO) test -count=1 -v -timeout 120m ./integration-tests/qemu/...
 
 .PHONY: try
-try: tools ## a hub in a throwaway guest, on a port of localhost
+try: tools dist ## a hub in a throwaway guest, on a port of localhost
 	$(GO) run ./integration-tests/cmd/try
 
 .PHONY: bench
-bench: tools ## an installation against the same downloads by pip, uv and npm alone
+bench: tools dist ## an installation against the same downloads by pip, uv and npm alone
 	$(GO) run ./integration-tests/cmd/bench
 
 .PHONY: lint
