@@ -65,7 +65,7 @@ func dottedNames() []string {
 	return found
 }
 
-var authenticator = text("authenticator", "the name of an authenticator", func(text string) (string, string, string) {
+var authenticator = text("authenticator", "the name of an authenticator", "^("+strings.Join(shortNames(), "|")+")$|"+dotted.String(), func(text string) (string, string, string) {
 	switch {
 	case slices.Contains(authenticators[0].short, text):
 		return FirstUse, "", ""
@@ -86,7 +86,7 @@ var authenticator = text("authenticator", "the name of an authenticator", func(t
 })
 
 // options reads the options of one class. What they mean is the class's business.
-var options = kind[map[string]any]{"options", func(w *walker, node *yaml.Node, path string) (map[string]any, bool) {
+var options = kind[map[string]any]{"options", obj{"type": []string{"object", "null"}, "propertyNames": obj{"pattern": attribute.String()}}, func(w *walker, node *yaml.Node, path string) (map[string]any, bool) {
 	name := path[strings.LastIndex(path, ".")+1:]
 	if !className.MatchString(name) {
 		w.fail(w.at[path], path, short(name)+" is not the name of an authenticator's class", "write, for example, GitHubOAuthenticator")

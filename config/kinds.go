@@ -39,7 +39,7 @@ func (w *walker) scalar(node *yaml.Node, wanted ...reading) bool {
 	return node.Kind == yaml.ScalarNode && slices.Contains(wanted, read(node))
 }
 
-var boolean = kind[bool]{"true or false", func(w *walker, node *yaml.Node, path string) (bool, bool) {
+var boolean = kind[bool]{"true or false", obj{"type": "boolean"}, func(w *walker, node *yaml.Node, path string) (bool, bool) {
 	if w.scalar(node, asBool, asYesNo) {
 		return truth(node.Value), true
 	}
@@ -53,7 +53,7 @@ var boolean = kind[bool]{"true or false", func(w *walker, node *yaml.Node, path 
 
 // whole is a whole number within bounds.
 func whole(name string, least, greatest int) kind[int] {
-	return kind[int]{name, func(w *walker, node *yaml.Node, path string) (int, bool) {
+	return kind[int]{name, obj{"type": "integer", "minimum": least, "maximum": greatest}, func(w *walker, node *yaml.Node, path string) (int, bool) {
 		want := fmt.Sprintf("a whole number from %d to %d", least, greatest)
 		if greatest == math.MaxInt32 {
 			want = fmt.Sprintf("a whole number of at least %d", least)
@@ -98,7 +98,7 @@ func wholeHint(node *yaml.Node) string {
 
 func seconds(least int) kind[int] { return whole("seconds", least, math.MaxInt32) }
 
-var port = kind[int]{"port", func(w *walker, node *yaml.Node, path string) (int, bool) {
+var port = kind[int]{"port", obj{"type": "integer", "minimum": 1, "maximum": 65535, "not": obj{"enum": []int{971, 972, 973}}}, func(w *walker, node *yaml.Node, path string) (int, bool) {
 	n, ok := whole("", 1, 65535).read(w, node, path)
 	if !ok {
 		return 0, false
@@ -115,7 +115,7 @@ var port = kind[int]{"port", func(w *walker, node *yaml.Node, path string) (int,
 // greatestCPUs is more than Linux can have.
 const greatestCPUs = 8192
 
-var number = kind[*float64]{"number or null", func(w *walker, node *yaml.Node, path string) (*float64, bool) {
+var number = kind[*float64]{"number or null", obj{"type": []string{"number", "null"}, "exclusiveMinimum": 0, "maximum": greatestCPUs}, func(w *walker, node *yaml.Node, path string) (*float64, bool) {
 	if !w.scalar(node, asWhole, asFraction) {
 		hint := "write a number, such as 1.5, or null for no limit"
 		if node.Kind == yaml.ScalarNode && (fractions.MatchString(node.Value) || decimals.MatchString(node.Value)) && read(node) == asText {
@@ -143,7 +143,7 @@ const (
 	scarceSize = 128 << 20
 )
 
-var size = kind[*Bytes]{"size or null", func(w *walker, node *yaml.Node, path string) (*Bytes, bool) {
+var size = kind[*Bytes]{"size or null", sizeSchema, func(w *walker, node *yaml.Node, path string) (*Bytes, bool) {
 	if !w.scalar(node, asWhole, asText) {
 		hint := "write a size such as 2G, or null for no limit"
 		if w.scalar(node, asFraction) && len(node.Value) < 10 {
@@ -169,6 +169,12 @@ var size = kind[*Bytes]{"size or null", func(w *walker, node *yaml.Node, path st
 		w.tell(Warning, node, path, fmt.Sprintf("%s is %s, and a server hardly starts with less than 128M", path, short(node.Value)), "")
 	}
 	return &bytes, true
+}}
+
+var sizeSchema = obj{"anyOf": []any{
+	obj{"type": "integer", "minimum": leastSize},
+	obj{"type": "string", "pattern": sizeForm.String()},
+	obj{"type": "null"},
 }}
 
 func parseSize(text string) (Bytes, bool) {
@@ -203,9 +209,9 @@ func sizeHint(node *yaml.Node) string {
 	return "write a size such as 2G or 512M, or null for no limit"
 }
 
-// text is a text that check accepts; check may return it in the form that is kept.
-func text(name, want string, check func(text string) (kept, trouble, hint string)) kind[string] {
-	return kind[string]{name, func(w *walker, node *yaml.Node, path string) (string, bool) {
+// text is a text that check accepts; check may return it in the form that is kept. The pattern says the same to programs, as far as one can.
+func text(name, want, pattern string, check func(text string) (kept, trouble, hint string)) kind[string] {
+	return kind[string]{name, obj{"type": "string", "pattern": pattern}, func(w *walker, node *yaml.Node, path string) (string, bool) {
 		if node.Kind != yaml.ScalarNode {
 			w.wrongType(node, path, want, "")
 			return "", false
@@ -222,9 +228,15 @@ func text(name, want string, check func(text string) (kept, trouble, hint string
 	}}
 }
 
+// but tells programs of texts that are not accepted although they have the form.
+func but(pattern string, k kind[string]) kind[string] {
+	k.schema["not"] = obj{"pattern": pattern}
+	return k
+}
+
 var urlPath = regexp.MustCompile(`^(/[A-Za-z0-9._~@:+,=-]+)*/?$`)
 
-var path = text("path", "a path such as /jupyter/", func(text string) (string, string, string) {
+var path = but(`^$|/\.{1,2}(/|$)`, text("path", "a path such as /jupyter/", `^(/[A-Za-z0-9._~@:+,=-]+)*/?$`, func(text string) (string, string, string) {
 	const hint = "write a path such as /jupyter/"
 	switch trimmed := strings.Trim(text, "/"); {
 	case strings.Contains(text, "://"):
@@ -240,9 +252,9 @@ var path = text("path", "a path such as /jupyter/", func(text string) (string, s
 	default:
 		return "/" + trimmed + "/", "", ""
 	}
-})
+}))
 
-var address = text("IP address", "an IP address", func(text string) (string, string, string) {
+var address = text("IP address", "an IP address", `^[0-9a-fA-F:.]*$`, func(text string) (string, string, string) {
 	if text == "" {
 		return "", "", ""
 	}
@@ -258,7 +270,7 @@ var address = text("IP address", "an IP address", func(text string) (string, str
 
 func oneOf(choices ...string) kind[string] {
 	list := strings.Join(choices[:len(choices)-1], ", ") + " or " + choices[len(choices)-1]
-	return text(list, list, func(text string) (string, string, string) {
+	return text(list, list, "^("+strings.Join(choices, "|")+")$", func(text string) (string, string, string) {
 		if slices.Contains(choices, text) {
 			return text, "", ""
 		}
@@ -294,29 +306,34 @@ func (w *walker) userName(node *yaml.Node, path string) (string, bool) {
 	return strings.ToLower(node.Value), true
 }
 
-var names = kind[[]string]{"list of users", func(w *walker, node *yaml.Node, path string) ([]string, bool) {
-	if node.Kind != yaml.SequenceNode {
-		w.wrongType(node, path, "a list", listHint(node))
-		return nil, false
-	}
-	var found []string
-	seen := map[string]bool{}
-	for i, item := range node.Content {
-		at := fmt.Sprintf("%s[%d]", path, i)
-		name, ok := w.userName(item, at)
-		switch {
-		case !ok:
-		case seen[name]:
-			w.tell(Warning, item, at, name+" is in this list twice", "")
-		default:
-			seen[name] = true
-			found = append(found, name)
-			w.at[path+"["+name+"]"] = item
-			w.at[at] = item
+var names = listOfNames("list of users", obj{"type": "string", "pattern": userPattern, "maxLength": longest}, (*walker).userName)
+
+// listOfNames is a list of texts of one kind, each of which is kept once.
+func listOfNames(name string, item obj, one func(w *walker, node *yaml.Node, path string) (string, bool)) kind[[]string] {
+	return kind[[]string]{name, obj{"type": "array", "items": item}, func(w *walker, node *yaml.Node, path string) ([]string, bool) {
+		if node.Kind != yaml.SequenceNode {
+			w.wrongType(node, path, "a list", listHint(node))
+			return nil, false
 		}
-	}
-	return found, true
-}}
+		var found []string
+		seen := map[string]bool{}
+		for i, item := range node.Content {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			name, ok := one(w, item, at)
+			switch {
+			case !ok:
+			case seen[name]:
+				w.tell(Warning, item, at, name+" is in this list twice", "")
+			default:
+				seen[name] = true
+				found = append(found, name)
+				w.at[path+"["+name+"]"] = item
+				w.at[at] = item
+			}
+		}
+		return found, true
+	}}
+}
 
 // listHint makes a list of a text: alice, bob → [alice, bob].
 func listHint(node *yaml.Node) string {
@@ -336,7 +353,10 @@ func listHint(node *yaml.Node) string {
 	return "write [" + strings.Join(items, ", ") + "]"
 }
 
-var groups = kind[map[string][]string]{"users by group", func(w *walker, node *yaml.Node, path string) (map[string][]string, bool) {
+var groups = kind[map[string][]string]{"users by group", obj{
+	"type": "object", "propertyNames": groupSchema,
+	"additionalProperties": obj{"anyOf": []any{names.schema, obj{"type": "null"}}},
+}, func(w *walker, node *yaml.Node, path string) (map[string][]string, bool) {
 	found := map[string][]string{}
 	w.mapping(node, path, func(name, value *yaml.Node) {
 		full := join(path, name.Value)

@@ -53,6 +53,12 @@ func sorted(problems []Problem) []Problem {
 	return problems
 }
 
+// With returns the report with more problems of the same file.
+func (r Report) With(problems []Problem) Report {
+	r.Problems = sorted(slices.Concat(r.Problems, problems))
+	return r
+}
+
 func (r Report) count(severity Severity) int {
 	n := 0
 	for _, problem := range r.Problems {

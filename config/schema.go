@@ -2,85 +2,209 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"tljh/internal/layout"
 )
 
 // schema is the table of all keys, each bound to its field of c. The order is that of the documentation.
 func schema(c *Config) []key {
-	cull := &c.Services.Cull
-	return []key{
-		row("base_url", &c.BaseURL, "/", path,
+	cull, https := &c.Services.Cull, &c.HTTPS
+	return slices.Concat([]key{
+		row("base_url", &c.BaseURL, "/", path, onHub|onDoor,
 			"/jupyter/", "The path of the hub on its server. Useful where another web server passes on only a part of an address."),
-		row("auth.type", &c.Auth.Type, FirstUse, authenticator,
+		row("auth.type", &c.Auth.Type, FirstUse, authenticator, onHub,
 			"nativeauthenticator.NativeAuthenticator", "The authenticator: a short name, or the dotted path of its class."),
-		each("auth.*", &c.Auth.Options, options,
+		each("auth.*", &c.Auth.Options, options, onHub,
 			"{create_users: true}", "Options of an authenticator, under the name of its class, as in auth.GitHubOAuthenticator.client_id."),
-		row("users.allowed", &c.Users.Allowed, nil, names,
+		row("users.allowed", &c.Users.Allowed, nil, names, onHub,
 			"[alice, bob]", "Users who may log in."),
-		row("users.banned", &c.Users.Banned, nil, names,
+		row("users.banned", &c.Users.Banned, nil, names, onHub,
 			"[mallory]", "Users who may not log in, whatever else says that they may."),
-		row("users.admin", &c.Users.Admin, nil, names,
+		row("users.admin", &c.Users.Admin, nil, names, onHub,
 			"[alice]", "Admins: they may log in, manage the hub and its users, and use sudo."),
-		row("users.extra_user_groups", &c.Users.ExtraUserGroups, map[string][]string{}, groups,
+		row("users.extra_user_groups", &c.Users.ExtraUserGroups, map[string][]string{}, groups, onHub|onFolders,
 			"{course-a: [alice, bob]}", "Linux groups, each with the users whose accounts are put into it when their server starts."),
-		row("limits.memory", &c.Limits.Memory, nil, size,
+		row("users.account_prefix", &c.Users.AccountPrefix, "jupyter-", accountPrefix, onHub,
+			`""`, "What goes before a user's name to make the name of the Linux account. \"\" is for sites that have accounts of their own: one that is there is used as it is."),
+		row("users.home_root", &c.Users.HomeRoot, "/home", folder, onHub|onUnits,
+			"/srv/homes", "The folder for the homes of accounts that the hub makes. Homes that are there stay where they are."),
+		row("users.admin_sudo", &c.Users.AdminSudo, SudoAll, oneOf(SudoAll, SudoEnvironment, SudoNone), onSudo,
+			"none", "What sudo gives admins: all, environment (changing the user environment's packages), or none."),
+		row("limits.memory", &c.Limits.Memory, nil, size, onHub,
 			"2G", "The memory that each user's server may take: a number of bytes, or one with K, M, G or T (powers of 1024). null is no limit."),
-		row("limits.cpu", &c.Limits.CPU, nil, number,
+		row("limits.cpu", &c.Limits.CPU, nil, number, onHub,
 			"1.5", "The CPUs that each user's server may use: 2 is two whole ones, 0.5 half of one. null is no limit."),
-		row("http.address", &c.HTTP.Address, "", address,
-			"192.0.2.7", "The IP address on which visitors are served. Without it, all addresses of the machine."),
-		row("http.port", &c.HTTP.Port, 80, port,
-			"8080", "The port on which visitors are served."),
-		row("user_environment.default_app", &c.UserEnvironment.DefaultApp, "jupyterlab", oneOf("jupyterlab", "notebook", "classic"),
-			"notebook", "What users see first: jupyterlab, notebook (the plain notebook), or classic (the older name of notebook)."),
-		row("services.cull.enabled", &cull.Enabled, true, boolean,
-			"false", "Whether servers that nobody uses are stopped."),
-		row("services.cull.timeout", &cull.Timeout, 600, seconds(1),
-			"3600", "Seconds without activity after which a server is stopped."),
-		row("services.cull.every", &cull.Every, 60, seconds(1),
-			"300", "Seconds between two looks for idle servers."),
-		row("services.cull.concurrency", &cull.Concurrency, 5, whole("whole number", 1, 1000),
-			"10", "How many servers are stopped at the same time."),
-		row("services.cull.users", &cull.Users, false, boolean,
-			"true", "Whether idle users are removed from the hub as well. Their accounts and homes stay."),
-		row("services.cull.max_age", &cull.MaxAge, 0, seconds(0),
-			"86400", "Seconds after which a server is stopped even when it is in use. 0 is never."),
-		row("services.cull.remove_named_servers", &cull.RemoveNamedServers, false, boolean,
-			"true", "Whether a user's additional named servers are removed when they are stopped."),
+	},
+		limitRows("limits.groups", &c.Limits.Groups, groupNames, "of the users of a group of users.extra_user_groups. Of several groups, the largest limit holds"),
+		limitRows("limits.users", &c.Limits.Users, userNames, "of one user"),
+		[]key{
+			row("http.address", &c.HTTP.Address, "", address, onDoor,
+				"192.0.2.7", "The IP address on which visitors are served. Without it, all addresses of the machine."),
+			row("http.port", &c.HTTP.Port, 80, port, onDoor,
+				"8080", "The port on which visitors are served."),
+			row("https.enabled", &https.Enabled, false, boolean, onDoor,
+				"true", "Whether visitors are served over HTTPS. HTTP then only sends them there. It needs a certificate, of one's own or from Let's Encrypt."),
+			row("https.address", &https.Address, "", address, onDoor,
+				"192.0.2.7", "The IP address on which visitors are served over HTTPS. Without it, all addresses of the machine."),
+			row("https.port", &https.Port, 443, port, onDoor,
+				"8443", "The port on which visitors are served over HTTPS."),
+			row("https.tls.key", &https.TLS.Key, "", file, onDoor,
+				"/etc/ssl/private/hub.key", "The private key of a certificate of one's own: a PEM file without a passphrase."),
+			row("https.tls.cert", &https.TLS.Cert, "", file, onDoor,
+				"/etc/ssl/certs/hub.pem", "A certificate of one's own, with those of the authorities between: a PEM file."),
+			row("https.letsencrypt.email", &https.LetsEncrypt.Email, "", email, onDoor,
+				"teacher@example.org", "The address that Let's Encrypt writes to when something is wrong with the certificates."),
+			row("https.letsencrypt.domains", &https.LetsEncrypt.Domains, nil, domains, onDoor,
+				"[hub.example.org]", "The names that certificates are fetched for."),
+			row("https.letsencrypt.staging", &https.LetsEncrypt.Staging, false, boolean, onDoor,
+				"true", "Whether certificates come from Let's Encrypt's authority for trials, which browsers warn of."),
+			row("https.letsencrypt.directory", &https.LetsEncrypt.Directory, "", webAddress, onDoor,
+				"https://acme.example.org/directory", "The directory of another authority that speaks the same protocol (ACME)."),
+			row("https.letsencrypt.ca", &https.LetsEncrypt.CA, "", file, onDoor,
+				"/etc/ssl/certs/example-org.pem", "What to know that authority by: a PEM file."),
+			row("user_environment.default_app", &c.UserEnvironment.DefaultApp, "jupyterlab", oneOf("jupyterlab", "notebook", "classic"), onHub,
+				"notebook", "What users see first: jupyterlab, notebook (the plain notebook), or classic (the older name of notebook)."),
+			row("user_environment.variables", &c.UserEnvironment.Variables, map[string]string{}, variables, onHub,
+				"{COURSE: physics}", "Environment variables of every user's server."),
+			row("user_environment.packages", &c.UserEnvironment.Packages, nil, packages, onEnvironment,
+				"[numpy, \"pandas>=2\"]", "Packages that the user environment has beside the standard ones. They are installed by tljh-install install."),
+		},
+		folderRows(c),
+		[]key{
+			row("hub.name", &c.Hub.Name, "", line(80), onHub,
+				"Physics 101", "The title of the hub's pages."),
+			row("hub.announcement", &c.Hub.Announcement, "", line(2000), onHub,
+				"The exam begins at nine.", "A text shown on the hub's pages."),
+			row("hub.logo", &c.Hub.Logo, "", picture, onHub,
+				"/etc/tljh/logo.png", "A picture shown instead of JupyterHub's: a png, svg or jpg file."),
+			row("sources.index", &c.Sources.Index, "", webAddress, onNothing,
+				"https://packages.example.org/simple", "The Python package index. Without it, the one that pip and uv are set up for."),
+			row("sources.channel", &c.Sources.Channel, "", channel, onNothing,
+				"conda-forge", "The conda channel, by name or address."),
+			row("sources.mirror", &c.Sources.Mirror, "", webAddress, onNothing,
+				"https://mirror.example.org/miniforge", "Where Miniforge's installer is fetched from."),
+			row("sources.ca", &c.Sources.CA, "", file, onNothing,
+				"/etc/ssl/certs/example-org.pem", "Certificates to trust beside the system's: a PEM file."),
+			row("services.cull.enabled", &cull.Enabled, true, boolean, onHub,
+				"false", "Whether servers that nobody uses are stopped."),
+			row("services.cull.timeout", &cull.Timeout, 600, seconds(1), onHub,
+				"3600", "Seconds without activity after which a server is stopped."),
+			row("services.cull.every", &cull.Every, 60, seconds(1), onHub,
+				"300", "Seconds between two looks for idle servers."),
+			row("services.cull.concurrency", &cull.Concurrency, 5, whole("whole number", 1, 1000), onHub,
+				"10", "How many servers are stopped at the same time."),
+			row("services.cull.users", &cull.Users, false, boolean, onHub,
+				"true", "Whether idle users are removed from the hub as well. Their accounts and homes stay."),
+			row("services.cull.max_age", &cull.MaxAge, 0, seconds(0), onHub,
+				"86400", "Seconds after which a server is stopped even when it is in use. 0 is never."),
+			row("services.cull.remove_named_servers", &cull.RemoveNamedServers, false, boolean, onHub,
+				"true", "Whether a user's additional named servers are removed when they are stopped."),
+			unused("traefik_api", "There is no Traefik in this version."),
+		})
+}
+
+// limitRows are those of a limit for some users.
+func limitRows(path string, field *map[string]Limit, name *anyName, of string) []key {
+	return []key{
+		inEach(path+".*.memory", field, func(l *Limit) (**Bytes, *bool) { return &l.Memory, &l.MemorySet }, size, name, onHub,
+			"4G", "The memory limit "+of+". null is no limit."),
+		inEach(path+".*.cpu", field, func(l *Limit) (**float64, *bool) { return &l.CPU, &l.CPUSet }, number, name, onHub,
+			"2", "The CPU limit "+of+". null is no limit."),
 	}
 }
 
-// elsewhere are keys of an older TLJH that have no meaning here, each with what to do instead.
-var elsewhere = map[string]string{
-	"https":       "this version serves HTTP only; for HTTPS, put a web server with a certificate in front, and remove this section",
-	"traefik_api": "there is no Traefik in this version; remove this section",
+func folderRows(c *Config) []key {
+	return []key{
+		inEach("shared_folders.*.read", &c.SharedFolders, func(f *SharedFolder) (*[]string, *bool) { return &f.Read, nil }, members, folderNames, onHub|onFolders,
+			"[all]", "Who may read the folder /srv/tljh/NAME, which they find as ~/shared/NAME: all, admins, group:GROUP (of users.extra_user_groups), or a user."),
+		inEach("shared_folders.*.write", &c.SharedFolders, func(f *SharedFolder) (*[]string, *bool) { return &f.Write, nil }, members, folderNames, onHub|onFolders,
+			"[admins]", "Who may change it, and read it as well."),
+	}
+}
+
+// touches is what has to be seen to when a key changes.
+type touches int
+
+const (
+	onHub touches = 1 << iota
+	onDoor
+	onUnits
+	onSudo
+	onFolders
+	onEnvironment
+	onNothing touches = 0
+)
+
+// effects are the names of touches, for people.
+var effects = []struct {
+	touch touches
+	name  string
+}{
+	{onHub, "hub restart"}, {onDoor, "public door restart"}, {onUnits, "units"}, {onSudo, "sudo rules"}, {onFolders, "groups and shared folders"},
+	{onEnvironment, "user environment, by tljh-install install"},
 }
 
 // key is a row of the table.
 type key struct {
-	path    string // "*" at its end stands for any name
+	path    string // "*" stands for any name
 	typ     string // for people
+	schema  obj    // for programs
+	touches touches
 	def     string
 	example string
 	doc     string
+	any     *anyName // what may stand for a "*" that is not the last part
 	reset   func()
 	read    func(w *walker, node *yaml.Node, path string)
+	value   func() any
 	list    *[]string // the field of a list of users; nil for others
 }
 
-// kind is a kind of value: its name for people, and how one is read from the file. What is wrong is told to the walker.
-type kind[T any] struct {
-	name string
-	read func(w *walker, node *yaml.Node, path string) (T, bool)
+// anyName is a kind of name of a person's choice.
+type anyName struct {
+	check  func(name string) error
+	schema obj
+	folds  bool // capital letters are taken as small ones
 }
 
-func row[T any](path string, field *T, def T, k kind[T], example, doc string) key {
+// kept is the form in which a name is kept.
+func (n *anyName) kept(name string) string {
+	if n.folds {
+		return strings.ToLower(name)
+	}
+	return name
+}
+
+var (
+	userNames   = &anyName{CheckUserName, obj{"pattern": userPattern, "maxLength": longest}, true}
+	groupNames  = &anyName{checkGroupName, groupSchema, false}
+	folderNames = &anyName{checkFolderName, obj{"pattern": folderName.String()}, false}
+)
+
+var groupSchema = obj{
+	"pattern": groupName.String(), "maxLength": 32, "not": obj{"enum": []string{layout.AdminsGroup, layout.UsersGroup, layout.ProxyGroup}},
+}
+
+// obj is a part of a JSON Schema.
+type obj = map[string]any
+
+// kind is a kind of value: its name for people, its JSON Schema, and how one is read from the file. What is wrong is told to the walker.
+type kind[T any] struct {
+	name   string
+	schema obj
+	read   func(w *walker, node *yaml.Node, path string) (T, bool)
+}
+
+func row[T any](path string, field *T, def T, k kind[T], t touches, example, doc string) key {
 	list, _ := any(field).(*[]string)
 	return key{
-		path: path, typ: k.name, def: show(def), example: example, doc: doc, list: list,
+		path: path, typ: k.name, schema: k.schema, touches: t, def: show(def), example: example, doc: doc, list: list,
 		reset: func() { *field = def },
+		value: func() any { return *field },
 		read: func(w *walker, node *yaml.Node, path string) {
 			if w.isNull(node) {
 				return // a key without a value says nothing
@@ -93,14 +217,55 @@ func row[T any](path string, field *T, def T, k kind[T], example, doc string) ke
 }
 
 // each is the row of a path that ends in "*": the field has an entry for every name.
-func each[T any](path string, field *map[string]T, k kind[T], example, doc string) key {
+func each[T any](path string, field *map[string]T, k kind[T], t touches, example, doc string) key {
 	return key{
-		path: path, typ: k.name, def: show(*field), example: example, doc: doc,
+		path: path, typ: k.name, schema: k.schema, touches: t, def: show(*field), example: example, doc: doc,
 		reset: func() { *field = map[string]T{} },
+		value: func() any { return *field },
 		read: func(w *walker, node *yaml.Node, path string) {
 			if value, ok := k.read(w, node, path); ok {
 				(*field)[path[strings.LastIndex(path, ".")+1:]] = value
 			}
+		},
+	}
+}
+
+// inEach is the row of a path with "*" before its last part: the field has an entry for every name, and this row a place in each. Where
+// null means something, the place comes with a mark that it was given.
+func inEach[T, V any](path string, field *map[string]T, place func(*T) (*V, *bool), k kind[V], names *anyName, t touches, example, doc string) key {
+	before, after, _ := strings.Cut(path, "*")
+	var none V
+	return key{
+		path: path, typ: k.name, schema: k.schema, touches: t, def: show(none), example: example, doc: doc, any: names,
+		reset: func() { *field = map[string]T{} },
+		value: func() any { return *field },
+		read: func(w *walker, node *yaml.Node, path string) {
+			name := names.kept(strings.TrimSuffix(strings.TrimPrefix(path, before), after))
+			entry := (*field)[name]
+			to, given := place(&entry)
+			value, ok := none, w.isNull(node)
+			if !ok {
+				value, ok = k.read(w, node, path)
+			}
+			if ok {
+				*to = value
+				if given != nil {
+					*given = true
+				}
+			}
+			(*field)[name] = entry
+		},
+	}
+}
+
+const anything = "anything"
+
+// unused is a section of the older TLJH that may stay where it is.
+func unused(path, doc string) key {
+	return key{
+		path: path, typ: anything, schema: obj{}, def: "null", example: "{port: 8099}", doc: doc, reset: func() {}, value: func() any { return nil },
+		read: func(w *walker, _ *yaml.Node, path string) {
+			w.tell(Warning, w.at[path], path, path+" is not used: "+strings.ToLower(doc[:1])+strings.TrimSuffix(doc[1:], "."), "remove it when you like")
 		},
 	}
 }
@@ -112,7 +277,7 @@ func show(value any) string {
 		return "null" // no other default is in use
 	case []string:
 		return "[" + strings.Join(v, ", ") + "]"
-	case map[string][]string, map[string]map[string]any: // of users.extra_user_groups and auth.*
+	case map[string][]string, map[string]map[string]any, map[string]string:
 		return "{}"
 	case string:
 		if v == "" {

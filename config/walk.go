@@ -152,6 +152,7 @@ func (w *walker) isNull(node *yaml.Node) bool {
 
 // section is a branch of the tree that the table's paths make.
 type section struct {
+	any      *anyName // of a section that has names of a person's choice
 	names    []string // in the table's order
 	keys     map[string]key
 	sections map[string]*section
@@ -163,6 +164,9 @@ func tree(keys []key) *section {
 		at := root
 		parts := strings.Split(key.path, ".")
 		for _, part := range parts[:len(parts)-1] {
+			if part == "*" {
+				at.any = key.any
+			}
 			at = at.enter(part)
 		}
 		at.add(parts[len(parts)-1], key)
@@ -176,7 +180,9 @@ func (s *section) enter(name string) *section {
 			s.sections = map[string]*section{}
 		}
 		s.sections[name] = &section{}
-		s.names = append(s.names, name)
+		if name != "*" {
+			s.names = append(s.names, name)
+		}
 	}
 	return s.sections[name]
 }
@@ -186,7 +192,7 @@ func (s *section) add(name string, k key) {
 		s.keys = map[string]key{}
 	}
 	s.keys[name] = k
-	if name != "*" {
+	if name != "*" && k.typ != anything {
 		s.names = append(s.names, name)
 	}
 }
@@ -201,7 +207,16 @@ func (w *walker) section(node *yaml.Node, path string, s *section) {
 		full := join(path, name.Value)
 		key, known := s.keys[name.Value]
 		wild, free := s.keys["*"]
-		switch inner := s.sections[name.Value]; {
+		inner := s.sections[name.Value]
+		if inner == nil && s.any != nil {
+			if err := s.any.check(name.Value); err != nil {
+				w.fail(name, full, err.Error(), "")
+				return
+			}
+			w.at[path+"["+s.any.kept(name.Value)+"]"] = name
+			inner = s.sections["*"]
+		}
+		switch {
 		case inner != nil:
 			w.section(value, full, inner)
 		case known && name.Value != "*":
@@ -294,14 +309,7 @@ func (w *walker) isKey(name *yaml.Node, path string) bool {
 
 func (w *walker) unknown(name *yaml.Node, path string, s *section) {
 	full := join(path, name.Value)
-	hint := ""
-	if path == "" {
-		hint = elsewhere[name.Value]
-	}
-	if hint == "" {
-		hint = w.suggestion(name.Value, path, s)
-	}
-	w.fail(name, full, "there is no key "+short(full), hint)
+	w.fail(name, full, "there is no key "+short(full), w.suggestion(name.Value, path, s))
 }
 
 func (w *walker) suggestion(name, path string, s *section) string {

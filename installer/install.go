@@ -3,6 +3,8 @@ package installer
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"tljh/config"
 	"tljh/environment"
 	"tljh/internal/check"
 	"tljh/internal/host"
@@ -119,7 +122,7 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	if err := i.preflight(ctx, in); err != nil {
 		return nil, err
 	}
-	unlock, err := i.lock()
+	unlock, err := Lock(i.Host.Files, i.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Changed: len(outcome.Changed) > 0, Addresses: addresses(in.Config.HTTP.Port, in.Config.BaseURL)}
+	result := &Result{Changed: len(outcome.Changed) > 0, Addresses: addresses(i.Host.Files, in.Config)}
 	for _, failed := range outcome.Failed {
 		result.Failed = append(result.Failed, failed.Error())
 	}
@@ -158,7 +161,7 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 		return outcome, err
 	}
 	changed := len(outcome.Changed) > 0
-	proof := &Proof{Host: i.Host, Report: i.Report, BaseURL: in.Config.BaseURL, Public: publicAddress(in.Config.HTTP.Address, in.Config.HTTP.Port)}
+	proof := NewProof(i.Host, i.Report, in.Config)
 	prove := proof.Whole
 	if proved && !changed {
 		prove = proof.Quick
@@ -212,9 +215,10 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	}
 }
 
-func (i *Installer) lock() (func(), error) {
-	note := fmt.Sprintf("process %d since %s", os.Getpid(), i.Now().Format(time.RFC3339))
-	unlock, holder, ok, err := i.Host.Files.Lock(layout.Lock, note)
+// Lock keeps other commands from changing the installation.
+func Lock(files host.Files, now time.Time) (func(), error) {
+	note := fmt.Sprintf("process %d since %s", os.Getpid(), now.Format(time.RFC3339))
+	unlock, holder, ok, err := files.Lock(layout.Lock, note)
 	if err != nil {
 		return nil, err
 	}
@@ -290,8 +294,29 @@ func publicAddress(address string, port int) string {
 	return net.JoinHostPort(address, strconv.Itoa(port))
 }
 
-// addresses lists where people may open the hub: this machine's addresses, those reachable from elsewhere first.
-func addresses(port int, base string) []string {
+// addresses lists where people may open the hub: names that a certificate holds, or else this machine's addresses, those reachable from elsewhere
+// first.
+func addresses(files host.Files, cfg *config.Config) []string {
+	scheme, port, usual, names := "http", cfg.HTTP.Port, 80, machineAddresses()
+	if https := cfg.HTTPS; https.Enabled {
+		scheme, port, usual = "https", https.Port, 443
+		if held := slices.Concat(https.LetsEncrypt.Domains, certificateNames(files, https.TLS.Cert)); len(held) > 0 {
+			names = held
+		}
+	}
+	for n, name := range names {
+		switch {
+		case port != usual:
+			name = net.JoinHostPort(name, strconv.Itoa(port))
+		case strings.Contains(name, ":"):
+			name = "[" + name + "]"
+		}
+		names[n] = scheme + "://" + name + cfg.BaseURL
+	}
+	return names
+}
+
+func machineAddresses() []string {
 	found := []string{}
 	interfaces, _ := net.InterfaceAddrs()
 	for _, address := range interfaces {
@@ -305,15 +330,22 @@ func addresses(port int, base string) []string {
 	if len(found) == 0 {
 		found = []string{"127.0.0.1"}
 	}
-	for n, ip := range found {
-		if port != 80 {
-			found[n] = "http://" + net.JoinHostPort(ip, strconv.Itoa(port)) + base
-			continue
-		}
-		if strings.Contains(ip, ":") {
-			ip = "[" + ip + "]"
-		}
-		found[n] = "http://" + ip + base
-	}
 	return found
+}
+
+// certificateNames returns the hosts that a certificate names; none when it can't be read, which is found elsewhere.
+func certificateNames(files host.Files, file string) []string {
+	if file == "" {
+		return nil
+	}
+	data, _ := files.Read(file)
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(certificate.DNSNames), func(name string) bool { return strings.Contains(name, "*") })
 }

@@ -12,6 +12,7 @@ import (
 	"path"
 	"runtime"
 
+	"tljh/config"
 	"tljh/environment"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -33,6 +34,16 @@ func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 	p := &planner{in: in, builder: builder}
 	p.folders()
 	p.environments()
+	if err := p.services(idHub); err != nil {
+		return Plan{}, err
+	}
+	p.cleaning()
+	return p.plan, p.plan.Valid()
+}
+
+// ApplyPlan makes the plan that puts another config into effect on a machine with an installation.
+func ApplyPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+	p := &planner{in: in, builder: builder}
 	if err := p.services(); err != nil {
 		return Plan{}, err
 	}
@@ -85,6 +96,7 @@ func (p *planner) folders() {
 	}
 	p.then(phaseFolders, programStep())
 	p.then(phaseFolders, step.Link{Path: layout.BinaryLink, Target: layout.Binary, What: layout.BinaryLink})
+	p.then(phaseFolders, step.Link{Path: layout.ConfigLink, Target: layout.Binary, What: layout.ConfigLink})
 	p.then(phaseFolders, step.File{Path: layout.Config, What: "config", Content: p.in.ConfigText, Attr: secret})
 	p.then(phaseFolders, step.Secret{Path: layout.ProxyEnv, What: "proxy's token", Attr: secret, Generate: proxyEnv})
 	p.then(phaseFolders, step.Secret{Path: layout.Token, What: "installer's token for the hub", Attr: secret, Generate: token})
@@ -296,15 +308,12 @@ func requirementsStep(b *environment.Builder, file, source string) step.Task {
 }
 
 // services come once the hub's environment is there; the user environment may still be being built.
-func (p *planner) services() error {
+func (p *planner) services(after ...string) error {
 	units, err := systemdunits.Render(p.unitParams())
 	if err != nil {
 		return fmt.Errorf("cannot render the units: %w", err)
 	}
-	p.then(phaseServices, step.File{
-		Path: layout.Sudoers, What: "sudo rules", Content: sudoers.Render(sudoers.Params{Classic: sudoers.IsClassic(p.in.Facts.Sudo)}),
-		Attr: host.Attr{Mode: 0o440}, Vet: vetSudoers,
-	})
+	p.access()
 	content := map[string][]byte{}
 	for _, unit := range units {
 		content[unit.Name] = unit.Content
@@ -312,18 +321,44 @@ func (p *planner) services() error {
 	}
 	for i, unit := range p.running(content) {
 		if i == 0 {
-			p.then(phaseServices, unit, idHub)
+			p.then(phaseServices, unit, after...)
 			continue
 		}
 		p.then(phaseServices, unit)
 	}
-	// Only when nobody fetches any more.
+	return nil
+}
+
+// cleaning comes only when nobody fetches any more.
+func (p *planner) cleaning() {
 	after := []string{idHub, idUser}
 	if p.in.Requirements != "" {
 		after = append(after, idRequirements)
 	}
 	p.beside(phaseServices, p.cacheStep(), after...)
-	return nil
+}
+
+// access is who may do what: groups and their shared folders, and sudo rules.
+func (p *planner) access() {
+	groups, shared := sharedFolders(p.in.Config)
+	if len(shared) > 0 {
+		p.then(phaseServices, step.Dir{Path: layout.Shared, Attr: rootDir})
+	}
+	for _, group := range groups {
+		p.then(phaseServices, step.Group{Name: group})
+	}
+	for _, folder := range shared {
+		p.then(phaseServices, folder)
+	}
+	p.then(phaseServices, closeFolders(p.in.Config))
+	if p.in.Config.Users.AdminSudo == config.SudoNone {
+		p.then(phaseServices, step.Gone{Path: layout.Sudoers, What: "sudo rules"})
+		return
+	}
+	p.then(phaseServices, step.File{
+		Path: layout.Sudoers, What: "sudo rules", Attr: host.Attr{Mode: 0o440}, Vet: vetSudoers,
+		Content: sudoers.Render(sudoers.Params{Classic: sudoers.IsClassic(p.in.Facts.Sudo), Environment: p.in.Config.Users.AdminSudo == config.SudoEnvironment}),
+	})
 }
 
 // running returns the units in the order they are started. The proxy is no part of the hub's stamp, nor the hub of the proxy's: each
@@ -348,17 +383,41 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 func (p *planner) unitParams() systemdunits.Params {
 	return systemdunits.Params{
 		HTTP:        []systemdunits.Address{{IP: p.in.Config.HTTP.Address, Port: p.in.Config.HTTP.Port}},
+		HTTPS:       httpsParams(p.in.Config.HTTPS),
 		BaseURL:     p.in.Config.BaseURL,
+		HomeRoots:   homeRoots(p.in.Config.Users.HomeRoot),
 		MemoryBytes: p.in.Facts.MemoryBytes,
 		// A plan can be made where no systemd is, too; the preflight sees to it that none is carried out there.
 		SystemdVersion: max(p.in.Facts.SystemdVersion, systemdunits.MinimumSystemd),
 	}
 }
 
+func httpsParams(https config.HTTPS) *systemdunits.HTTPS {
+	if !https.Enabled {
+		return nil
+	}
+	letsEncrypt := https.LetsEncrypt
+	return &systemdunits.HTTPS{
+		Listen: []systemdunits.Address{{IP: https.Address, Port: https.Port}},
+		Cert:   https.TLS.Cert, Key: https.TLS.Key,
+		Domains: letsEncrypt.Domains, Email: letsEncrypt.Email, Staging: letsEncrypt.Staging, Directory: letsEncrypt.Directory, CA: letsEncrypt.CA,
+	}
+}
+
+// homeRoots are the folders that the hub makes homes in. Users whose homes were made before another was set keep them.
+func homeRoots(root string) []string {
+	if root == usualHomes {
+		return []string{usualHomes}
+	}
+	return []string{usualHomes, root}
+}
+
+const usualHomes = "/home"
+
 func (p *planner) hubStamp(unit string) func(*step.Context) string {
 	return func(c *step.Context) string {
 		live, _ := environment.Current(c.Host.Files, environment.Hub)
-		return stampOf(unit, live.Path(), live.Digest, string(p.in.ConfigText), extraConfig(c.Host.Files))
+		return stampOf(unit, live.Path(), live.Digest, p.in.Config.HubView(), extraConfig(c.Host.Files))
 	}
 }
 

@@ -3,6 +3,7 @@ package installer
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"tljh/config"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -23,16 +25,36 @@ type Proof struct {
 	Host    *host.Host
 	Report  *report.Reporter
 	BaseURL string // of the hub, with slashes at both ends: "/"
-	Public  string // the address of the public door as this machine reaches it: "127.0.0.1:80"
+	Public  string // the public door as this machine reaches it: "http://127.0.0.1:80", or with https
+	Plain   string // where Public is https: the door that only sends people on
+	Name    string // by which Public is asked for; "" is none
+	Pending bool   // the certificate comes from an authority, and may not be there yet
 
+	prefix     string // of accounts' names
+	door       string // what people get to: Public, or the proxy itself while there is no certificate
 	token      string
 	proxyToken string
 	client     *http.Client
 }
 
+// NewProof makes the proof of a config.
+func NewProof(h *host.Host, r *report.Reporter, cfg *config.Config) *Proof {
+	p := &Proof{Host: h, Report: r, BaseURL: cfg.BaseURL, Public: "http://" + publicAddress(cfg.HTTP.Address, cfg.HTTP.Port)}
+	p.prefix = cfg.Users.AccountPrefix
+	if !cfg.HTTPS.Enabled {
+		return p
+	}
+	p.Plain, p.Public = p.Public, "https://"+publicAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
+	if domains := cfg.HTTPS.LetsEncrypt.Domains; len(domains) > 0 {
+		p.Name, p.Pending = domains[0], true
+	}
+	return p
+}
+
 // Time limits of a proof. A server may have a small share of a small machine's CPU while it starts.
 const (
 	answerTime = 2 * time.Minute
+	issueTime  = 45 * time.Second // that an authority usually needs for a certificate
 	spawnTime  = 5 * time.Minute
 	pollEvery  = 100 * time.Millisecond
 )
@@ -111,8 +133,12 @@ func (p *Proof) prepare() error {
 	_, proxyToken, _ := strings.Cut(strings.TrimSpace(string(env)), "=")
 	p.token, p.proxyToken = strings.TrimSpace(string(token)), proxyToken
 	p.client = &http.Client{
-		Timeout:       30 * time.Second,
-		Transport:     &http.Transport{Proxy: nil, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext},
+		Timeout: 30 * time.Second,
+		Transport: &http.Transport{
+			Proxy: nil, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			// It is asked for over loopback, by no name that a certificate could hold. Whether browsers trust it is another question.
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: p.Name},
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return nil
@@ -203,17 +229,34 @@ func (p *Proof) routes(ctx context.Context) error {
 }
 
 func (p *Proof) login(ctx context.Context) error {
-	return until(ctx, answerTime, "the login page does not come through the public door", func(ctx context.Context) error {
-		got, err := p.call(ctx, http.MethodGet, "http://"+p.Public+path.Join(p.BaseURL, "hub/login"), "", nil)
-		// An authenticator that sends people elsewhere at once is a login page, too.
-		if err := expect(got, err, http.StatusOK, http.StatusFound); err != nil {
-			return err
-		}
-		if got.status == http.StatusOK && !bytes.Contains(got.body, []byte("JupyterHub")) && !bytes.Contains(got.body, []byte("login")) {
-			return errors.New("what answers is not a JupyterHub")
-		}
-		return nil
-	})
+	p.door = p.Public
+	if !p.Pending {
+		return until(ctx, answerTime, "the login page does not come through the public door", p.loginPage)
+	}
+	err := until(ctx, issueTime, "there is no certificate", p.loginPage)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	// An authority that can't reach this machine yet is no reason to call the hub broken. The door has to say so to visitors, though.
+	got, httpErr := p.call(ctx, http.MethodGet, p.Plain+path.Join(p.BaseURL, "hub/login"), "", nil)
+	if expect(got, httpErr, http.StatusServiceUnavailable) != nil {
+		return err
+	}
+	p.Report.Note("there is no certificate for %s yet; the server goes on trying. Visitors see why, and so does: journalctl -u %s", p.Name, layout.EdgeUnit)
+	p.door = "http://" + layout.ProxyAddress
+	return until(ctx, answerTime, "the login page does not come through the proxy", p.loginPage)
+}
+
+func (p *Proof) loginPage(ctx context.Context) error {
+	got, err := p.call(ctx, http.MethodGet, p.door+path.Join(p.BaseURL, "hub/login"), "", nil)
+	// An authenticator that sends people elsewhere at once is a login page, too.
+	if err := expect(got, err, http.StatusOK, http.StatusFound); err != nil {
+		return err
+	}
+	if got.status == http.StatusOK && !bytes.Contains(got.body, []byte("JupyterHub")) && !bytes.Contains(got.body, []byte("login")) {
+		return errors.New("what answers is not a JupyterHub")
+	}
+	return nil
 }
 
 func (p *Proof) spawn(ctx context.Context) (err error) {
@@ -241,7 +284,7 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 		return err
 	}
 	return until(ctx, answerTime, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
-		got, err := p.call(ctx, http.MethodGet, "http://"+p.Public+path.Join(p.BaseURL, "user", layout.ProbeUser, "api/status"), p.token, nil)
+		got, err := p.call(ctx, http.MethodGet, p.door+path.Join(p.BaseURL, "user", layout.ProbeUser, "api/status"), p.token, nil)
 		return expect(got, err, http.StatusOK)
 	})
 }
@@ -281,7 +324,7 @@ func (p *Proof) removeProbe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.removeAccount(ctx, "jupyter-"+layout.ProbeUser)
+	return p.removeAccount(ctx, p.prefix+layout.ProbeUser)
 }
 
 func (p *Proof) removeAccount(ctx context.Context, account string) error {

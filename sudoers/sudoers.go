@@ -17,6 +17,9 @@ type Params struct {
 
 	// Classic adds settings that only the original sudo has; sudo-rs refuses a file that holds them.
 	Classic bool
+
+	// Environment lets admins only run the tools that change the user environment, as its owner, who is nobody else.
+	Environment bool
 }
 
 // IsClassic judges what `sudo --version` prints.
@@ -25,7 +28,10 @@ func IsClassic(version string) bool { return strings.HasPrefix(version, "Sudo ve
 //go:embed sudoers.tmpl
 var text string
 
-var rules = template.Must(template.New("sudoers").Option("missingkey=error").Parse(text))
+// tools change the user environment.
+func tools() []string { return []string{"pip", "pip3", "uv", "conda", "mamba"} }
+
+var rules = template.Must(template.New("sudoers").Funcs(template.FuncMap{"tools": tools}).Option("missingkey=error").Parse(text))
 
 // Render returns the file. A group's name is escaped, so that none can bring a rule of its own.
 func Render(p Params) []byte {
@@ -33,7 +39,7 @@ func Render(p Params) []byte {
 		p.Admins = layout.AdminsGroup
 	}
 	var file strings.Builder
-	values := map[string]any{"Admins": quote(p.Admins), "UserBin": layout.User + "/bin", "Classic": p.Classic}
+	values := map[string]any{"Admins": quote(p.Admins), "UserBin": layout.User + "/bin", "Classic": p.Classic, "Environment": p.Environment, "Owner": layout.EnvironmentUser}
 	if err := rules.Execute(&file, values); err != nil {
 		panic("the template of the sudo rules: " + err.Error()) // strings into a builder: it is the template that is wrong
 	}

@@ -14,7 +14,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestRenderGolden(t *testing.T) {
-	for name, params := range map[string]Params{"classic": {Admins: "jupyterhub-admins", Classic: true}, "any": {}} {
+	for name, params := range map[string]Params{"classic": {Admins: "jupyterhub-admins", Classic: true}, "any": {}, "environment": {Classic: true, Environment: true}, "environment-any": {Environment: true}} {
 		golden := filepath.Join("testdata", name)
 		got := Render(params)
 		if *update {

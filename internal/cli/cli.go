@@ -9,12 +9,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"tljh/installer"
 	"tljh/internal/host"
+	"tljh/internal/layout"
 )
 
 // Exit codes, as documented in docs/install.md.
@@ -52,13 +55,18 @@ type interrupted struct{ signal os.Signal }
 
 func (e *interrupted) Error() string { return "interrupted" }
 
-// Main runs the program and returns its exit code.
-func Main(args []string, streams Streams) int {
+// Main runs the program, under the name it was called by, and returns its exit code.
+func Main(name string, args []string, streams Streams) int {
 	// Folders and files get the modes they are to have, whatever the caller's umask.
 	syscall.Umask(0o022)
 	ctx, stop := withSignals(context.Background())
 	defer stop()
-	root := newRootCommand(streams)
+	root := rootCommand(name, streams)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	return tell(root.ExecuteContext(ctx), streams.Err)
 }
@@ -80,6 +88,13 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); cancel(nil) }
 }
 
+func rootCommand(name string, streams Streams) *cobra.Command {
+	if filepath.Base(name) == path.Base(layout.ConfigLink) {
+		return newTLJHConfigCommand(streams)
+	}
+	return newRootCommand(streams)
+}
+
 func newRootCommand(streams Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "tljh-install",
@@ -95,12 +110,7 @@ func newRootCommand(streams Streams) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.Err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newInstallCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
+	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newStatusCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
 	return root
 }
 

@@ -9,9 +9,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"tljh-install": func() { os.Exit(Main(os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})) },
-	})
+	program := func() { os.Exit(Main(os.Args[0], os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})) }
+	testscript.Main(m, map[string]func(){"tljh-install": program, "tljh-config": program})
 }
 
 // The scripts do nothing that could change the machine they run on: they ask, plan, and give what must be refused.

@@ -85,37 +85,50 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 	if err != nil {
 		return err
 	}
-	log := report.NewLog()
+	r := o.begin(streams)
 	for _, admin := range options.Admins {
-		log.Redact(admin.Password)
+		r.log.Redact(admin.Password)
 	}
-	sinks := []report.Sink{o.sink(streams)}
-	commands := commandLogs(log, o, streams)
-	h := host.Local(commands)
-	i := &installer.Installer{
-		Host: h, Now: time.Now, Ignore: o.ignore, Redact: log.Redact,
-		Builder: &environment.Builder{
-			Host: h, Environ: os.Environ(), Now: time.Now,
-			Client: &fetch.Client{Files: h.Files, Environ: os.Environ(), Log: commands.Request},
-		},
-		Begin: func() {},
-	}
-	if !o.plan {
-		file := &logFile{Log: log, files: h.Files}
-		i.Begin = file.begin
-		sinks = append(sinks, file)
-		defer log.Close()
-	}
-	i.Report = report.New(sinks...)
-	defer i.Report.Close()
+	defer r.close()
+	i := &installer.Installer{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin}
 	if o.plan {
-		return o.finish(i, streams, i.Plan(ctx, options))
+		return o.finish(r.report, streams, i.Plan(ctx, options))
 	}
 	result, err := i.Install(ctx, options)
 	if err != nil {
-		return o.finish(i, streams, err)
+		return o.finish(r.report, streams, err)
 	}
 	return o.conclude(i, streams, result)
+}
+
+// run is what a command that changes the machine works and reports with.
+type run struct {
+	host    *host.Host
+	builder *environment.Builder
+	report  *report.Reporter
+	log     *report.Log
+	file    *logFile
+}
+
+func (o installOptions) begin(streams Streams) *run {
+	r := &run{log: report.NewLog()}
+	commands := commandLogs(r.log, o, streams)
+	r.host = host.Local(commands)
+	r.builder = &environment.Builder{
+		Host: r.host, Environ: os.Environ(), Now: time.Now,
+		Client: &fetch.Client{Files: r.host.Files, Environ: os.Environ(), Log: commands.Request},
+	}
+	r.file = &logFile{Log: r.log, files: r.host.Files}
+	r.report = report.New(o.sink(streams), r.file)
+	return r
+}
+
+// begin lets the log go to its file: the machine is about to be changed.
+func (r *run) begin() { r.file.begin() }
+
+func (r *run) close() {
+	r.report.Close()
+	_ = r.log.Close()
 }
 
 // logFile is a log that goes to its file as soon as that may be: when the machine is to be changed, and the folder is there.
@@ -152,7 +165,7 @@ func (o installOptions) sink(streams Streams) report.Sink {
 }
 
 // finish reports how a run ended that has no result to show.
-func (o installOptions) finish(i *installer.Installer, streams Streams, err error) error {
+func (o installOptions) finish(r *report.Reporter, streams Streams, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -160,9 +173,9 @@ func (o installOptions) finish(i *installer.Installer, streams Streams, err erro
 	if code == exitInterrupted {
 		err = host.Hint(errors.New("interrupted; nothing is left half-done"), "run the same command again: it takes up from here")
 	}
-	i.Report.Fail(err)
+	r.Fail(err)
 	if _, statErr := os.Lstat(layout.Log); statErr == nil && !o.json && code != exitRefused && code != exitBadInput {
-		i.Report.Note("every command and its output: %s", layout.Log)
+		r.Note("every command and its output: %s", layout.Log)
 	}
 	return &errTold{code}
 }
@@ -232,7 +245,7 @@ func seconds(s float64) string {
 func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
 
 // writeJSON ends the stream of a run with --json.
-func writeJSON(w io.Writer, result *installer.Result) error {
+func writeJSON(w io.Writer, result any) error {
 	sink := report.NewJSON(w)
 	sink.Event(report.Event{Time: time.Now().UTC(), Kind: report.KindResult, Data: result})
 	return nil

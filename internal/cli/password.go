@@ -71,18 +71,12 @@ func runPassword(ctx context.Context, streams Streams, name string, generate boo
 	return err
 }
 
+// readPassword asks twice where there is a terminal.
 func readPassword(streams Streams, name string) (string, error) {
+	first, err := readOnce(streams, fmt.Sprintf("New password for %s: ", name))
 	in, ok := streams.In.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(streams.In, 4096)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", fmt.Errorf("cannot read the password: %w", err)
-		}
-		return strings.TrimRight(line, "\r\n"), nil
-	}
-	first, err := ask(streams, in, fmt.Sprintf("New password for %s: ", name))
-	if err != nil {
-		return "", err
+	if err != nil || !ok || !term.IsTerminal(int(in.Fd())) {
+		return first, err
 	}
 	second, err := ask(streams, in, "The same again: ")
 	if err != nil {
@@ -92,6 +86,19 @@ func readPassword(streams Streams, name string) (string, error) {
 		return "", errors.New("the two passwords differ; nothing was changed")
 	}
 	return first, nil
+}
+
+// readOnce asks on a terminal, and reads one line of anything else.
+func readOnce(streams Streams, question string) (string, error) {
+	in, ok := streams.In.(*os.File)
+	if ok && term.IsTerminal(int(in.Fd())) {
+		return ask(streams, in, question)
+	}
+	line, err := bufio.NewReader(io.LimitReader(streams.In, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("cannot read the password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
 }
 
 func ask(streams Streams, in *os.File, question string) (string, error) {

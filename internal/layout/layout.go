@@ -4,29 +4,35 @@ package layout
 
 // Paths of an installation. Users rely on the public ones (config, jupyterhub_config.d, installer.log); all are absolute.
 const (
-	Root        = "/opt/tljh"
-	Binary      = Root + "/bin/tljh-install"
-	BinaryLink  = "/usr/local/bin/tljh-install"
-	Python      = Root + "/python"
-	Generations = Root + "/generations"
-	Hub         = Root + "/hub"
-	User        = Root + "/user"
-	Tools       = Root + "/tools"
-	Conda       = Root + "/conda"
-	ConfigDir   = Root + "/config"
-	Config      = ConfigDir + "/config.yaml"
-	ConfigD     = ConfigDir + "/jupyterhub_config.d"
-	State       = Root + "/state"
-	Receipt     = State + "/receipt.jsonl"
-	ProxyEnv    = State + "/proxy.env"
-	Token       = State + "/installer.token"
-	Passwords   = State + "/passwords.sqlite"
-	Log         = Root + "/installer.log"
-	Cache       = Root + "/cache"
-	Sudoers     = "/etc/sudoers.d/tljh"
-	Units       = "/etc/systemd/system"
-	Runtime     = "/run/tljh"
-	Lock        = Runtime + "/install.lock"
+	Root          = "/opt/tljh"
+	Binary        = Root + "/bin/tljh-install"
+	BinaryLink    = "/usr/local/bin/tljh-install"
+	ConfigLink    = "/usr/local/bin/tljh-config"
+	Python        = Root + "/python"
+	Generations   = Root + "/generations"
+	Hub           = Root + "/hub"
+	User          = Root + "/user"
+	Tools         = Root + "/tools"
+	Conda         = Root + "/conda"
+	ConfigDir     = Root + "/config"
+	Config        = ConfigDir + "/config.yaml"
+	ConfigD       = ConfigDir + "/jupyterhub_config.d"
+	State         = Root + "/state"
+	Receipt       = State + "/receipt.jsonl"
+	ProxyEnv      = State + "/proxy.env"
+	Token         = State + "/installer.token"
+	Passwords     = State + "/passwords.sqlite"
+	ConfigHistory = State + "/config-history"
+	Applied       = State + "/config.applied.yaml"
+	BreakGlass    = State + "/break-glass.json"
+	Shared        = "/srv/tljh"
+	Log           = Root + "/installer.log"
+	Cache         = Root + "/cache"
+	Sudoers       = "/etc/sudoers.d/tljh"
+	Units         = "/etc/systemd/system"
+	Runtime       = "/run/tljh"
+	Lock          = Runtime + "/install.lock"
+	ConfigLock    = Runtime + "/config.lock"
 )
 
 // The edge's own folders, which systemd makes for its account, and what root hands it there.
@@ -52,6 +58,9 @@ const (
 	UsersGroup  = "jupyterhub-users"
 	ProxyGroup  = "tljh-proxy"
 )
+
+// EnvironmentUser is the account that owns the user environment and nothing else. Nobody logs in with it.
+const EnvironmentUser = "tljh-env"
 
 // Internal addresses, all on loopback and below port 1024, so that no user's process can take one while its owner restarts.
 const (

@@ -100,6 +100,35 @@ func (s Secret) Undo(_ context.Context, c *Context, before Before) error {
 	return c.Host.Files.Remove(s.Path)
 }
 
+// Gone takes a file of ours away.
+type Gone struct {
+	Path string
+	What string
+}
+
+// ID implements Step.
+func (g Gone) ID() string { return "no file " + g.Path }
+
+// Title implements Step.
+func (g Gone) Title() string { return "remove the " + g.What }
+
+// Check implements Step.
+func (g Gone) Check(_ context.Context, c *Context) (State, error) {
+	if c.Host.Files.Exists(g.Path) {
+		return Different, nil
+	}
+	return Same, nil
+}
+
+// Before implements Step.
+func (g Gone) Before(_ context.Context, c *Context) (Before, error) { return fileBefore(c, g.Path) }
+
+// Apply implements Step.
+func (g Gone) Apply(_ context.Context, c *Context) error { return c.Host.Files.Remove(g.Path) }
+
+// Undo implements Step: what was taken away was ours.
+func (g Gone) Undo(context.Context, *Context, Before) error { return nil }
+
 // Dir makes Path a folder with this owner and mode. Its parent is there already, or another Dir's work.
 type Dir struct {
 	Path string

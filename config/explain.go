@@ -1,0 +1,164 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Explanation is what a config means for a user, each with the key that says so.
+type Explanation struct {
+	User  string `json:"user"`
+	Facts []Fact `json:"facts"`
+}
+
+// Fact is one of them.
+type Fact struct {
+	What  string `json:"what"`
+	Value string `json:"value"`
+	Key   string `json:"key"` // that decides; "default" where none does
+}
+
+const byDefault = "default"
+
+// Explain tells what holds for a user. Whether someone is let in may also be the authenticator's business.
+func Explain(c *Config, user string) Explanation {
+	user = strings.ToLower(user)
+	e := Explanation{User: user}
+	add := func(what, value, key string) { e.Facts = append(e.Facts, Fact{what, value, key}) }
+	access, key := c.access(user)
+	add("may log in", access, key)
+	admin := slices.Contains(c.Users.Admin, user)
+	add("admin", yesOrNo(admin), "users.admin")
+	if admin {
+		add("sudo", c.Users.AdminSudo, "users.admin_sudo")
+	}
+	groups := c.groupsOf(user)
+	add("groups", listed(groups), "users.extra_user_groups")
+	memory, key := c.MemoryOf(user)
+	add("memory", limitText(memory), key)
+	cpu, key := c.CPUOf(user)
+	value := "no limit"
+	if cpu != nil {
+		value = strconv.FormatFloat(*cpu, 'f', -1, 64)
+	}
+	add("CPUs", value, key)
+	for _, name := range slices.Sorted(maps.Keys(c.SharedFolders)) {
+		if rights, key := c.rightsOf(user, name); rights != "" {
+			add("folder "+name, rights, key)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.UserEnvironment.Variables)) {
+		add("variable "+name, "set", "user_environment.variables."+name)
+	}
+	return e
+}
+
+func (c *Config) access(user string) (string, string) {
+	switch {
+	case slices.Contains(c.Users.Banned, user):
+		return "no", "users.banned"
+	case slices.Contains(c.Users.Admin, user):
+		return "yes", "users.admin"
+	case slices.Contains(c.Users.Allowed, user):
+		return "yes", "users.allowed"
+	case c.Auth.Type == FirstUse:
+		return "when an admin has added the name on the hub's Admin page", "auth.type"
+	}
+	return "if the authenticator says so", "auth.type"
+}
+
+func (c *Config) groupsOf(user string) []string {
+	found := []string{}
+	for _, group := range slices.Sorted(maps.Keys(c.Users.ExtraUserGroups)) {
+		if slices.Contains(c.Users.ExtraUserGroups[group], user) {
+			found = append(found, group)
+		}
+	}
+	return found
+}
+
+// MemoryOf returns a user's memory limit, nil for none, and the key that sets it: the user's own, or else the largest of their groups', or else
+// the one for all.
+func (c *Config) MemoryOf(user string) (*Bytes, string) {
+	return limitOf(c, user, "memory", c.Limits.Memory, func(l Limit) (*Bytes, bool) { return l.Memory, l.MemorySet })
+}
+
+// CPUOf does the same for CPUs.
+func (c *Config) CPUOf(user string) (*float64, string) {
+	return limitOf(c, user, "cpu", c.Limits.CPU, func(l Limit) (*float64, bool) { return l.CPU, l.CPUSet })
+}
+
+func limitOf[T Bytes | float64](c *Config, user, what string, all *T, of func(Limit) (*T, bool)) (*T, string) {
+	if limit, ok := of(c.Limits.Users[user]); ok {
+		return limit, "limits.users." + user + "." + what
+	}
+	var largest *T
+	key := ""
+	for _, group := range c.groupsOf(user) {
+		limit, ok := of(c.Limits.Groups[group])
+		if ok && (key == "" || limit == nil || largest != nil && *limit > *largest) {
+			largest, key = limit, "limits.groups."+group+"."+what
+		}
+	}
+	switch {
+	case key != "":
+		return largest, key
+	case all == nil:
+		return nil, byDefault
+	}
+	return all, "limits." + what
+}
+
+// rightsOf tells what a user may do with a shared folder, and by which entry.
+func (c *Config) rightsOf(user, folder string) (string, string) {
+	for _, right := range []struct {
+		name, what string
+		entries    []string
+	}{{"write", "read and write", c.SharedFolders[folder].Write}, {"read", "read", c.SharedFolders[folder].Read}} {
+		for _, entry := range right.entries {
+			group, isGroup := strings.CutPrefix(entry, GroupEntry)
+			if entry == Everybody || entry == user || entry == AdminsEntry && slices.Contains(c.Users.Admin, user) ||
+				isGroup && slices.Contains(c.Users.ExtraUserGroups[group], user) {
+				return right.what, fmt.Sprintf("shared_folders.%s.%s: %s", folder, right.name, entry)
+			}
+		}
+	}
+	return "", ""
+}
+
+func limitText(limit *Bytes) string {
+	if limit == nil {
+		return "no limit"
+	}
+	return limit.String()
+}
+
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+func yesOrNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
+
+// Text writes the explanation as a table.
+func (e Explanation) Text() string {
+	wide, wider := len("what"), len("value")
+	for _, fact := range e.Facts {
+		wide, wider = max(wide, len(fact.What)), max(wider, len(fact.Value))
+	}
+	var b strings.Builder
+	for _, fact := range append([]Fact{{strings.ToUpper("what"), "VALUE", "KEY"}}, e.Facts...) {
+		fmt.Fprintf(&b, "%-*s  %-*s  %s\n", wide, fact.What, wider, fact.Value, fact.Key)
+	}
+	return b.String()
+}

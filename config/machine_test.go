@@ -1,0 +1,97 @@
+package config
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"io/fs"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+type shelf map[string][]byte
+
+func (s shelf) Read(path string) ([]byte, error) {
+	data, ok := s[path]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return data, nil
+}
+
+func keyPair(t *testing.T, until time.Time) (cert, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "hub"}, NotBefore: until.AddDate(-1, 0, 0), NotAfter: until}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	require.NoError(t, err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+}
+
+func TestFilesThatAConfigNames(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	cert, key := keyPair(t, now.AddDate(0, 6, 0))
+	_, otherKey := keyPair(t, now.AddDate(0, 6, 0))
+	old, oldKey := keyPair(t, now.AddDate(0, 0, -1))
+	ending, endingKey := keyPair(t, now.AddDate(0, 0, 3))
+	files := shelf{
+		"/cert": cert, "/key": key, "/other": otherKey, "/old": old, "/oldkey": oldKey, "/ending": ending, "/endingkey": endingKey, "/text": []byte("hello"),
+		"/locked":   pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")}),
+		"/logo.png": []byte("\x89PNG\r\n\x1a\n"), "/logo.svg": []byte("<?xml?><svg/>"), "/logo.jpeg": []byte("\xff\xd8\xff\xe0"), "/fake.png": []byte("<svg/>"),
+	}
+	for text, want := range map[string]string{
+		"https: {enabled: true, tls: {cert: /cert, key: /key}}":         "",
+		"https: {enabled: false, tls: {cert: /none, key: /none}}":       "",
+		"https: {enabled: true, tls: {cert: /none, key: /key}}":         "https.tls.cert: there is no file /none",
+		"https: {enabled: true, tls: {cert: /cert, key: /other}}":       "https.tls.key: the key does not belong to the certificate in /cert",
+		"https: {enabled: true, tls: {cert: /text, key: /key}}":         "https.tls.cert: /text holds no certificate",
+		"https: {enabled: true, tls: {cert: /cert, key: /cert}}":        "https.tls.key: /cert holds no private key",
+		"https: {enabled: true, tls: {cert: /cert, key: /locked}}":      "https.tls.key: /locked is protected by a passphrase, which nobody can type when the machine starts",
+		"https: {enabled: true, tls: {cert: /old, key: /oldkey}}":       "https.tls.cert: the certificate expired on 2026-11-23",
+		"https: {enabled: true, tls: {cert: /ending, key: /endingkey}}": "https.tls.cert: the certificate expires on 2026-11-27",
+		"sources: {ca: /cert}":      "",
+		"sources: {ca: /text}":      "sources.ca: /text holds no certificate",
+		"hub: {logo: /logo.png}":    "",
+		"hub: {logo: /logo.svg}":    "",
+		"hub: {logo: /logo.jpeg}":   "",
+		"hub: {logo: /fake.png}":    "hub.logo: /fake.png is no png picture",
+		"hub: {logo: /missing.png}": "hub.logo: there is no file /missing.png",
+	} {
+		c := parsed(t, text)
+		problems := CheckMachine(c, []byte(text), files, now)
+		got := ""
+		for _, problem := range problems {
+			got += problem.Path + ": " + problem.Message
+			assert.Greater(t, problem.Column, 1, "%s: the place is not known", text)
+		}
+		assert.Equal(t, want, got, text)
+	}
+}
+
+func TestWhatTheHubSaysOfAnAuthenticator(t *testing.T) {
+	const text = "auth:\n  type: github\n  GitHubOAuthenticator:\n    client_di: x\n    client_id: y\n    allowed_users: [a]\n"
+	c := parsed(t, text)
+	var answer AuthenticatorAnswer
+	require.NoError(t, json.Unmarshal([]byte(`{"ok": true, "classes": {"GitHubOAuthenticator": {"exists": true, "options": ["client_id", "client_secret"]}}}`), &answer))
+	problems := CheckAuthenticator(c, []byte(text), answer)
+	require.Len(t, problems, 1)
+	assert.Equal(t, "GitHubOAuthenticator has no option client_di", problems[0].Message)
+	assert.Equal(t, "did you mean client_id?", problems[0].Hint)
+	assert.Equal(t, 4, problems[0].Line)
+
+	problems = CheckAuthenticator(c, []byte(text), AuthenticatorAnswer{Error: "No module named 'x'"})
+	require.Len(t, problems, 1)
+	assert.Equal(t, "the hub cannot use github: No module named 'x'", problems[0].Message)
+	assert.Equal(t, 2, problems[0].Line)
+}

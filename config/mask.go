@@ -1,0 +1,292 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// masked stands for a secret.
+const masked = `"********"`
+
+var (
+	secretName  = regexp.MustCompile(`(?i)(secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?$`)
+	secretLine  = regexp.MustCompile(`(?i)^(\s*(?:-\s+)?["']?[A-Za-z0-9_.-]*(?:secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?["']?\s*:)(\s*)\S.*$`)
+	secretAlone = regexp.MustCompile(`(?i)(secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?["']?\s*:\s*$`)
+	userInfo    = regexp.MustCompile(`(://)[^/@\s"']+@`)
+)
+
+// Mask returns a config's text without its secrets: options and environment variables whose names say so, and passwords in web addresses. Every other byte
+// stays. Of a text that can't be read, rather too much is masked than too little.
+func Mask(data []byte) []byte {
+	src, problems := newSource(data)
+	var root *yaml.Node
+	if !anyError(problems) {
+		root, problems = src.parse()
+	}
+	if anyError(problems) {
+		return maskLines(data)
+	}
+	out := maskValues(src, root, data)
+	if c, _ := Parse("", data); c == nil {
+		return maskLines(out) // who knows what was meant
+	}
+	return out
+}
+
+func maskValues(src *source, root *yaml.Node, data []byte) []byte {
+	text, marked := bytes.CutPrefix(data, []byte(bom))
+	spans := secretSpans(src, root, "", nil)
+	slices.SortFunc(spans, func(a, b span) int { return b.from - a.from })
+	out := bytes.Clone(text)
+	for _, s := range spans {
+		out = slices.Concat(out[:s.from], []byte(masked), out[s.to:])
+	}
+	out = userInfo.ReplaceAll(out, []byte("${1}***@"))
+	if marked {
+		out = append([]byte(bom), out...)
+	}
+	return out
+}
+
+type span struct{ from, to int }
+
+// secretSpans finds where secrets stand.
+func secretSpans(src *source, node *yaml.Node, path string, spans []span) []span {
+	if node == nil || node.Kind != yaml.MappingNode && node.Kind != yaml.SequenceNode {
+		return spans
+	}
+	if node.Kind == yaml.SequenceNode {
+		for _, item := range node.Content {
+			spans = secretSpans(src, item, path, spans)
+		}
+		return spans
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		name, value := node.Content[i], node.Content[i+1]
+		full := join(path, name.Value)
+		if secretName.MatchString(name.Value) && (strings.HasPrefix(full, "auth.") || strings.HasPrefix(full, "user_environment.variables.")) {
+			if from, to := valueSpan(src, value); to > from {
+				spans = append(spans, span{from, to})
+			}
+			continue
+		}
+		spans = secretSpans(src, value, full, spans)
+	}
+	return spans
+}
+
+// valueSpan returns where a value stands, brackets and all.
+func valueSpan(src *source, node *yaml.Node) (from, to int) {
+	from = src.offset(node.Line, node.Column)
+	if node.Kind == yaml.ScalarNode && node.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
+		if node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
+			return from, src.quotedEnd(from)
+		}
+		if end := src.scalarEnd(node, from); end > from || node.Value == "" {
+			return from, end
+		}
+	}
+	// Anything of several lines: all that is indented deeper than its key, or up to the end of the line.
+	return from, src.blockEnd(from)
+}
+
+// blockEnd returns the end of the line that an offset is in, and of the lines after it that are indented deeper than the line's key or blank.
+func (s *source) blockEnd(from int) int {
+	first, _ := s.place(from)
+	indent := func(n int) int { line := s.line(n); return len(line) - len(strings.TrimLeft(line, " -")) }
+	begin := first
+	for begin > 1 && !strings.Contains(s.line(begin), ":") {
+		begin-- // the key's own line
+	}
+	last := first
+	for n := first + 1; n <= len(s.starts); n++ {
+		text := strings.TrimSpace(s.line(n))
+		if text != "" && indent(n) <= indent(begin) && !strings.HasPrefix(text, "]") && !strings.HasPrefix(text, "}") {
+			break
+		}
+		if text != "" {
+			last = n
+		}
+	}
+	return s.starts[last-1] + len(s.line(last))
+}
+
+// maskLines is for a text whose structure can't be told: what follows a secret's name is masked, with all lines indented deeper.
+func maskLines(data []byte) []byte {
+	var out bytes.Buffer
+	hidden := -1 // the indent of the secret's key, while its value goes on
+	for line := range bytes.Lines(data) {
+		text := strings.TrimRight(string(line), "\r\n")
+		indent := len(text) - len(strings.TrimLeft(text, " \t"))
+		item := strings.HasPrefix(text[indent:], "- ") && !strings.Contains(text, ":")
+		if hidden >= 0 && (indent > hidden || indent == hidden && item) && strings.TrimSpace(text) != "" {
+			continue
+		}
+		hidden = -1
+		if match := secretLine.FindStringSubmatch(text); match != nil {
+			hidden = indent
+			out.WriteString(match[1] + " " + masked + "\n")
+			continue
+		}
+		if secretAlone.MatchString(text) {
+			hidden = indent
+		}
+		if inlineSecret.MatchString(text) {
+			out.WriteString(inlineSecret.ReplaceAllString(text, "${1} "+masked) + "\n")
+			hidden = indent
+			continue
+		}
+		out.Write(userInfo.ReplaceAll(line, []byte("${1}***@")))
+	}
+	return out.Bytes()
+}
+
+var inlineSecret = regexp.MustCompile(`(?i)((?:secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?["']?\s*:).*$`)
+
+// Diff shows what changed between two texts, line by line with three lines around, and without secrets: that one changed is told, not how.
+func Diff(before, after []byte, nameBefore, nameAfter string) string {
+	if bytes.Equal(before, after) {
+		return ""
+	}
+	a, b := maskedLines(before), maskedLines(after)
+	ops := diffLines(a, b)
+	var out strings.Builder
+	fmt.Fprintf(&out, "--- %s\n+++ %s\n", nameBefore, nameAfter)
+	if !slices.ContainsFunc(ops, func(op diffOp) bool { return op.sign != ' ' }) {
+		out.WriteString("  (only values that are not shown differ)\n")
+		return out.String()
+	}
+	writeHunks(&out, ops)
+	return out.String()
+}
+
+func maskedLines(data []byte) []string {
+	text := strings.TrimSuffix(string(Mask(data)), "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+type diffOp struct {
+	sign byte // ' ', '-' or '+'
+	text string
+	a, b int // the lines' numbers, from 1
+}
+
+// diffLimit bounds the work; what lies between equal beginnings and ends and is larger is shown as replaced.
+const diffLimit = 4 << 20
+
+func diffLines(a, b []string) []diffOp {
+	start := 0
+	for start < len(a) && start < len(b) && a[start] == b[start] {
+		start++
+	}
+	end := 0
+	for end < len(a)-start && end < len(b)-start && a[len(a)-1-end] == b[len(b)-1-end] {
+		end++
+	}
+	ops := []diffOp{}
+	for i := range start {
+		ops = append(ops, diffOp{' ', a[i], i + 1, i + 1})
+	}
+	ops = append(ops, middle(a[start:len(a)-end], b[start:len(b)-end], start)...)
+	for i := range end {
+		ops = append(ops, diffOp{' ', a[len(a)-end+i], len(a) - end + i + 1, len(b) - end + i + 1})
+	}
+	return ops
+}
+
+// middle finds the longest common subsequence of what is left.
+func middle(a, b []string, shift int) []diffOp {
+	ops := []diffOp{}
+	if len(a)*len(b) > diffLimit {
+		return replaced(a, b, shift)
+	}
+	common := make([][]int32, len(a)+1)
+	for i := range common {
+		common[i] = make([]int32, len(b)+1)
+	}
+	for i := len(a) - 1; i >= 0; i-- {
+		for j := len(b) - 1; j >= 0; j-- {
+			if common[i][j] = max(common[i+1][j], common[i][j+1]); a[i] == b[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			}
+		}
+	}
+	i, j := 0, 0
+	for i < len(a) || j < len(b) {
+		switch {
+		case i < len(a) && j < len(b) && a[i] == b[j]:
+			ops = append(ops, diffOp{' ', a[i], shift + i + 1, shift + j + 1})
+			i, j = i+1, j+1
+		case i < len(a) && (j == len(b) || common[i+1][j] >= common[i][j+1]):
+			ops = append(ops, diffOp{'-', a[i], shift + i + 1, shift + j})
+			i++
+		default:
+			ops = append(ops, diffOp{'+', b[j], shift + i, shift + j + 1})
+			j++
+		}
+	}
+	return ops
+}
+
+func replaced(a, b []string, shift int) []diffOp {
+	ops := []diffOp{}
+	for i, text := range a {
+		ops = append(ops, diffOp{'-', text, shift + i + 1, shift})
+	}
+	for j, text := range b {
+		ops = append(ops, diffOp{'+', text, shift + len(a), shift + j + 1})
+	}
+	return ops
+}
+
+// around is how many unchanged lines are shown about a change.
+const around = 3
+
+func writeHunks(out *strings.Builder, ops []diffOp) {
+	for i := 0; i < len(ops); {
+		if ops[i].sign == ' ' {
+			i++
+			continue
+		}
+		from, last := max(0, i-around), i
+		for j := i; j < len(ops) && j-last <= 2*around; j++ {
+			if ops[j].sign != ' ' {
+				last = j
+			}
+		}
+		to := min(len(ops), last+around+1)
+		writeHunk(out, ops[from:to])
+		i = to
+	}
+}
+
+func writeHunk(out *strings.Builder, ops []diffOp) {
+	var a, b, firstA, firstB int
+	for _, op := range ops {
+		if op.sign != '+' {
+			if a == 0 {
+				firstA = op.a
+			}
+			a++
+		}
+		if op.sign != '-' {
+			if b == 0 {
+				firstB = op.b
+			}
+			b++
+		}
+	}
+	fmt.Fprintf(out, "@@ -%d,%d +%d,%d @@\n", firstA, a, firstB, b)
+	for _, op := range ops {
+		out.WriteByte(op.sign)
+		out.WriteString(strings.TrimRight(op.text, "\r") + "\n")
+	}
+}

@@ -1,0 +1,260 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/mail"
+	"net/url"
+	gopath "path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"gopkg.in/yaml.v3"
+)
+
+const userPattern = `^[^\s/\\:,%?#"<>]+$`
+
+var prefixForm = regexp.MustCompile(`^([a-z_][a-z0-9_.-]*)?$`)
+
+var accountPrefix = text("text", "the beginning of an account's name", `^([a-z_][a-z0-9_.-]{0,11})?$`, func(text string) (string, string, string) {
+	switch {
+	case len(text) > 12:
+		return "", "is too long: at most 12 characters can be used", ""
+	case !prefixForm.MatchString(text):
+		return "", "cannot begin the name of an account: " + short(text), "use small letters, digits and - only, such as jupyter-"
+	}
+	return text, "", ""
+})
+
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9._/@+-]*$`)
+
+// systemFolders are no places for homes.
+var systemFolders = []string{"/bin", "/boot", "/dev", "/etc", "/lib", "/opt/tljh", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr"}
+
+func checkAbsolute(text string) (trouble, hint string) {
+	switch {
+	case !strings.HasPrefix(text, "/"):
+		return "must be an absolute path, not " + short(text), "begin it with a /"
+	case gopath.Clean(text) != strings.TrimSuffix(text, "/") && text != "/":
+		return "must be a plain path, without .. and double slashes", "write " + short(gopath.Clean(text))
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return "holds a character that no path has", ""
+	}
+	return "", ""
+}
+
+var folder = but("^("+strings.Join(systemFolders, "|")+")(/|$)", text("folder", "the absolute path of a folder", `^/[A-Za-z0-9._/@+-]+$`, func(text string) (string, string, string) {
+	trouble, hint := checkAbsolute(text)
+	if trouble != "" {
+		return "", trouble, hint
+	}
+	text = gopath.Clean(text)
+	switch {
+	case text == "/":
+		return "", "cannot be /", "make a folder for it, such as /srv/homes"
+	case !plainPath.MatchString(text):
+		return "", "can hold letters, digits, slashes and . _ @ + - only", ""
+	}
+	for _, system := range systemFolders {
+		if text == system || strings.HasPrefix(text, system+"/") {
+			return "", "cannot lie in " + system + ": that is the system's", "use a folder such as /srv/homes"
+		}
+	}
+	return text, "", ""
+}))
+
+var file = text("path", "the absolute path of a file", `^(/.*[^/])?$`, func(text string) (string, string, string) {
+	if text == "" {
+		return "", "", ""
+	}
+	if strings.HasSuffix(text, "/") {
+		return "", "must be the path of a file, not of a folder", ""
+	}
+	trouble, hint := checkAbsolute(text)
+	return text, trouble, hint
+})
+
+var pictureForm = regexp.MustCompile(`(?i)\.(png|svg|jpe?g)$`)
+
+var picture = text("path", "the absolute path of a picture", `^(/.*\.([pP][nN][gG]|[sS][vV][gG]|[jJ][pP][eE]?[gG]))?$`, func(text string) (string, string, string) {
+	if text == "" {
+		return "", "", ""
+	}
+	if trouble, hint := checkAbsolute(text); trouble != "" {
+		return "", trouble, hint
+	}
+	if !pictureForm.MatchString(text) {
+		return "", "must be a png, svg or jpg file", ""
+	}
+	return text, "", ""
+})
+
+// line is a text of one line.
+func line(longest int) kind[string] {
+	k := text("text", "a text", `^[^\x00-\x1f\x7f]*$`, func(text string) (string, string, string) {
+		switch {
+		case len([]rune(text)) > longest:
+			return "", fmt.Sprintf("is too long: at most %d characters can be used", longest), ""
+		case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || !unicode.IsGraphic(r) && !unicode.IsSpace(r) }):
+			return "", "must be one line of text", ""
+		}
+		return text, "", ""
+	})
+	k.schema["maxLength"] = longest
+	return k
+}
+
+var webAddress = text("web address", "a web address", `^(https?://[^\s/]+(/\S*)?)?$`, func(text string) (string, string, string) {
+	if text == "" {
+		return "", "", ""
+	}
+	parsed, err := url.Parse(text)
+	if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "" || strings.ContainsFunc(text, unicode.IsSpace) {
+		return "", "must be a web address", "write one that begins with https://"
+	}
+	return text, "", ""
+})
+
+var channelForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
+
+var channel = text("channel", "a channel", `^([A-Za-z0-9][A-Za-z0-9._/-]*|https?://[^\s/]+(/\S*)?)?$`, func(text string) (string, string, string) {
+	if strings.Contains(text, "://") {
+		parsed, err := url.Parse(text)
+		if err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Hostname() != "" && !strings.ContainsFunc(text, unicode.IsSpace) {
+			return text, "", ""
+		}
+	}
+	if text == "" || channelForm.MatchString(text) {
+		return text, "", ""
+	}
+	return "", "must be the name or the web address of a channel", "write, for example, conda-forge"
+})
+
+var email = text("e-mail address", "an e-mail address", `^([^\s@<>]+@[^\s@<>]+\.[^\s@<>.]+)?$`, func(text string) (string, string, string) {
+	if text == "" {
+		return "", "", ""
+	}
+	parsed, err := mail.ParseAddress(text)
+	_, domain, _ := strings.Cut(text, "@")
+	if err != nil || parsed.Address != text || checkDomain(domain) != nil {
+		return "", "is no e-mail address: " + short(text), "write one such as teacher@example.org"
+	}
+	return text, "", ""
+})
+
+var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+
+func checkDomain(name string) error {
+	switch {
+	case strings.Contains(name, "://") || strings.Contains(name, "/"):
+		return errors.New("a domain must be the name only, such as hub.example.org")
+	case strings.HasPrefix(name, "*"):
+		return fmt.Errorf("%s is no single name: certificates for * cannot be had this way", short(name))
+	case len(name) > 253 || !domainForm.MatchString(strings.ToLower(name)):
+		return fmt.Errorf("%s is no domain name", short(name))
+	}
+	return nil
+}
+
+// entry makes the reader of a list's items from a check.
+func entry(what string, check func(text string) (kept string, err error)) func(w *walker, node *yaml.Node, path string) (string, bool) {
+	return func(w *walker, node *yaml.Node, path string) (string, bool) {
+		if node.Kind == yaml.AliasNode {
+			return "", false
+		}
+		if node.Kind != yaml.ScalarNode {
+			w.fail(node, path, what+" must stand here, not "+noun(node), "")
+			return "", false
+		}
+		if read(node) != asText || node.Value == "" {
+			w.fail(node, path, what+" must stand here, not "+oddNoun(node), "put it in quotes: "+quoted(short(node.Value)))
+			return "", false
+		}
+		kept, err := check(node.Value)
+		if err != nil {
+			w.fail(node, path, err.Error(), "")
+		}
+		return kept, err == nil
+	}
+}
+
+var domains = listOfNames("list of domain names", obj{"type": "string", "pattern": `^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$`},
+	entry("a domain name", func(text string) (string, error) { return strings.ToLower(text), checkDomain(text) }))
+
+// A requirement is a name, with extras, versions, or an address; no option of pip's.
+var requirement = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]*\])? *(([<>=!~]=?=?)[^;@]*|@ *[a-z+]+://\S+)?( *;.*)?$`)
+
+var packages = listOfNames("list of packages", obj{"type": "string", "pattern": requirement.String()},
+	entry("a package", func(text string) (string, error) {
+		if strings.ContainsFunc(text, unicode.IsControl) || !requirement.MatchString(text) {
+			return "", fmt.Errorf("%s is not the way to name a package: write, for example, numpy or pandas>=2", short(text))
+		}
+		return text, nil
+	}))
+
+var folderName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
+
+func checkFolderName(name string) error {
+	if !folderName.MatchString(name) {
+		return fmt.Errorf("%s cannot be the name of a shared folder: use up to 16 small letters, digits and -, a letter first", short(name))
+	}
+	return nil
+}
+
+// Entries of a shared folder that are no user's name.
+const (
+	Everybody   = "all"
+	AdminsEntry = "admins"
+	GroupEntry  = "group:"
+)
+
+var members = listOfNames("list of users and groups", obj{"type": "string", "pattern": `^(group:[A-Za-z_][A-Za-z0-9_.-]*|[^\s/\\:,%?#"<>]+)$`},
+	entry("all, admins, group:NAME or a user's name", func(text string) (string, error) {
+		if group, ok := strings.CutPrefix(text, GroupEntry); ok {
+			return text, checkGroupName(group)
+		}
+		return strings.ToLower(text), CheckUserName(text)
+	}))
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// Variables that the hub and the servers depend on.
+var (
+	ownVariables = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PYTHONHOME", "PYTHONPATH"}
+	ownPrefixes  = []string{"LD_", "JUPYTERHUB_", "JPY_", "CONFIGPROXY_"}
+)
+
+func checkVariable(name string) error {
+	switch {
+	case !variableName.MatchString(name):
+		return fmt.Errorf("%s cannot be the name of an environment variable", short(name))
+	case slices.Contains(ownVariables, name) || slices.ContainsFunc(ownPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }):
+		return fmt.Errorf("%s cannot be set here: users' servers depend on it", short(name))
+	}
+	return nil
+}
+
+var variableValue = text("text", "a text", `^[^\x00]*$`, func(text string) (string, string, string) { return text, "", "" })
+
+var variables = kind[map[string]string]{"texts by name", obj{
+	"type": "object", "additionalProperties": obj{"anyOf": []any{obj{"type": "string"}, obj{"type": "null"}}},
+	"propertyNames": obj{"pattern": variableName.String(), "not": obj{"pattern": "^(" + strings.Join(ownVariables, "$|") + "$|" + strings.Join(ownPrefixes, "|") + ")"}},
+}, func(w *walker, node *yaml.Node, path string) (map[string]string, bool) {
+	found := map[string]string{}
+	w.mapping(node, path, func(name, value *yaml.Node) {
+		full := join(path, name.Value)
+		if err := checkVariable(name.Value); err != nil {
+			w.fail(name, full, err.Error(), "")
+			return
+		}
+		if w.isNull(value) {
+			return
+		}
+		if text, ok := variableValue.read(w, value, full); ok {
+			found[name.Value] = text
+		}
+	})
+	return found, node.Kind == yaml.MappingNode
+}}

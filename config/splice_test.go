@@ -1,0 +1,259 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// splices are edits: a config, an operation, and the config after it, or why not.
+var splices = []struct{ before, op, after string }{
+	// Values of each type.
+	{"", "set limits.memory 2G", "limits:\n  memory: 2G\n"},
+	{"", "set limits.memory 1073741824", "limits:\n  memory: 1073741824\n"},
+	{"", "set limits.cpu 0.5", "limits:\n  cpu: 0.5\n"},
+	{"", "set limits.cpu null", "!"},
+	{"", "set services.cull.enabled false", "services:\n  cull:\n    enabled: false\n"},
+	{"", "set http.port 8080", "http:\n  port: 8080\n"},
+	{"", "set hub.name Physics 101", "hub:\n  name: \"Physics 101\"\n"},
+	{"", "set hub.name yes", "hub:\n  name: \"yes\"\n"},
+	{"", "set hub.name null", "hub:\n  name: \"null\"\n"},
+	{"", "set hub.name 1.50", "hub:\n  name: \"1.50\"\n"},
+	{"", "set hub.name a: b # c", "hub:\n  name: \"a: b # c\"\n"},
+	{"", "set hub.name [x]", "hub:\n  name: \"[x]\"\n"},
+	{"", "set hub.name Ünïcode \"q\" \\", "hub:\n  name: \"Ünïcode \\\"q\\\" \\\\\"\n"},
+	{"", "set users.admin [alice, \"1234\"]", "users:\n  admin: [alice, \"1234\"]\n"},
+	{"", "set users.admin alice", "!users.admin takes a list: write [alice], or add to it with add"},
+	{"", "set users.admin alice, bob", "!takes a list"},
+	{"", "set users.extra_user_groups {course: [alice]}", "users:\n  extra_user_groups: {course: [alice]}\n"},
+	{"", "set users.extra_user_groups.course [alice]", "users:\n  extra_user_groups:\n    course: [alice]\n"},
+	{"", "set user_environment.variables.COURSE 7", "user_environment:\n  variables:\n    COURSE: \"7\"\n"},
+	{"", "set limits.users.bob.memory 2G", "limits:\n  users:\n    bob:\n      memory: 2G\n"},
+	{"", "set limits.users.\"carol.x\".memory 2G", "limits:\n  users:\n    carol.x:\n      memory: 2G\n"},
+	{"", "set limits.users.1234.cpu 2", "limits:\n  users:\n    \"1234\":\n      cpu: 2\n"},
+	{"", "set limits.users.bob.cpu null", "limits:\n  users:\n    bob:\n      cpu: null\n"},
+	{"", "set auth.type github", "auth:\n  type: github\n"},
+	{"", "set auth.GitHubOAuthenticator.client_id 0123", "auth:\n  GitHubOAuthenticator:\n    client_id: \"0123\"\n"},
+	{"", "set auth.GitHubOAuthenticator.client_id abc def", "auth:\n  GitHubOAuthenticator:\n    client_id: \"abc def\"\n"},
+	{"", "set auth.GitHubOAuthenticator.allow_all true", "auth:\n  GitHubOAuthenticator:\n    allow_all: true\n"},
+	{"", "set auth.GitHubOAuthenticator.allow_all yes", "auth:\n  GitHubOAuthenticator:\n    allow_all: \"yes\"\n"},
+	{"", "set auth.GitHubOAuthenticator.allowed_organizations [a, b]", "auth:\n  GitHubOAuthenticator:\n    allowed_organizations: [a, b]\n"},
+	{"", "set base_url /jupyter/", "base_url: /jupyter/\n"},
+	{"", "set https.letsencrypt.email a@example.org", "https:\n  letsencrypt:\n    email: a@example.org\n"},
+
+	// What is refused.
+	{"", "set limits.memory lots", "!limits.memory must be a size or null, not lots"},
+	{"", "set limits.memroy 2G", "!did you mean limits.memory?"},
+	{"", "set limts.memory 2G", "!there is no key limts.memory; did you mean limits"},
+	{"", "set limits 2G", "!there is no key limits"},
+	{"", "set limits.memory.x 2G", "!there is no key limits.memory.x"},
+	{"", "set a..b 2G", "!not the path of a key"},
+	{"", "set http.port 80 80", "!http.port must be a whole number"},
+	{"users: {banned: [bob]}", "set users.admin [bob]", "!bob is banned, and an admin"},
+	{"limts: {}\n", "set limits.memory 2G", "!there is no key limts"},
+	{"users: [\n", "set limits.memory 2G", "!cannot be read"},
+	{"a: 1\n---\nb: 1\n", "set limits.memory 2G", "!cannot be read"},
+	{"limits: &a {memory: 1G}\n", "set limits.memory 2G", "!anchor"},
+
+	// In the place of another value.
+	{"limits:\n  memory: 1G   # per user\n  cpu: 2\n", "set limits.memory 2G", "limits:\n  memory: 2G   # per user\n  cpu: 2\n"},
+	{"limits: {memory: 1G, cpu: 2}  # x\n", "set limits.cpu 1.5", "limits: {memory: 1G, cpu: 1.5}  # x\n"},
+	{"limits:\n  memory:\n", "set limits.memory 2G", "limits:\n  memory: 2G\n"},
+	{"limits:\n  memory:   # none yet\n", "set limits.memory 2G", "limits:\n  memory: 2G   # none yet\n"},
+	{"limits:\n  memory: null\n", "set limits.memory 2G", "limits:\n  memory: 2G\n"},
+	{"hub:\n  name: 'it''s' # x\n", "set hub.name b", "hub:\n  name: b # x\n"},
+	{"hub:\n  name: \"two\\\n    lines\"\n  logo: /a.png\n", "set hub.name b", "hub:\n  name: b\n  logo: /a.png\n"},
+	{"hub:\n  announcement: >-\n    a long\n    text\n\n  name: x\n", "set hub.announcement short", "hub:\n  announcement: short\n\n  name: x\n"},
+	{"users:\n  admin:\n  - alice\n  - bob\n  allowed: [x]\n", "set users.admin [carol]", "users:\n  admin: [carol]\n  allowed: [x]\n"},
+	{"users:\n  admin:\n    - alice\n\n# end\n", "set users.admin [carol]", "users:\n  admin: [carol]\n\n# end\n"},
+	{"users:\n  admin: [alice, # me\n    bob]\n", "set users.admin []", "users:\n  admin: []\n"},
+	{"users:\n  extra_user_groups:\n    a: [x]\n    b:\n    - y\nlimits: {}\n", "set users.extra_user_groups {}", "users:\n  extra_user_groups: {}\nlimits: {}\n"},
+	{"users:\n  extra_user_groups:\n    \"a\": [x]\n", "set users.extra_user_groups.a [y]", "users:\n  extra_user_groups:\n    \"a\": [y]\n"},
+	{"\"limits\": {\"memory\": 1G}\n", "set limits.memory 2G", "\"limits\": {\"memory\": 2G}\n"},
+	{"\ufefflimits:\r\n  memory: 1G\r\n", "set limits.memory 2G", "\ufefflimits:\r\n  memory: 2G\r\n"},
+	{"limits:\r\n  memory: 1G", "set limits.cpu 2", "limits:\r\n  cpu: 2\r\n  memory: 1G"},
+	{"limits:\n    memory: 1G\n", "set limits.cpu 2", "limits:\n    cpu: 2\n    memory: 1G\n"},
+	{"---\nlimits:\n  memory: 1G\n", "set limits.memory 2G", "---\nlimits:\n  memory: 2G\n"},
+	{"limits:\n  memory: 2G\n", "set limits.memory 2G", "limits:\n  memory: 2G\n"},
+	{"limits: {memory: 2 GB}\n", "set limits.memory 2G", "limits: {memory: 2G}\n"},
+	{"# only a remark\n", "set limits.memory 2G", "# only a remark\nlimits:\n  memory: 2G\n"},
+	{"base_url: /\n", "set limits.memory 2G", "base_url: /\nlimits:\n  memory: 2G\n"},
+	{"base_url: /", "set limits.memory 2G", "base_url: /\nlimits:\n  memory: 2G\n"},
+	{"{base_url: /}", "set limits.memory 2G", "{limits: {memory: 2G}, base_url: /}"},
+	{"limits:\n", "set limits.memory 2G", "limits:\n  memory: 2G\n"},
+	{"limits: {}\n", "set limits.memory 2G", "limits: {memory: 2G}\n"},
+	{"limits: ~ # none\n", "set limits.memory 2G", "limits: {memory: 2G} # none\n"},
+
+	// Taking out.
+	{"limits:\n  memory: 1G\n  cpu: 2\n", "unset limits.memory", "limits:\n  cpu: 2\n"},
+	{"limits:\n  memory: 1G # x\nhttp:\n  port: 8080\n", "unset limits.memory", "http:\n  port: 8080\n"},
+	{"# about limits\nlimits:\n  memory: 1G\n", "unset limits.memory", "# about limits\n"},
+	{"limits:\n  # why\n  memory: 1G\n", "unset limits.memory", "limits:\n  # why\n"},
+	{"limits: # why\n  memory: 1G\n", "unset limits.memory", "limits: # why\n"},
+	{"limits: {memory: 1G, cpu: 2}\n", "unset limits.memory", "limits: {cpu: 2}\n"},
+	{"limits: {cpu: 2, memory: 1G}\n", "unset limits.memory", "limits: {cpu: 2}\n"},
+	{"limits: {memory: 1G}\nbase_url: /x/\n", "unset limits.memory", "base_url: /x/\n"},
+	{"limits: {memory: 1G}", "unset limits.cpu", "limits: {memory: 1G}"},
+	{"", "unset limits.cpu", ""},
+	{"users:\n  admin:\n  - alice\n  - bob\n\n  allowed: [x]\n", "unset users.admin", "users:\n\n  allowed: [x]\n"},
+	{"users:\n  admin: [alice,\n    bob]\n  allowed: [x]\n", "unset users.admin", "users:\n  allowed: [x]\n"},
+	{"hub:\n  announcement: |\n    one\n\n    two\n  name: x\n", "unset hub.announcement", "hub:\n  name: x\n"},
+	{"hub:\n  name: \"two\\\n    lines\"\n  logo: /a.png\n", "unset hub.name", "hub:\n  logo: /a.png\n"},
+	{"services:\n  cull:\n    enabled: false\n", "unset services.cull.enabled", ""},
+	{"services:\n  cull:\n    enabled: false\n    timeout: 60\n", "unset services.cull.enabled", "services:\n  cull:\n    timeout: 60\n"},
+	{"users:\n  extra_user_groups:\n    a: [x]\n    b: [y]\n", "unset users.extra_user_groups.a", "users:\n  extra_user_groups:\n    b: [y]\n"},
+	{"users: {extra_user_groups: {a: [x], b: [y]}}\n", "unset users.extra_user_groups.b", "users: {extra_user_groups: {a: [x]}}\n"},
+	{"base_url: /x/", "unset base_url", ""},
+	{"auth:\n  type: github\n  GitHubOAuthenticator:\n    client_id: x\n", "unset auth.GitHubOAuthenticator", "auth:\n  type: github\n"},
+
+	// Lists.
+	{"", "add users.admin alice", "users:\n  admin:\n    - alice\n"},
+	{"", "add users.extra_user_groups.course alice 1234", "users:\n  extra_user_groups:\n    course:\n      - alice\n      - \"1234\"\n"},
+	{"users:\n  extra_user_groups:\n    course: [alice]\n", "add users.extra_user_groups.course bob", "users:\n  extra_user_groups:\n    course: [alice, bob]\n"},
+	{"users:\n  extra_user_groups:\n    course: [alice]\n", "add users.extra_user_groups.course alice", "users:\n  extra_user_groups:\n    course: [alice]\n"},
+	{"", "add user_environment.packages numpy pandas>=2", "user_environment:\n  packages:\n    - numpy\n    - \"pandas>=2\"\n"},
+	{"", "add auth.GitHubOAuthenticator.allowed_organizations uni", "auth:\n  GitHubOAuthenticator:\n    allowed_organizations:\n      - uni\n"},
+	{"", "add https.letsencrypt.domains hub.example.org", "https:\n  letsencrypt:\n    domains:\n      - hub.example.org\n"},
+	{"", "add limits.memory 2G", "!limits.memory is no list"},
+	{"", "remove limits.memory 2G", "!limits.memory is no list"},
+	{"users:\n  admin: [alice, bob, carol]\n", "remove users.admin bob", "users:\n  admin: [alice, carol]\n"},
+	{"users:\n  admin: [alice, bob, carol]\n", "remove users.admin alice carol", "users:\n  admin: [bob]\n"},
+	{"users:\n  admin: [alice, Bob]\n", "remove users.admin bob", "users:\n  admin: [alice]\n"},
+	{"users:\n  admin:\n    - alice # me\n    - bob\n", "remove users.admin alice", "users:\n  admin:\n    - bob\n"},
+	{"users:\n  admin:\n    - alice\n", "remove users.admin alice", "users:\n  admin: []\n"},
+	{"users:\n  admin: [alice]\n", "remove users.admin alice", "users:\n  admin: []\n"},
+	{"users:\n  admin: [alice]\n", "remove users.admin bob", "users:\n  admin: [alice]\n"},
+	{"", "remove users.admin bob", ""},
+	{"users:\n  admin: [\"1234\", alice]\n", "remove users.admin 1234", "users:\n  admin: [alice]\n"},
+	{"shared_folders:\n  data:\n    read: [all]\n", "add shared_folders.data.write group:x", "!there is no group x"},
+	{"shared_folders:\n  data:\n    read: [all]\n", "add shared_folders.data.write admins", "shared_folders:\n  data:\n    write:\n      - admins\n    read: [all]\n"},
+}
+
+// operate does what a line of the command line says.
+func operate(data []byte, op string) ([]byte, error) {
+	verb, rest, _ := strings.Cut(op, " ")
+	path, value, _ := strings.Cut(rest, " ")
+	switch verb {
+	case "set":
+		return Set(data, path, value)
+	case "unset":
+		return Unset(data, path)
+	case "add":
+		return Add(data, path, strings.Fields(value)...)
+	}
+	return Remove(data, path, strings.Fields(value)...)
+}
+
+func TestSplices(t *testing.T) {
+	for _, c := range splices {
+		after, err := operate([]byte(c.before), c.op)
+		if says, refused := strings.CutPrefix(c.after, "!"); refused {
+			if says == "" {
+				continue
+			}
+			assert.ErrorContains(t, err, says, "%q %s", c.before, c.op)
+			continue
+		}
+		require.NoError(t, err, "%q %s", c.before, c.op)
+		assert.Equal(t, c.after, string(after), "%q %s", c.before, c.op)
+		again, err := operate(after, c.op)
+		require.NoError(t, err)
+		assert.Equal(t, c.after, string(again), "the second time")
+	}
+}
+
+func TestGet(t *testing.T) {
+	const text = "limits:\n  memory: 2G\nauth:\n  XAuthenticator: {a: [1, b]}\nusers: {extra_user_groups: {g: [alice]}}\n"
+	for path, want := range map[string]string{
+		"limits.memory": "2G\n", "limits.cpu": "null\n", "http.port": "80\n", "auth.XAuthenticator.a": "- 1\n- b\n", "users.extra_user_groups.g": "- alice\n",
+		"limits": "memory: 2G\n", "users.admin": "[]\n", "auth.type": FirstUse + "\n", "https": "{}\n", "limits.users.bob.memory": "null\n",
+	} {
+		value, err := Get([]byte(text), path)
+		require.NoError(t, err, path)
+		assert.Equal(t, want, value, path)
+		data, err := GetJSON([]byte(text), path)
+		require.NoError(t, err)
+		assert.True(t, json.Valid(data))
+	}
+	for path, says := range map[string]string{"limits.memroy": "did you mean limits.memory", "auth.XAuthenticator.b": "is not set", "x": "there is no key"} {
+		_, err := Get([]byte(text), path)
+		assert.ErrorContains(t, err, says)
+	}
+}
+
+// lines counts the lines of a text.
+func lines(data []byte) map[string]int {
+	found := map[string]int{}
+	for line := range bytes.Lines(data) {
+		found[strings.TrimRight(string(line), "\r\n")]++
+	}
+	return found
+}
+
+func FuzzSet(f *testing.F) {
+	paths := []string{
+		"limits.memory", "limits.cpu", "hub.name", "users.admin", "auth.type", "auth.XAuthenticator.client_id", "services.cull.enabled", "http.port",
+		"users.extra_user_groups.g", "limits.users.bob.memory", "user_environment.variables.COURSE", "base_url",
+	}
+	for i, c := range splices {
+		_, rest, _ := strings.Cut(c.op, " ")
+		_, value, _ := strings.Cut(rest, " ")
+		f.Add([]byte(c.before), uint8(i), value)
+	}
+	for _, text := range corpus(f) {
+		f.Add([]byte(text), uint8(2), "yes")
+	}
+	f.Fuzz(func(t *testing.T, data []byte, which uint8, value string) {
+		path := paths[int(which)%len(paths)]
+		target, err := targetOf(path)
+		require.NoError(t, err)
+		edited, err := Set(data, path, value)
+		if err != nil {
+			return
+		}
+		if _, report := Parse("", edited); report.Err() != nil {
+			t.Fatalf("the edited file is invalid: %s", report.Text())
+		}
+		got := get(treeOf(edited), target.parts)
+		if text, isText := got.(string); target.text() && (!isText || text != value) {
+			t.Fatalf("%s was set to %q and is %q", path, value, got)
+		}
+		if !reflect.DeepEqual(prune(drop(treeOf(edited), target.parts)), prune(drop(treeOf(data), target.parts))) {
+			t.Fatalf("more has changed: %q to %q", data, edited)
+		}
+		again, err := Set(edited, path, value)
+		if err != nil || !bytes.Equal(again, edited) {
+			t.Fatalf("the second time: %v, %q, %q", err, edited, again)
+		}
+		// Remarks in lines of their own outside of the value stay.
+		without, err := Unset(edited, path)
+		if err != nil {
+			return
+		}
+		if _, report := Parse("", without); report.Err() != nil && !strings.Contains(report.Err().Error(), "line") {
+			t.Fatal(report.Err())
+		}
+		if get(treeOf(without), target.parts) != nil {
+			t.Fatalf("%s is still set in %q", path, without)
+		}
+		for line, n := range lines(data) {
+			if strings.HasPrefix(line, "#") && lines(edited)[line] < n && !bytes.ContainsAny(data, "|>\"'[{") {
+				t.Fatalf("a remark was lost: %q to %q", data, edited)
+			}
+		}
+	})
+}
+
+func BenchmarkSetIn1000Users(b *testing.B) {
+	data := []byte(largeClass())
+	for b.Loop() {
+		if _, err := Set(data, "limits.memory", "2G"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package installer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"time"
+
+	"tljh/config"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// ConfigFile is a config file on its machine: usually that of the hub.
+type ConfigFile struct {
+	Host *host.Host
+	Path string
+	Now  func() time.Time
+}
+
+// hubs tells whether this is the file that the hub reads.
+func (f ConfigFile) hubs() bool { return f.Path == layout.Config }
+
+// Read returns what the file holds; a file that is not there holds nothing.
+func (f ConfigFile) Read() ([]byte, error) {
+	data, err := f.Host.Files.Read(f.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, host.Hint(fmt.Errorf("only root can read %s: it holds secrets", f.Path), "put sudo in front")
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the config: %w", err)
+	}
+	return data, nil
+}
+
+// Save replaces the file, which only root can read before and after. It was found valid.
+func (f ConfigFile) Save(data []byte) error {
+	attr := secret
+	if !f.hubs() {
+		attr.UID, attr.GID = os.Getuid(), os.Getgid()
+	}
+	return f.Host.Files.Write(f.Path, data, attr)
+}
+
+// Lock keeps others from editing at the same time. Where wait is false, who holds it is told at once.
+func (f ConfigFile) Lock(ctx context.Context, wait bool) (func(), error) {
+	note := fmt.Sprintf("process %d since %s", os.Getpid(), f.Now().Format(time.RFC3339))
+	var unlock func()
+	try := func(context.Context) (bool, error) {
+		got, holder, ok, err := f.Host.Files.Lock(layout.ConfigLock, note)
+		if err == nil && !ok && !wait {
+			err = host.Hint(&BusyError{Holder: "somebody is editing the config, " + holder}, "wait until they have ended, then run the same command again")
+		}
+		unlock = got
+		return ok, err
+	}
+	if err := host.Poll(ctx, 100*time.Millisecond, try); err != nil {
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// Check judges a text as a whole: by itself, by what it names on this machine, and, where the authenticator is another than before, by what the
+// hub environment says of it. The config is nil when it can't be used.
+func (f ConfigFile) Check(ctx context.Context, text []byte) (*config.Config, config.Report, error) {
+	cfg, report := config.Parse(f.Path, text)
+	if cfg == nil || !f.hubs() {
+		return cfg, report, nil
+	}
+	report = report.With(config.CheckMachine(cfg, text, f.Host.Files, f.Now()))
+	if f.authChanged(cfg) {
+		answer, err := f.askHub(ctx, cfg)
+		if err != nil {
+			return nil, report, err
+		}
+		report = report.With(config.CheckAuthenticator(cfg, text, answer))
+	}
+	if report.Err() != nil {
+		return nil, report, nil
+	}
+	return cfg, report, nil
+}
+
+// authChanged tells whether the hub environment has to be asked: it takes half a second.
+func (f ConfigFile) authChanged(cfg *config.Config) bool {
+	if !f.Host.Files.Exists(layout.Hub + "/bin/python") {
+		return false // it can't be asked yet
+	}
+	if cfg.Auth.Type == config.FirstUse && len(cfg.Auth.Options) == 0 {
+		return false
+	}
+	applied, err := f.Host.Files.Read(layout.Applied)
+	if err != nil {
+		return true
+	}
+	before, _ := config.Parse("", applied)
+	return before == nil || !reflect.DeepEqual(before.Auth, cfg.Auth)
+}
+
+// askHub lets the hub environment say what it knows of the authenticator and of the classes whose options are set.
+func (f ConfigFile) askHub(ctx context.Context, cfg *config.Config) (config.AuthenticatorAnswer, error) {
+	var answer config.AuthenticatorAnswer
+	sections := []string{}
+	for name := range cfg.Auth.Options {
+		sections = append(sections, name)
+	}
+	slices.Sort(sections)
+	question, err := json.Marshal(map[string]any{"type": cfg.Auth.Type, "sections": sections})
+	if err != nil {
+		return answer, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the hub environment gives no answer"))
+	defer cancel()
+	result, err := f.Host.Runner.Run(ctx, host.Command{
+		Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.check_authenticator"}, Stdin: bytes.NewReader(question),
+	})
+	if err != nil {
+		return answer, fmt.Errorf("cannot ask the hub environment about the authenticator: %w", err)
+	}
+	if err := json.Unmarshal(result.Stdout, &answer); err != nil {
+		return answer, fmt.Errorf("cannot read what the hub environment says of the authenticator: %w", err)
+	}
+	return answer, nil
+}

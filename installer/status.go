@@ -1,0 +1,127 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"tljh/config"
+	"tljh/environment"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/version"
+)
+
+// Status is how an installation is doing.
+type Status struct {
+	Version   string       `json:"version"`
+	OK        bool         `json:"ok"`
+	Parts     []PartStatus `json:"parts"`
+	Addresses []string     `json:"addresses,omitempty"`
+}
+
+// PartStatus is one thing that was looked at. Without a problem, it is as it should be.
+type PartStatus struct {
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Problem bool   `json:"problem,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Look tells how the installation is doing. It changes nothing.
+func Look(ctx context.Context, h *host.Host) (*Status, error) {
+	if !h.Files.Exists(layout.Root) {
+		return nil, host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
+	}
+	s := &Status{Version: version.Version}
+	for _, unit := range []struct{ name, what string }{
+		{layout.HubUnit, "hub"}, {layout.ProxyUnit, "proxy"}, {layout.EdgeSocket, "public door"}, {layout.UsersSlice, "users' slice"},
+	} {
+		part, err := lookAtUnit(ctx, h, unit.name, unit.what)
+		if err != nil {
+			return nil, err
+		}
+		s.Parts = append(s.Parts, part)
+	}
+	cfg, part, err := lookAtConfig(h.Files)
+	if err != nil {
+		return nil, err
+	}
+	s.Parts = append(s.Parts, part, lookAtUserEnvironment(h.Files))
+	if h.Files.Exists(layout.BreakGlass) {
+		s.Parts = append(s.Parts, lookAtGlass(h.Files))
+	}
+	if cfg != nil {
+		s.Addresses = addresses(h.Files, cfg)
+	}
+	s.OK = true
+	for _, part := range s.Parts {
+		s.OK = s.OK && !part.Problem
+	}
+	return s, nil
+}
+
+func lookAtUnit(ctx context.Context, h *host.Host, name, what string) (PartStatus, error) {
+	part := PartStatus{Name: what}
+	unit, err := h.Systemd.Unit(ctx, name)
+	if err != nil {
+		return part, fmt.Errorf("cannot ask systemd about %s: %w", name, err)
+	}
+	part.State = unit.Active
+	if unit.Load == "not-found" {
+		part.State = "not installed"
+	}
+	if unit.Active != "active" {
+		part.Problem = true
+		part.Hint = fmt.Sprintf("journalctl -u %s tells why; systemctl restart %s tries again; tljh-install install puts right what is missing", name, name)
+	}
+	return part, nil
+}
+
+// lookAtConfig compares the file with what is in effect. The config returned is the one in effect, if it can be told.
+func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
+	part := PartStatus{Name: "config"}
+	text, err := files.Read(layout.Config)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, part, host.Hint(errors.New("only root can see all of it"), "put sudo in front")
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, part, fmt.Errorf("cannot read the config: %w", err)
+	}
+	cfg, problems := config.Parse(layout.Config, text)
+	applied, appliedErr := files.Read(layout.Applied)
+	before, _ := config.Parse(layout.Applied, applied)
+	switch {
+	case cfg == nil:
+		part.State, part.Problem = problems.Err().Error(), true
+		part.Hint = "the hub runs with the last one that worked; tljh-install config edit, or tljh-install config revert"
+		return before, part, nil
+	case appliedErr != nil || before == nil:
+		part.State, part.Hint = "valid", ""
+	case len(config.Changes(before, cfg)) > 0:
+		part.State, part.Hint = "valid, with changes that are not in effect yet", "tljh-install config reload"
+		return before, part, nil
+	default:
+		part.State = "valid, in effect"
+	}
+	return cfg, part, nil
+}
+
+func lookAtUserEnvironment(files host.Files) PartStatus {
+	part := PartStatus{Name: "user environment", State: "there"}
+	if !environment.UserWorks(files) {
+		part.State, part.Problem, part.Hint = "broken or missing", true, "tljh-install install builds it"
+	}
+	return part
+}
+
+func lookAtGlass(files host.Files) PartStatus {
+	info, err := files.Lstat(layout.BreakGlass)
+	part := PartStatus{Name: "break-glass login", State: "over"}
+	if err == nil && time.Since(info.ModTime()) < GlassTime {
+		part.State, part.Hint = "open until "+info.ModTime().Add(GlassTime).Format(time.TimeOnly), "tljh-install config break-glass --off closes it"
+	}
+	return part
+}

@@ -1,0 +1,448 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tljh/config"
+	"tljh/installer"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// configCommand is what the verbs of config share.
+type configCommand struct {
+	streams Streams
+	path    string
+	json    bool
+	verbose bool
+	reload  bool // put what was changed into effect at once
+}
+
+func newConfigCommand(streams Streams) *cobra.Command {
+	c := &configCommand{streams: streams}
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Show, change and check the hub's config",
+		Long: "Show, change and check " + layout.Config + ".\n\n" +
+			"Nothing that is not valid is ever saved. set, unset, add and remove change the file and leave comments, order and layout alone; what they\n" +
+			"changed takes effect with tljh-install config reload, or at once with --reload. edit does all of it, as visudo does for sudo rules.\n\n" +
+			"Exit codes: 0 done; 1 failed; 2 usage; 3 the config is not valid; 5 somebody else is at work.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVar(&c.path, "config-path", layout.Config, "work on this `FILE` instead of the hub's")
+	cmd.AddCommand(c.commands()...)
+	return cmd
+}
+
+func (c *configCommand) commands() []*cobra.Command {
+	return []*cobra.Command{
+		c.edit(), c.show(), c.get(),
+		c.change("set KEY VALUE", "Set a key", 2, changeSet),
+		c.change("unset KEY", "Take a key out, so that its default holds", 1, changeUnset),
+		c.change("add KEY VALUE…", "Add to a list", -2, changeAdd),
+		c.change("remove KEY VALUE…", "Take out of a list", -2, changeRemove),
+		c.validate(), c.explain(), c.schema(), c.reloadCommand(), c.history(), c.revert(), c.testAuth(), c.breakGlass(),
+	}
+}
+
+func (c *configCommand) file() installer.ConfigFile {
+	return installer.ConfigFile{Host: host.Local(nil), Path: c.path, Now: time.Now}
+}
+
+// read returns the file's contents.
+func (c *configCommand) read() ([]byte, error) {
+	if c.path == layout.Config && !c.file().Host.Files.Exists(layout.Root) {
+		return nil, host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
+	}
+	return c.file().Read()
+}
+
+// argsOf is cobra.ExactArgs, or MinimumNArgs for a negative number, with an error that says what to type.
+func argsOf(n int, usage string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n >= 0 && len(args) == n || n < 0 && len(args) >= -n {
+			return nil
+		}
+		return &usageError{fmt.Errorf("usage: %s %s", cmd.Parent().CommandPath(), usage)}
+	}
+}
+
+// completeKeys is the shell's completion of a key.
+func completeKeys(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return config.Complete(typed), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
+
+func (c *configCommand) show() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show [KEY]",
+		Short: "Print the config, or a part of it, with secrets masked",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return argsOf(1, "show [KEY]")(cmd, args)
+			}
+			return nil
+		},
+		ValidArgsFunction: completeKeys,
+		RunE: func(_ *cobra.Command, args []string) error {
+			data, err := c.read()
+			if err != nil {
+				return err
+			}
+			masked := config.Mask(data)
+			if len(args) == 1 {
+				return c.print(masked, args[0])
+			}
+			if c.json {
+				return c.print(masked, "")
+			}
+			_, err = c.streams.Out.Write(masked)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (c *configCommand) get() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "get KEY",
+		Short:             "Print the value of a key, or its default",
+		Long:              "Print the value of a key as YAML, or its default when the file does not have it. Unlike show, it prints secrets.",
+		Example:           "  sudo tljh-install config get limits.memory",
+		Args:              argsOf(1, "get KEY"),
+		ValidArgsFunction: completeKeys,
+		RunE: func(_ *cobra.Command, args []string) error {
+			data, err := c.read()
+			if err != nil {
+				return err
+			}
+			return c.print(data, args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (c *configCommand) print(data []byte, key string) error {
+	read := config.Get
+	if c.json {
+		read = func(data []byte, key string) (string, error) {
+			value, err := config.GetJSON(data, key)
+			return string(value), err
+		}
+	}
+	value, err := read(data, key)
+	if err != nil {
+		return &installer.BadInput{Err: err}
+	}
+	_, err = fmt.Fprintln(c.streams.Out, strings.TrimRight(value, "\n"))
+	return err
+}
+
+type changeKind func(data []byte, args []string) ([]byte, error)
+
+func changeSet(data []byte, args []string) ([]byte, error) {
+	return config.Set(data, args[0], args[1])
+}
+
+func changeUnset(data []byte, args []string) ([]byte, error) { return config.Unset(data, args[0]) }
+
+func changeAdd(data []byte, args []string) ([]byte, error) {
+	return config.Add(data, args[0], args[1:]...)
+}
+
+func changeRemove(data []byte, args []string) ([]byte, error) {
+	return config.Remove(data, args[0], args[1:]...)
+}
+
+func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra.Command {
+	name, _, _ := strings.Cut(usage, " ")
+	cmd := &cobra.Command{
+		Use: usage, Short: short, Args: argsOf(n, usage), ValidArgsFunction: completeKeys,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.runChange(cmd.Context(), name+" "+args[0], func(data []byte) ([]byte, error) { return do(data, args) })
+		},
+	}
+	cmd.Flags().BoolVar(&c.reload, "reload", false, "put it into effect at once")
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	return cmd
+}
+
+// runChange edits the file by a program: lock, read, edit, judge, save, tell.
+func (c *configCommand) runChange(ctx context.Context, how string, edit func([]byte) ([]byte, error)) error {
+	before, err := c.read()
+	if err != nil {
+		return err
+	}
+	file := c.file()
+	unlock, err := file.Lock(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if before, err = file.Read(); err != nil {
+		return err
+	}
+	after, err := edit(before)
+	if err != nil {
+		return &installer.BadInput{Err: err}
+	}
+	if string(after) == string(before) {
+		fmt.Fprintln(c.streams.Err, "Nothing to change: the config says that already.")
+		return c.after(ctx, how, after)
+	}
+	if err := c.judge(ctx, after); err != nil {
+		return err
+	}
+	if err := file.Save(after); err != nil {
+		return err
+	}
+	fmt.Fprint(c.streams.Out, config.Diff(before, after, "before", "after"))
+	return c.after(ctx, how, after)
+}
+
+// after puts a saved config into effect, or says how to.
+func (c *configCommand) after(ctx context.Context, how string, saved []byte) error {
+	if c.path != layout.Config {
+		return nil
+	}
+	if c.reload {
+		return c.apply(ctx, how)
+	}
+	applied, err := c.file().Host.Files.Read(layout.Applied)
+	if err != nil {
+		return nil
+	}
+	old, _ := config.Parse("", applied)
+	now, _ := config.Parse("", saved)
+	if old == nil || now == nil {
+		return nil
+	}
+	if changes := config.Changes(old, now); len(changes) > 0 {
+		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install config reload")
+	}
+	return nil
+}
+
+// judge tells what is wrong with a text, and returns an error when it can't be used.
+func (c *configCommand) judge(ctx context.Context, text []byte) error {
+	cfg, report, err := c.file().Check(ctx, text)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(c.streams.Err, report.Text())
+	if cfg == nil {
+		fmt.Fprintln(c.streams.Err, "error: the config is not valid; nothing was saved")
+		return &errTold{exitBadInput}
+	}
+	return nil
+}
+
+func (c *configCommand) validate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "validate [FILE]",
+		Short: "Tell what is wrong with the config, or with another file (- is standard input)",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return argsOf(1, "validate [FILE]")(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return c.runValidate(cmd.Context(), args) },
+	}
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	return cmd
+}
+
+// configLimit is more than any config needs.
+const configLimit = 16 << 20
+
+func (c *configCommand) runValidate(ctx context.Context, args []string) error {
+	var data []byte
+	var err error
+	name := c.path
+	switch {
+	case len(args) == 0:
+		data, err = c.read()
+	case args[0] == "-":
+		name = "standard input"
+		data, err = io.ReadAll(io.LimitReader(c.streams.In, configLimit))
+	default:
+		name = args[0]
+		data, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return err
+	}
+	cfg, report, err := c.file().Check(ctx, data)
+	if err != nil {
+		return err
+	}
+	report.File = name
+	if c.json {
+		err = json.NewEncoder(c.streams.Out).Encode(report)
+	} else if text := report.Text(); text != "" {
+		fmt.Fprint(c.streams.Out, text)
+	} else {
+		fmt.Fprintf(c.streams.Out, "%s is valid.\n", name)
+	}
+	if err == nil && cfg == nil {
+		return &errTold{exitBadInput}
+	}
+	return err
+}
+
+func (c *configCommand) explain() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "explain USER",
+		Short:   "Tell what the config means for a user, and by which key",
+		Example: "  sudo tljh-install config explain alice",
+		Args:    argsOf(1, "explain USER"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := config.CheckUserName(args[0]); err != nil {
+				return &installer.BadInput{Err: err}
+			}
+			data, err := c.read()
+			if err != nil {
+				return err
+			}
+			cfg, report := config.Parse(c.path, data)
+			if cfg == nil {
+				fmt.Fprint(c.streams.Err, report.Text())
+				return &errTold{exitBadInput}
+			}
+			explanation := config.Explain(cfg, args[0])
+			if c.json {
+				return json.NewEncoder(c.streams.Out).Encode(explanation)
+			}
+			_, err = fmt.Fprint(c.streams.Out, explanation.Text())
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (c *configCommand) schema() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the config, for editors",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := c.streams.Out.Write(config.JSONSchema())
+			return err
+		},
+	}
+}
+
+// who names the person behind this process for the history.
+func who() string {
+	if name := os.Getenv("SUDO_USER"); name != "" && os.Geteuid() == 0 {
+		return name + " (sudo)"
+	}
+	if account, err := user.Current(); err == nil {
+		return account.Username
+	}
+	return fmt.Sprintf("uid %d", os.Geteuid())
+}
+
+// table writes rows in columns.
+func table(w io.Writer, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for n, cell := range row {
+			widths[n] = max(widths[n], len([]rune(cell)))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for n, cell := range row {
+			line.WriteString(cell + strings.Repeat(" ", widths[n]-len([]rune(cell))+2))
+		}
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	}
+}
+
+func (c *configCommand) history() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "history [NUMBER]",
+		Short: "List the versions of the config that were in effect, or show what one of them changed",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return argsOf(1, "history [NUMBER]")(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return c.runHistory(args) },
+	}
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (c *configCommand) runHistory(args []string) error {
+	history := installer.History{Files: c.file().Host.Files, Now: time.Now}
+	versions, err := history.Versions()
+	if err != nil {
+		return err
+	}
+	if len(args) == 1 {
+		return c.showVersion(history, versions, args[0])
+	}
+	if c.json {
+		return json.NewEncoder(c.streams.Out).Encode(versions)
+	}
+	if len(versions) == 0 {
+		fmt.Fprintln(c.streams.Out, "No config has been put into effect yet.")
+		return nil
+	}
+	rows := [][]string{{"VERSION", "TIME", "WHO", "HOW"}}
+	for _, v := range slices.Backward(versions) {
+		rows = append(rows, []string{fmt.Sprint(v.Number), v.Time.Local().Format(time.DateTime), v.Who, v.How})
+	}
+	table(c.streams.Out, rows)
+	return nil
+}
+
+func versionOf(versions []installer.Version, text string) (int, error) {
+	n := slices.IndexFunc(versions, func(v installer.Version) bool { return fmt.Sprint(v.Number) == text })
+	if n < 0 {
+		return 0, &installer.BadInput{Err: host.Hint(fmt.Errorf("there is no version %s of the config", text), "tljh-install config history lists them")}
+	}
+	return n, nil
+}
+
+func (c *configCommand) showVersion(history installer.History, versions []installer.Version, text string) error {
+	n, err := versionOf(versions, text)
+	if err != nil {
+		return err
+	}
+	now, err := history.Text(versions[n])
+	if err != nil {
+		return err
+	}
+	var before []byte
+	name := "nothing"
+	if n > 0 {
+		name = fmt.Sprintf("version %d", versions[n-1].Number)
+		if before, err = history.Text(versions[n-1]); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprint(c.streams.Out, config.Diff(before, now, name, "version "+text))
+	return err
+}

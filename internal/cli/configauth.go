@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tljh/config"
+	"tljh/installer"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+func (c *configCommand) testAuth() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "test-auth NAME",
+		Short: "Try whether a user could log in with the config as it is, without logging in",
+		Long: "Ask the authenticator that the config names whether it would let a user in. The password is asked for on a terminal, and read as one line from\n" +
+			"standard input otherwise. Nothing is stored. Try it before you reload a config with another authenticator.",
+		Args: argsOf(1, "test-auth NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.runTestAuth(cmd.Context(), args[0]) },
+	}
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (c *configCommand) runTestAuth(ctx context.Context, name string) error {
+	if err := config.CheckUserName(name); err != nil {
+		return &installer.BadInput{Err: err}
+	}
+	data, err := c.read()
+	if err != nil {
+		return err
+	}
+	if err := c.judge(ctx, data); err != nil {
+		return err
+	}
+	password, err := readOnce(c.streams, "Password of "+name+": ")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the authenticator gives no answer"))
+	defer cancel()
+	result, err := host.Local(nil).Runner.Run(ctx, host.Command{
+		Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.test_auth", name}, Stdin: strings.NewReader(password + "\n"),
+	})
+	var answer struct {
+		OK     bool   `json:"ok"`
+		Admin  *bool  `json:"admin"`
+		Reason string `json:"reason"`
+	}
+	if jsonErr := json.Unmarshal(result.Stdout, &answer); jsonErr != nil {
+		return errors.Join(errors.New("cannot try the authenticator"), err)
+	}
+	if c.json {
+		_, err = c.streams.Out.Write(result.Stdout)
+	} else {
+		_, err = fmt.Fprintln(c.streams.Out, verdict(name, answer.OK, answer.Admin, answer.Reason))
+	}
+	if err == nil && !answer.OK {
+		return &errTold{exitFailed}
+	}
+	return err
+}
+
+func verdict(name string, ok bool, admin *bool, reason string) string {
+	switch {
+	case !ok:
+		return fmt.Sprintf("%s would not be let in: %s", name, reason)
+	case admin != nil && *admin:
+		return name + " would be let in, as an admin."
+	}
+	return name + " would be let in."
+}
+
+func (c *configCommand) breakGlass() *cobra.Command {
+	var off bool
+	cmd := &cobra.Command{
+		Use:   "break-glass NAME",
+		Short: "Open a way in for an admin for ten minutes, whatever the authenticator says",
+		Long: "For when the authenticator lets nobody in: print a password with which NAME can log in as an admin for ten minutes, at the login form or, where that\n" +
+			"belongs to another site, at /hub/break-glass. Nothing is restarted. Every use stands in the hub's journal.",
+		Example: "  sudo tljh-install config break-glass alice\n  sudo tljh-install config break-glass --off",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if off {
+				return argsOf(0, "break-glass --off")(cmd, args)
+			}
+			return argsOf(1, "break-glass NAME")(cmd, args)
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if off {
+				return c.closeGlass()
+			}
+			return c.runBreakGlass(args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&off, "off", false, "close it before the time is over")
+	return cmd
+}
+
+func (c *configCommand) runBreakGlass(name string) error {
+	admin, err := installer.ParseAdmin(name)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return host.Hint(errors.New("only root can open a way in"), "put sudo in front")
+	}
+	data, err := c.read()
+	if err != nil {
+		return err
+	}
+	password := installer.GeneratePassword()
+	until := time.Now().Add(installer.GlassTime)
+	if err := installer.BreakGlass(c.file().Host.Files, admin.Name, password, until); err != nil {
+		return err
+	}
+	base := "/"
+	if cfg, _ := config.Parse(c.path, data); cfg != nil {
+		base = cfg.BaseURL
+	}
+	_, err = fmt.Fprintf(c.streams.Out, "%s can log in as an admin until %s at %shub/break-glass\n  password %s  (shown only now)\n",
+		admin.Name, until.Format(time.TimeOnly), base, password)
+	return err
+}
+
+func (c *configCommand) closeGlass() error {
+	if err := c.file().Host.Files.Remove(layout.BreakGlass); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(c.streams.Out, "The way in is closed.")
+	return err
+}

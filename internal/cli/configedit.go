@@ -1,0 +1,345 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"tljh/config"
+	"tljh/installer"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+func (c *configCommand) edit() *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   "edit",
+		Short: "Edit the config in an editor; only what is valid is saved, and it takes effect at once",
+		Long: "Edit a private copy of the config in $SUDO_EDITOR, $VISUAL, $EDITOR or the machine's usual editor. When it is closed, the copy is checked; what is\n" +
+			"wrong is shown with its line, to edit again or to give up. Then the change is shown, saved, and put into effect. If the hub does not come\n" +
+			"up with it, the config before is put back.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runEdit(cmd.Context(), wait) },
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait when somebody else is editing")
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	return cmd
+}
+
+func (c *configCommand) runEdit(ctx context.Context, wait bool) error {
+	if _, err := c.read(); err != nil {
+		return err
+	}
+	file := c.file()
+	unlock, err := file.Lock(ctx, wait)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	before, err := file.Read()
+	if err != nil {
+		return err
+	}
+	draft, err := newDraft(before)
+	if err != nil {
+		return err
+	}
+	defer draft.remove()
+	after, err := c.editUntilValid(ctx, draft)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(before, after) {
+		fmt.Fprintln(c.streams.Err, "Nothing was changed.")
+		return nil
+	}
+	fmt.Fprint(c.streams.Out, config.Diff(before, after, "before", "after"))
+	// Whoever does not come by this command may have written meanwhile.
+	if now, err := file.Read(); err != nil || !bytes.Equal(now, before) {
+		kept := draft.keep()
+		return host.Hint(errors.Join(errors.New("somebody changed the config while it was being edited; nothing was saved"), err), "your edit is kept in %s", kept)
+	}
+	if err := file.Save(after); err != nil {
+		kept := draft.keep()
+		return host.Hint(err, "your edit is kept in %s", kept)
+	}
+	if c.path != layout.Config {
+		return nil
+	}
+	return c.apply(ctx, "edit")
+}
+
+// editUntilValid returns the text once it is valid. Who gives up keeps the config as it was.
+func (c *configCommand) editUntilValid(ctx context.Context, d *draft) ([]byte, error) {
+	for {
+		if err := d.open(ctx); err != nil {
+			return nil, err
+		}
+		text, err := os.ReadFile(d.path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read what was edited: %w", err)
+		}
+		cfg, report, err := c.file().Check(ctx, text)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprint(c.streams.Err, report.Text())
+		if cfg != nil {
+			return text, nil
+		}
+		again, err := c.askAgain()
+		if err != nil || !again {
+			fmt.Fprintln(c.streams.Err, "The config stays as it was.")
+			return nil, errors.Join(err, &errTold{exitBadInput})
+		}
+	}
+}
+
+// askAgain is false where nobody is there to ask.
+func (c *configCommand) askAgain() (bool, error) {
+	in, ok := c.streams.In.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return false, nil
+	}
+	lines := bufio.NewReader(in)
+	for {
+		fmt.Fprint(c.streams.Err, "The config is not valid. What now? (e)dit again, e(x)it without saving: ")
+		line, err := lines.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "", "e", "edit":
+			return true, nil
+		case "x", "exit", "q", "quit":
+			return false, nil
+		}
+	}
+}
+
+// draft is a private copy of the config, in a folder that nobody else can enter.
+type draft struct {
+	dir, path string
+	kept      bool
+}
+
+func newDraft(text []byte) (*draft, error) {
+	dir, err := os.MkdirTemp(draftDir(), "tljh-config-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a copy to edit: %w", err)
+	}
+	d := &draft{dir: dir, path: filepath.Join(dir, "config.yaml")}
+	if err := os.WriteFile(d.path, text, 0o600); err != nil {
+		d.remove()
+		return nil, fmt.Errorf("cannot make a copy to edit: %w", err)
+	}
+	return d, nil
+}
+
+// draftDir is in memory where that can be, as a config holds secrets.
+func draftDir() string {
+	if info, err := os.Stat(layout.Runtime); err == nil && info.IsDir() && os.Geteuid() == 0 {
+		return layout.Runtime
+	}
+	return ""
+}
+
+func (d *draft) remove() {
+	if !d.kept {
+		_ = os.RemoveAll(d.dir)
+	}
+}
+
+func (d *draft) keep() string {
+	d.kept = true
+	return d.path
+}
+
+// open lets the person edit. What an editor is named by may hold arguments, which sh takes apart.
+func (d *draft) open(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", editor()+` "$1"`, "sh", d.path)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return host.Hint(fmt.Errorf("the editor failed: %w; the config stays as it was", err), "name another: sudo EDITOR=nano tljh-install config edit")
+	}
+	return nil
+}
+
+func editor() string {
+	for _, key := range []string{"SUDO_EDITOR", "VISUAL", "EDITOR"} {
+		if value := os.Getenv(key); value != "" {
+			return value
+		}
+	}
+	for _, name := range []string{"sensible-editor", "editor", "nano", "vi"} {
+		if _, err := exec.LookPath(name); err == nil {
+			return name
+		}
+	}
+	return "vi"
+}
+
+func (c *configCommand) reloadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Put the config into effect",
+		Long: "Put the config into effect. What it changed decides what is touched: the hub, the public door, sudo rules, groups, shared folders, or nothing. Users'\n" +
+			"servers go on running. If the hub does not come up, the config before is put back.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runReload(cmd.Context()) },
+	}
+	cmd.Flags().BoolVar(&c.json, "json", false, "report as JSON, one object a line")
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	return cmd
+}
+
+func (c *configCommand) runReload(ctx context.Context) error {
+	if c.path != layout.Config {
+		return &usageError{fmt.Errorf("the hub reads %s only: leave --config-path out", layout.Config)}
+	}
+	if _, err := c.read(); err != nil {
+		return err
+	}
+	unlock, err := c.file().Lock(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return c.apply(ctx, "reload")
+}
+
+// apply puts what the file holds into effect. Whoever calls it holds the file's lock.
+func (c *configCommand) apply(ctx context.Context, how string) error {
+	options := installOptions{json: c.json, verbose: c.verbose}
+	r := options.begin(c.streams)
+	defer r.close()
+	err := c.applyWith(ctx, r, how)
+	if err == nil {
+		return nil
+	}
+	return options.finish(r.report, c.streams, err)
+}
+
+func (c *configCommand) applyWith(ctx context.Context, r *run, how string) error {
+	file := c.file()
+	file.Host = r.host
+	text, err := file.Read()
+	if err != nil {
+		return err
+	}
+	cfg, problems, err := file.Check(ctx, text)
+	if err != nil {
+		return err
+	}
+	if cfg == nil {
+		return &installer.BadInput{Err: host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "tljh-install config edit, or tljh-install config revert to take the last one that worked")}
+	}
+	unlock, err := installer.Lock(r.host.Files, time.Now())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	applier := &installer.Applier{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Who: who(), How: "config " + how}
+	r.begin()
+	applied, err := applier.Apply(ctx, text, cfg)
+	if err != nil {
+		return err
+	}
+	r.report.Close()
+	return c.concludeApply(applied)
+}
+
+func (c *configCommand) concludeApply(applied *installer.Applied) error {
+	if c.json {
+		return writeJSON(c.streams.Out, applied)
+	}
+	if len(applied.Changed) == 0 {
+		fmt.Fprintln(c.streams.Out, "The config is in effect: there was nothing to do.")
+		return nil
+	}
+	fmt.Fprintf(c.streams.Out, "The config is in effect (%s).\n", seconds(applied.Seconds))
+	return nil
+}
+
+func (c *configCommand) revert() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "revert [NUMBER]",
+		Short: "Go back to the version of the config before, or to the one with this number, and put it into effect",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return argsOf(1, "revert [NUMBER]")(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return c.runRevert(cmd.Context(), args) },
+	}
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	return cmd
+}
+
+func (c *configCommand) runRevert(ctx context.Context, args []string) error {
+	if _, err := c.read(); err != nil {
+		return err
+	}
+	file := c.file()
+	unlock, err := file.Lock(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	text, number, err := c.versionToGoTo(file, args)
+	if err != nil {
+		return err
+	}
+	before, err := file.Read()
+	if err != nil {
+		return err
+	}
+	if err := c.judge(ctx, text); err != nil {
+		return err
+	}
+	fmt.Fprint(c.streams.Out, config.Diff(before, text, "before", fmt.Sprintf("version %d", number)))
+	if err := file.Save(text); err != nil {
+		return err
+	}
+	return c.apply(ctx, fmt.Sprintf("revert to %d", number))
+}
+
+// versionToGoTo is the one asked for; or the last that worked, when the file is another by now; or the one before that.
+func (c *configCommand) versionToGoTo(file installer.ConfigFile, args []string) ([]byte, int, error) {
+	history := installer.History{Files: file.Host.Files, Now: time.Now}
+	versions, err := history.Versions()
+	if err != nil {
+		return nil, 0, err
+	}
+	n := len(versions) - 1
+	if len(args) == 1 {
+		if n, err = versionOf(versions, args[0]); err != nil {
+			return nil, 0, err
+		}
+	} else if now, err := file.Read(); err == nil && n >= 0 {
+		if text, err := history.Text(versions[n]); err == nil && bytes.Equal(text, now) {
+			n--
+		}
+	}
+	if n < 0 {
+		return nil, 0, &installer.BadInput{Err: errors.New("there is no earlier version of the config")}
+	}
+	text, err := history.Text(versions[n])
+	return text, versions[n].Number, err
+}

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"tljh/internal/layout"
+)
+
+// newTLJHConfigCommand is this program under the name tljh-config, with the command line of the older TLJH.
+func newTLJHConfigCommand(streams Streams) *cobra.Command {
+	c := &configCommand{streams: streams}
+	root := &cobra.Command{
+		Use:   "tljh-config",
+		Short: "Show and change the hub's config",
+		Long: "Show and change " + layout.Config + ", with the command line of the older TLJH.\n" +
+			"tljh-install config --help tells what there is beyond it.",
+		SilenceUsage: true, SilenceErrors: true, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringVar(&c.path, "config-path", layout.Config, "work on this `FILE` instead of the hub's")
+	show := c.show()
+	show.Use, show.Args = "show", noArgs
+	root.AddCommand(show,
+		c.change("set KEY VALUE", "Set a key", 2, changeSet),
+		c.change("unset KEY", "Take a key out, so that its default holds", 1, changeUnset),
+		c.change("add-item KEY VALUE", "Add to a list", 2, changeAdd),
+		c.change("remove-item KEY VALUE", "Take out of a list", 2, changeRemove),
+		c.olderReload(),
+	)
+	return root
+}
+
+// olderReload takes what to reload. The hub and the proxy know by themselves what a change touches.
+func (c *configCommand) olderReload() *cobra.Command {
+	cmd := c.reloadCommand()
+	cmd.Use = "reload [hub|proxy]"
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 || len(args) == 1 && args[0] != "hub" && args[0] != "proxy" {
+			return &usageError{fmt.Errorf("usage: %s [hub|proxy]", cmd.CommandPath())}
+		}
+		return nil
+	}
+	cmd.ValidArgs = []string{"hub", "proxy"}
+	return cmd
+}
