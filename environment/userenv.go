@@ -1,8 +1,10 @@
 package environment
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 
@@ -40,14 +42,27 @@ func (u UV) Create(ctx context.Context, dir string) error {
 
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
 func (u UV) Install(ctx context.Context, dir, requirements string) error {
+	files := u.Builder.Host.Files
 	constraint := path.Join(dir, "constraints.txt")
 	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
-	if err := u.Builder.Host.Files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
+	if err := files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
-	argv := []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python"),
-		"--constraint", constraint, "--requirement", requirements}
-	_, err := u.Builder.run(ctx, argv...)
+	command := host.Command{Env: u.Builder.env(), Argv: []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
+		"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", requirements}}
+	if info, err := files.Lstat(dir); err != nil {
+		return err
+	} else if owner := host.AttrOf(info); owner.UID != 0 {
+		// It belongs to its account: what admins put into it never runs as root. The file may lie where only root can read it.
+		data, err := os.ReadFile(requirements)
+		if err != nil {
+			return err
+		}
+		command.UID, command.GID, command.Stdin = uint32(owner.UID), uint32(owner.GID), bytes.NewReader(data)
+		command.Argv[len(command.Argv)-1] = "-"
+		command.Argv = append(command.Argv, "--no-cache")
+	}
+	_, err := u.Builder.Host.Runner.Run(ctx, command)
 	if closeErr := u.Builder.closeUp(dir); err == nil {
 		err = closeErr
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -103,7 +104,16 @@ func (p *planner) folders() {
 	for _, group := range []string{layout.AdminsGroup, layout.UsersGroup, layout.ProxyGroup} {
 		p.then(phaseFolders, step.Group{Name: group})
 	}
+	p.then(phaseFolders, step.Account{Name: layout.EnvironmentUser})
+	p.then(phaseFolders, step.File{Path: layout.Profile, What: "users' shell profile", Content: []byte(profile), Attr: readable})
 }
+
+// profile gives users' terminals what their notebooks have: login shells set a PATH of their own.
+const profile = `# Made by tljh-install. In terminals of the hub, the environment that all users share comes first.
+if [ -n "${JUPYTERHUB_USER-}" ]; then
+	PATH="` + layout.User + `/bin:$PATH"
+fi
+`
 
 func token() ([]byte, error) { return []byte(rand.Text() + rand.Text()), nil }
 
@@ -163,6 +173,7 @@ const (
 	idHub          = "hub-environment"
 	idUser         = "user-environment"
 	idRequirements = "user-requirements"
+	idOwner        = "user-environment-owner"
 )
 
 func (p *planner) environments() {
@@ -192,6 +203,62 @@ func (p *planner) environments() {
 	if p.in.Requirements != "" {
 		p.beside(phaseEnvironments, requirementsStep(b, p.in.Requirements, p.in.Source), idUser)
 		p.plan.Nodes[len(p.plan.Nodes)-1].Optional = true
+	}
+	p.beside(phaseEnvironments, ownerStep(), p.environmentDone()...)
+}
+
+// environmentDone are the steps after which nobody changes the user environment any more.
+func (p *planner) environmentDone() []string {
+	if p.in.Requirements != "" {
+		return []string{idUser, idRequirements}
+	}
+	return []string{idUser}
+}
+
+// ownerStep hands the user environment to its account: admins may change it without being root, all others may read it. The program never runs
+// anything in it as root from then on.
+func ownerStep() step.Task {
+	want := func(c *step.Context) (dir string, uid, gid int, acl host.ACL, err error) {
+		live, ok := environment.Current(c.Host.Files, environment.User)
+		if !ok {
+			return "", 0, 0, nil, nil
+		}
+		uid, _, err = c.Host.Files.AccountIDs(layout.EnvironmentUser)
+		if err == nil {
+			gid, err = c.Host.Files.GroupID(layout.AdminsGroup)
+		}
+		return live.Path(), uid, gid, host.ACL{gid: host.Writer, host.Others: host.Reader}, err
+	}
+	return step.Task{
+		Name: idOwner, What: "let admins change the user environment",
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			dir, uid, gid, acl, err := want(c)
+			if dir == "" || errors.Is(err, host.ErrNoAccount) || errors.Is(err, host.ErrNoGroup) {
+				return step.Different, nil // a plan on a fresh machine
+			}
+			if err != nil {
+				return step.Absent, err
+			}
+			info, err := c.Host.Files.Lstat(dir)
+			if err != nil {
+				return step.Absent, err
+			}
+			right, err := c.Host.Files.HasACL(dir, acl)
+			if attr := host.AttrOf(info); err != nil || !right || attr.UID != uid || attr.GID != gid {
+				return step.Different, err
+			}
+			return step.Same, nil
+		},
+		Do: func(_ context.Context, c *step.Context) error {
+			dir, uid, gid, acl, err := want(c)
+			if err == nil && dir == "" {
+				err = errors.New("there is no user environment")
+			}
+			if err != nil {
+				return err
+			}
+			return c.Host.Files.HandOver(dir, uid, gid, acl)
+		},
 	}
 }
 
@@ -331,11 +398,7 @@ func (p *planner) services(after ...string) error {
 
 // cleaning comes only when nobody fetches any more.
 func (p *planner) cleaning() {
-	after := []string{idHub, idUser}
-	if p.in.Requirements != "" {
-		after = append(after, idRequirements)
-	}
-	p.beside(phaseServices, p.cacheStep(), after...)
+	p.beside(phaseServices, p.cacheStep(), append(p.environmentDone(), idHub)...)
 }
 
 // access is who may do what: groups and their shared folders, and sudo rules.

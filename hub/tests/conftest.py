@@ -57,6 +57,8 @@ async def running_hub(here, monkeypatch, **options):
     config.JupyterHub.tornado_settings = {"xsrf_cookies": True}
     config.JupyterHub.services = [{"name": "boss", "api_token": "boss-token-0123456789"}]
     config.JupyterHub.load_roles = [{"name": "boss", "scopes": ["admin:users"], "services": ["boss"]}]
+    for key, value in options.pop("app", {}).items():
+        config.JupyterHub[key] = value
     for key, value in options.items():
         config.FirstUseAuthenticator[key] = value
     monkeypatch.chdir(here.state)

@@ -88,3 +88,11 @@ def test_socket_paths_fit():
 
     for name in random_names(5, 3000):
         assert len(str(paths.SOCKETS / unit_name(name, "server").removesuffix(".service") / "server.sock")) <= 107
+
+
+@pytest.mark.parametrize(
+    ("name", "account"), [("alice", "alice"), ("a" * 32, "a" * 32), ("A b", "__41__20b"), ("x" * 33, "x" * 26 + "-" + hashlib.sha256(b"x" * 33).hexdigest()[:5])]
+)
+def test_a_sites_own_accounts_keep_their_names(name, account):
+    assert system_name(name, "") == account
+    assert unit_name(name).startswith("jupyter-"), "units of users' servers are told from others by their names"

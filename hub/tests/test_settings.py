@@ -112,3 +112,36 @@ def test_a_failed_write_leaves_the_old_copy(here, monkeypatch):
         settings.remember(here, settings.Loaded(settings.Config(), "new: 1"))
     assert here.applied.read_text() == "old: 1"
     assert [path.name for path in here.state.iterdir() if "applied" in path.name] == ["config.applied.yaml"]
+
+
+def test_the_most_specific_limit_holds():
+    config = settings.parse(
+        "limits: {memory: 1G, cpu: 2, groups: {small: {memory: 2G}, large: {memory: 4096M, cpu: 0.5}, free: {memory: null}}, users: {Bob: {cpu: null}}}"
+    )
+    of = config.limits.of
+    assert of("memory", "alice", []) == "1G"
+    assert (of("memory", "bob", ["small"]), of("cpu", "bob", ["small"])) == ("2G", None)
+    assert (of("memory", "carol", ["small", "large"]), of("cpu", "carol", ["small", "large"])) == ("4096M", 0.5)
+    assert of("memory", "dan", ["large", "free"]) is None
+
+
+def test_the_newer_keys():
+    config = settings.parse(
+        "users: {account_prefix: '', home_root: /srv/homes}\n"
+        "user_environment: {variables: {COURSE: physics}}\n"
+        "shared_folders: {data: {read: [all], write: ['group:Course', Bob]}}\n"
+        "hub: {name: N, announcement: A, logo: /l.png}\n"
+        "https: {enabled: true}\nsources: {index: x}\ntraefik_api: {port: 1}\n"
+    )
+    assert (config.users.account_prefix, config.users.home_root) == ("", "/srv/homes")
+    assert config.variables == {"COURSE": "physics"}
+    assert config.shared_folders["data"].write == ["group:Course", "bob"]
+    assert config.pages == settings.Pages("N", "A", "/l.png")
+
+
+@pytest.mark.parametrize(
+    "text", ["users: {home_root: homes}", "user_environment: {variables: {A: 1}}", "shared_folders: {a: [x]}", "limits: {users: {a: {memory: x}}}"]
+)
+def test_newer_keys_that_cannot_be_used(text):
+    with pytest.raises(settings.ConfigError):
+        settings.parse(text)

@@ -185,9 +185,8 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 
 // runChange edits the file by a program: lock, read, edit, judge, save, tell.
 func (c *configCommand) runChange(ctx context.Context, how string, edit func([]byte) ([]byte, error)) error {
-	before, err := c.read()
-	if err != nil {
-		return err
+	if _, err := c.read(); err != nil {
+		return err // before a lock is asked for that only root gets
 	}
 	file := c.file()
 	unlock, err := file.Lock(ctx, true)
@@ -195,7 +194,8 @@ func (c *configCommand) runChange(ctx context.Context, how string, edit func([]b
 		return err
 	}
 	defer unlock()
-	if before, err = file.Read(); err != nil {
+	before, err := file.Read()
+	if err != nil {
 		return err
 	}
 	after, err := edit(before)

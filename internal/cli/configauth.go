@@ -48,7 +48,7 @@ func (c *configCommand) runTestAuth(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the authenticator gives no answer"))
 	defer cancel()
 	result, err := host.Local(nil).Runner.Run(ctx, host.Command{
-		Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.test_auth", name}, Stdin: strings.NewReader(password + "\n"),
+		Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.try_auth", name}, Stdin: strings.NewReader(password + "\n"),
 	})
 	var answer struct {
 		OK     bool   `json:"ok"`

@@ -27,8 +27,11 @@ const (
 // ErrNoACL tells that a file system keeps no access control lists.
 var ErrNoACL = errors.New("this file system keeps no access control lists (ACLs)")
 
-// ACL opens a tree for groups, by their numbers. Everybody else is kept out; the owner of each file may do all.
+// ACL opens a tree for groups, by their numbers, and for Others. Whoever is not named is kept out; the owner of each file may do all.
 type ACL map[int]Access
+
+// Others are all who belong to none of an ACL's groups.
+const Others = -1
 
 // Entries of an access control list as Linux keeps it in an extended attribute.
 const (
@@ -51,14 +54,18 @@ type aclEntry struct {
 
 // encode returns the attribute; enter is 1 for what may be entered or run.
 func (a ACL) encode(enter Access) []byte {
-	var mask Access
+	var mask, others Access
 	groups := []aclEntry{}
 	for _, gid := range slices.Sorted(maps.Keys(a)) {
+		if gid == Others {
+			others = a[gid] | enter
+			continue
+		}
 		groups = append(groups, aclEntry{aclGroup, uint16(a[gid] | enter), uint32(gid)})
 		mask |= a[gid] | enter
 	}
 	entries := append([]aclEntry{{aclUserObj, uint16(Writer | enter), aclNobody}, {aclGroupObj, 0, aclNobody}}, groups...)
-	entries = append(entries, aclEntry{aclMask, uint16(mask), aclNobody}, aclEntry{aclOther, 0, aclNobody})
+	entries = append(entries, aclEntry{aclMask, uint16(mask), aclNobody}, aclEntry{aclOther, uint16(others), aclNobody})
 	var data bytes.Buffer
 	_ = binary.Write(&data, binary.LittleEndian, uint32(aclVersion))
 	_ = binary.Write(&data, binary.LittleEndian, entries) // into a buffer: never fails
@@ -92,44 +99,66 @@ func (f Files) HasACL(p string, acl ACL) (bool, error) {
 // followed, and the folder itself, by which this is judged to be done, comes last.
 func (f Files) SetACL(p string, acl ACL) (err error) {
 	defer wrap(&err, "set the access control list of", p)
+	return f.open(p, tree{acl: acl})
+}
+
+// HandOver makes a tree an account's own, and opens it as SetACL does.
+func (f Files) HandOver(p string, uid, gid int, acl ACL) (err error) {
+	defer wrap(&err, "hand over", p)
+	return f.open(p, tree{acl: acl, chown: true, uid: uid, gid: gid})
+}
+
+func (f Files) open(p string, t tree) error {
 	dir, err := openNoFollow(unix.AT_FDCWD, f.Path(p))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := acl.apply(dir, 0); err != nil {
+	if err := t.apply(dir, 0); err != nil {
 		return err
 	}
 	return f.Sync(p)
 }
 
+// tree is what is done to all of a tree.
+type tree struct {
+	acl      ACL
+	chown    bool
+	uid, gid int
+}
+
 // deepest is how far down a shared tree is followed; a person's is never as deep.
 const deepest = 128
 
-func (a ACL) apply(file *os.File, depth int) error {
+func (t tree) apply(file *os.File, depth int) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
+	if info.IsDir() && depth < deepest {
+		if err := t.applyWithin(file, depth); err != nil {
+			return err
+		}
+	}
+	if t.chown {
+		if err := unix.Fchownat(int(file.Fd()), "", t.uid, t.gid, unix.AT_EMPTY_PATH); err != nil {
+			return err
+		}
+	}
 	switch {
 	case info.IsDir():
-		if depth < deepest {
-			if err := a.applyWithin(file, depth); err != nil {
-				return err
-			}
-		}
-		return setACL(file, a.encode(1), true)
+		return setACL(file, t.acl.encode(1), true)
 	case info.Mode().IsRegular():
 		var run Access
 		if info.Mode().Perm()&0o100 != 0 {
 			run = 1
 		}
-		return setACL(file, a.encode(run), false)
+		return setACL(file, t.acl.encode(run), false)
 	}
 	return nil
 }
 
-func (a ACL) applyWithin(dir *os.File, depth int) error {
+func (t tree) applyWithin(dir *os.File, depth int) error {
 	entries, err := os.ReadDir(procPath(dir))
 	if err != nil {
 		return err
@@ -140,7 +169,7 @@ func (a ACL) applyWithin(dir *os.File, depth int) error {
 			continue // somebody removed it just now
 		}
 		if err == nil {
-			err = errors.Join(a.apply(inner, depth+1), inner.Close())
+			err = errors.Join(t.apply(inner, depth+1), inner.Close())
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", entry.Name(), err)

@@ -160,6 +160,28 @@ func (h *Host) Journal(ctx context.Context, unit string, lines int) string {
 // ErrNoGroup tells that a group does not exist.
 var ErrNoGroup = errors.New("no such group")
 
+// ErrNoAccount tells that there is no such account.
+var ErrNoAccount = errors.New("there is no such account")
+
+// AccountIDs returns the numbers of a local account and of its own group.
+func (f Files) AccountIDs(name string) (uid, gid int, err error) {
+	data, err := f.Read("/etc/passwd")
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot read the accounts: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) < 4 || fields[0] != name {
+			continue
+		}
+		if _, err := fmt.Sscanf(fields[2]+" "+fields[3], "%d %d", &uid, &gid); err != nil {
+			return 0, 0, fmt.Errorf("cannot read the numbers of account %s: %w", name, err)
+		}
+		return uid, gid, nil
+	}
+	return 0, 0, fmt.Errorf("account %s: %w", name, ErrNoAccount)
+}
+
 // GroupID returns the number of the group name.
 func (f Files) GroupID(name string) (int, error) {
 	data, err := f.Read("/etc/group")

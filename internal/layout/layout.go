@@ -29,6 +29,7 @@ const (
 	Log           = Root + "/installer.log"
 	Cache         = Root + "/cache"
 	Sudoers       = "/etc/sudoers.d/tljh"
+	Profile       = "/etc/profile.d/tljh.sh"
 	Units         = "/etc/systemd/system"
 	Runtime       = "/run/tljh"
 	Lock          = Runtime + "/install.lock"

@@ -53,6 +53,51 @@ func (g Group) Undo(ctx context.Context, c *Context, before Before) error {
 	return err
 }
 
+// Account makes a system account that nobody logs in with, with a group of its own.
+type Account struct {
+	Name string
+}
+
+// ID implements Step.
+func (a Account) ID() string { return "account " + a.Name }
+
+// Title implements Step.
+func (a Account) Title() string { return "make the account " + a.Name }
+
+// Check implements Step.
+func (a Account) Check(_ context.Context, c *Context) (State, error) {
+	_, _, err := c.Host.Files.AccountIDs(a.Name)
+	if errors.Is(err, host.ErrNoAccount) {
+		return Absent, nil
+	}
+	return Same, err
+}
+
+// Before implements Step.
+func (a Account) Before(ctx context.Context, c *Context) (Before, error) {
+	state, err := a.Check(ctx, c)
+	return Before{Existed: state == Same}, err
+}
+
+// Apply implements Step.
+func (a Account) Apply(ctx context.Context, c *Context) error {
+	argv := []string{"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", a.Name}
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: argv})
+	return err
+}
+
+// Undo implements Step.
+func (a Account) Undo(ctx context.Context, c *Context, before Before) error {
+	if before.Existed {
+		return nil
+	}
+	if state, err := a.Check(ctx, c); err != nil || state == Absent {
+		return err
+	}
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"userdel", a.Name}})
+	return err
+}
+
 // Unit makes a unit, whose file is another step's work, run and start at boot.
 type Unit struct {
 	Name   string

@@ -15,20 +15,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from tljh.names import system_name
+from tljh import names
 
 USERS_GROUP = "jupyterhub-users"
 ADMINS_GROUP = "jupyterhub-admins"
 HOMES = Path("/home")
+PREFIX = names.PREFIX
 
 _MARK = "JupyterHub user "
 _FIRST_UID = 1000  # below are the system's own accounts
+_LAST_UID = 60000  # up to nobody are those that systemd makes for services
+_NOBODY = 65534
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # The programs lock their files against each other and fail instead of waiting.
 _one_at_a_time = threading.Lock()
 _LOCKED = "cannot lock"
 _LOCK_PATIENCE = 30
+
+
+def settle(prefix: str, homes: str) -> None:
+    """What the config says of accounts, for all that follows. Without a prefix, accounts that the site has are used as they are."""
+    global PREFIX, HOMES
+    PREFIX, HOMES = prefix, Path(homes)
+
+
+def system_name(hub_name: str) -> str:
+    """The Linux account of a hub user."""
+    return names.system_name(hub_name, PREFIX)
 
 
 class AccountError(Exception):
@@ -54,7 +68,7 @@ def exists(hub_name: str) -> bool:
     return _find(name) is not None or os.path.lexists(HOMES / name)
 
 
-def ensure(hub_name: str, admin: bool, extra_groups: dict[str, list[str]]) -> Account:
+def ensure(hub_name: str, admin: bool, extra_groups: dict[str, list[str]], managed: dict[str, bool] | None = None) -> Account:
     """The account of a hub user, made if there is none, in the groups it belongs to. AccountError tells what is in the way."""
     name = system_name(hub_name)
     with _one_at_a_time:
@@ -68,6 +82,7 @@ def ensure(hub_name: str, admin: bool, extra_groups: dict[str, list[str]]) -> Ac
             _check_owner(entry, hub_name)
         _ensure_home(entry)
         _ensure_groups(name, hub_name, admin, extra_groups)
+        _ensure_managed(name, managed or {})
     return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
 
@@ -85,6 +100,10 @@ def _check_owner(entry: pwd.struct_passwd, hub_name: str) -> None:
     owner = entry.pw_gecos.split(",")[0]
     if owner == mark(hub_name):
         return
+    if not PREFIX and entry.pw_name == hub_name and not owner.startswith(_MARK):
+        if _FIRST_UID <= entry.pw_uid < _LAST_UID or entry.pw_uid > _NOBODY:
+            return
+        raise AccountError(f"The account {entry.pw_name} is one of the system's own, and nobody works in it. {_ASK}")
     if owner.startswith(_MARK):
         other = unquote(owner.removeprefix(_MARK), errors="replace")
         raise AccountError(f"The account {entry.pw_name} belongs to the hub user {other!r}, whose name is too much like yours. {_ASK}")
@@ -150,6 +169,17 @@ def _ensure_groups(name: str, hub_name: str, admin: bool, extra_groups: dict[str
     for group, members in extra_groups.items():
         if hub_name in members:
             _join(name, group, system=False)
+        elif _is_member(name, group) and PREFIX:
+            _run("gpasswd", "--delete", name, group)
+
+
+def _ensure_managed(name: str, managed: dict[str, bool]) -> None:
+    """Groups that are nobody's but ours: whoever does not belong to one is taken out."""
+    for group, belongs in managed.items():
+        if belongs:
+            _join(name, group, system=True)
+        elif _is_member(name, group):
+            _run("gpasswd", "--delete", name, group)
 
 
 def _join(name: str, group: str, system: bool) -> None:

@@ -14,7 +14,7 @@ from traitlets import HasTraits, TraitError
 from traitlets.config import Config as TraitConfig
 from traitlets.utils.importstring import import_item
 
-from tljh import auth, files, proxy, settings, spawner
+from tljh import accounts, auth, breakglass, files, proxy, settings, spawner
 from tljh.paths import Paths
 
 log = logging.getLogger("tljh")
@@ -50,7 +50,9 @@ def configure(c: TraitConfig, paths: Paths) -> None:
         loaded = without_newest(paths, loaded, error)
         authenticator = authenticator_class(loaded.config.auth.type)
     report(loaded)
+    accounts.settle(loaded.config.users.account_prefix, loaded.config.users.home_root)
     hub(c, paths, loaded.config)
+    pages(c, loaded)
     the_proxy(c, paths, loaded)
     logins(c, loaded.config, authenticator)
     servers(c, paths, loaded.config)
@@ -126,6 +128,21 @@ def hub(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     # The journal knows the time already.
     c.JupyterHub.log_format = "%(levelname)s %(name)s: %(message)s"
     c.Application.log_format = "%(levelname)s %(name)s: %(message)s"
+
+
+def pages(c: TraitConfig, loaded: settings.Loaded) -> None:
+    """What the hub's pages show. Admins also see that the hub does not run with the newest config."""
+    shown = loaded.config.pages
+    c.JupyterHub.template_vars = {
+        "tljh_name": shown.name,
+        "tljh_announcement": shown.announcement,
+        "tljh_problems": list(loaded.problems),
+    }
+    c.JupyterHub.extra_handlers = [(r"/break-glass", breakglass.BreakGlassHandler)]
+    if shown.logo and Path(shown.logo).is_file():
+        c.JupyterHub.logo_file = shown.logo
+    elif shown.logo:
+        log.error("hub.logo: there is no file %s", shown.logo)
 
 
 def the_proxy(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
@@ -216,6 +233,9 @@ def servers(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     c.UserSpawner.extra_paths = [str(paths.user_bin)]
     c.UserSpawner.extra_user_groups = config.users.extra_user_groups
     c.UserSpawner.default_url = DEFAULT_URLS.get(config.default_app, "/lab")
+    c.UserSpawner.user_limits = config.limits
+    c.UserSpawner.shared_folders = config.shared_folders
+    c.UserSpawner.variables = config.variables
     c.Spawner.mem_limit = config.limits.memory
     c.Spawner.cpu_limit = config.limits.cpu
     # Nothing of the hub's environment is for users, but the language.

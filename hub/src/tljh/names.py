@@ -12,6 +12,7 @@ import re
 
 PREFIX = "jupyter-"
 LIMIT = 26
+LONGEST = 32  # that useradd takes
 
 _KEPT = re.compile(r"[a-z0-9_.-]+")
 _LITERAL = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789.-")
@@ -25,10 +26,10 @@ def spell(name: str) -> str:
     return "".join(chr(byte) if byte in _LITERAL else f"__{byte:02x}" for byte in data)
 
 
-def system_name(name: str) -> str:
-    """The Linux account of a hub user: at most 32 characters."""
-    whole = PREFIX + spell(name)
-    if len(whole) < LIMIT:
+def system_name(name: str, prefix: str = PREFIX) -> str:
+    """The Linux account of a hub user: at most 32 characters. Without a prefix, a site's own accounts are meant: as much as possible is kept."""
+    whole = prefix + spell(name)
+    if len(whole) < LIMIT or (not prefix and len(whole) <= LONGEST):
         return whole
     return f"{whole[:LIMIT]}-{hashlib.sha256(whole.encode()).hexdigest()[:5]}"
 

@@ -50,6 +50,10 @@ class Paths:
         return self.state / "passwords.sqlite"
 
     @property
+    def break_glass(self) -> Path:
+        return self.state / "break-glass.json"
+
+    @property
     def user_bin(self) -> Path:
         return self.root / "user/bin"
 

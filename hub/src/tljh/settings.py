@@ -34,12 +34,39 @@ class Users:
     banned: set[str] = field(default_factory=set)
     admin: set[str] = field(default_factory=set)
     extra_user_groups: dict[str, list[str]] = field(default_factory=dict)
+    account_prefix: str = "jupyter-"
+    home_root: str = "/home"
 
 
 @dataclass
 class Limits:
     memory: int | str | None = None
     cpu: float | None = None
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)  # what is not there is left to a wider limit; None is no limit
+    users: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, resource: str, user: str, groups: list[str]) -> Any:
+        """A user's limit: the user's own, or else the largest of the user's groups', or else that for all."""
+        own = self.users.get(user, {})
+        if resource in own:
+            return own[resource]
+        found = [self.groups[group][resource] for group in groups if resource in self.groups.get(group, {})]
+        if found:
+            return None if None in found else max(found, key=amount)
+        return getattr(self, resource)
+
+
+@dataclass
+class SharedFolder:
+    read: list[str] = field(default_factory=list)
+    write: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Pages:
+    name: str = ""
+    announcement: str = ""
+    logo: str = ""
 
 
 @dataclass
@@ -57,6 +84,9 @@ class Cull:
 class Config:
     base_url: str = "/"
     default_app: str = "jupyterlab"
+    variables: dict[str, str] = field(default_factory=dict)
+    shared_folders: dict[str, SharedFolder] = field(default_factory=dict)
+    pages: Pages = field(default_factory=Pages)
     auth: Auth = field(default_factory=Auth)
     users: Users = field(default_factory=Users)
     limits: Limits = field(default_factory=Limits)
@@ -119,6 +149,9 @@ def parse(text: str) -> Config:
     return Config(
         base_url=base_url(top.get("base_url", text_value, "/")),
         default_app=top.section("user_environment").get("default_app", text_value, "jupyterlab"),
+        variables=variables(top.section("user_environment").section("variables")),
+        shared_folders=shared_folders(top.section("shared_folders")),
+        pages=pages(top.section("hub")),
         auth=auth(top.section("auth")),
         users=users(top.section("users")),
         limits=limits(top.section("limits")),
@@ -150,6 +183,13 @@ def text_value(where: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{where} must be text, not {value!r}")
     return value
+
+
+def folder_value(where: str, value: Any) -> str:
+    text = text_value(where, value)
+    if not text.startswith("/") or text.strip("/") == "":
+        raise ConfigError(f"{where} must be the absolute path of a folder, not {value!r}")
+    return text
 
 
 def bool_value(where: str, value: Any) -> bool:
@@ -189,7 +229,7 @@ def names_value(where: str, value: Any) -> list[str]:
     """Names of users, in small letters as the hub keeps them. A bare number is a name, too: student 1234."""
     if not isinstance(value, list) or any(isinstance(item, bool) or not isinstance(item, str | int) for item in value):
         raise ConfigError(f"{where} must be a list of names")
-    return [str(item).lower() for item in value]
+    return [item if str(item).startswith("group:") else str(item).lower() for item in value]
 
 
 def base_url(value: str) -> str:
@@ -209,11 +249,48 @@ def users(node: Node) -> Users:
         banned=set(node.get("banned", names_value, [])),
         admin=set(node.get("admin", names_value, [])),
         extra_user_groups={group: groups.get(group, names_value, []) for group in groups.value},
+        account_prefix=node.get("account_prefix", text_value, "jupyter-"),
+        home_root=node.get("home_root", folder_value, "/home"),
     )
 
 
 def limits(node: Node) -> Limits:
-    return Limits(memory=node.get("memory", memory_value, None), cpu=node.get("cpu", cpu_value, None))
+    groups, people = node.section("groups"), node.section("users")
+    return Limits(
+        memory=node.get("memory", memory_value, None),
+        cpu=node.get("cpu", cpu_value, None),
+        groups={group: limit(groups.section(group)) for group in groups.value},
+        users={name.lower(): limit(people.section(name)) for name in people.value},
+    )
+
+
+def limit(node: Node) -> dict[str, Any]:
+    """A limit for some users. Here, null is an answer: none."""
+    readers = {"memory": memory_value, "cpu": cpu_value}
+    return {key: node.get(key, readers[key], None) for key in node.value if key in readers}
+
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def amount(value: float | str) -> float:
+    """A limit as a number, to compare."""
+    return float(value[:-1]) * _UNITS[value[-1]] if isinstance(value, str) else float(value)
+
+
+def variables(node: Node) -> dict[str, str]:
+    return {name: node.get(name, text_value, "") for name in node.value if node.value[name] is not None}
+
+
+def shared_folders(node: Node) -> dict[str, SharedFolder]:
+    def one(inner: Node) -> SharedFolder:
+        return SharedFolder(inner.get("read", names_value, []), inner.get("write", names_value, []))
+
+    return {name: one(node.section(name)) for name in node.value}
+
+
+def pages(node: Node) -> Pages:
+    return Pages(*(node.get(key, text_value, "") for key in ("name", "announcement", "logo")))
 
 
 def cull(node: Node) -> Cull:

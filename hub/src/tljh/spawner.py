@@ -15,6 +15,7 @@ import grp
 import os
 import shutil
 import stat
+import subprocess
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -25,11 +26,11 @@ from jupyterhub.httpclient import fetch
 from jupyterhub.spawner import Spawner
 from systemdspawner import SystemdSpawner
 from systemdspawner.systemd import get_systemd_version
-from traitlets import Dict, List, Unicode
+from traitlets import Any, Dict, List, Unicode
 
-from tljh import accounts, failures, machine, paths, systemd
+from tljh import accounts, failures, machine, paths, shared, systemd
 from tljh.failures import SpawnFailure, Story
-from tljh.names import system_name, unit_name
+from tljh.names import unit_name
 
 PROXY_GROUP = "tljh-proxy"
 SLICE = "tljh-users.slice"
@@ -70,6 +71,10 @@ class UserSpawner(SystemdSpawner):
 
     extra_user_groups = Dict(value_trait=List(Unicode()), config=True, help="Linux groups and the hub users who belong to them.")
 
+    user_limits = Any(config=True, help="tljh.settings.Limits: what each user may take.")
+    shared_folders = Dict(config=True, help="tljh.settings.SharedFolder by name.")
+    variables = Dict(value_trait=Unicode(), config=True, help="Environment variables of every server.")
+
     _account: accounts.Account | None = None
     _words = "Waiting for its turn"
     _end_watcher: asyncio.Task | None = None
@@ -79,9 +84,19 @@ class UserSpawner(SystemdSpawner):
         if self.user is not None and self.orm_spawner is not None:
             self.unit_name = unit_name(self.user.name, self.name)
 
+    def _groups(self) -> list[str]:
+        return [group for group, members in self.extra_user_groups.items() if self.user.name in members]
+
+    def _limit(self) -> None:
+        """Set this user's limits, before anything looks at them."""
+        limits = self.user_limits
+        if limits is not None and (limits.groups or limits.users):
+            self.mem_limit = limits.of("memory", self.user.name, self._groups())
+            self.cpu_limit = limits.of("cpu", self.user.name, self._groups())
+
     def _expand_user_vars(self, string):
         """{USERNAME} is the Linux account here, as it stands in paths."""
-        return string.format(USERNAME=system_name(self.user.name), USERID=self.user.id)
+        return string.format(USERNAME=accounts.system_name(self.user.name), USERID=self.user.id)
 
     # Where the server is: JupyterHub's database holds scheme, host and port. A port behind the socket's path would lead elsewhere,
     # so the address is always made anew, also when a hub finds the server of the one before it.
@@ -134,7 +149,9 @@ class UserSpawner(SystemdSpawner):
 
     async def _start(self):
         self._words = "Looking after your account and home"
+        self._limit()
         account = self._account = await self._prepare()
+        await self._link(account)
         self._words = "Starting your server"
         await self._clear()
         await asyncio.to_thread(self._make_folder, account)
@@ -163,12 +180,24 @@ class UserSpawner(SystemdSpawner):
         if missing := await asyncio.to_thread(machine.no_room, str(accounts.HOMES)):
             raise SpawnFailure(Story("disk", f"Your server cannot start: {missing}"))
         try:
-            account = await asyncio.to_thread(accounts.ensure, self.user.name, self.user.admin, self.extra_user_groups)
+            account = await asyncio.to_thread(
+                accounts.ensure, self.user.name, self.user.admin, self.extra_user_groups, shared.memberships(self.shared_folders, self.user.name)
+            )
         except accounts.AccountError as error:
             raise SpawnFailure(Story("account", f"Your server cannot start. {error}", "")) from error
         if missing := await asyncio.to_thread(machine.no_room, account.home):
             raise SpawnFailure(Story("disk", f"Your server cannot start: {missing}"))
         return account
+
+    async def _link(self, account: accounts.Account) -> None:
+        """Shared folders are found in the home. That they are not is no reason to start no server."""
+        names = shared.visible(self.shared_folders, self.user.name, self.user.admin, self._groups())
+        try:
+            problems = await asyncio.to_thread(shared.link, account, names)
+        except (OSError, subprocess.SubprocessError) as error:
+            problems = [str(error)]
+        for problem in problems:
+            self.log.warning("Shared folders of %s: %s", account.name, problem)
 
     def _program_missing(self) -> bool:
         program = self.cmd[0]
@@ -197,7 +226,7 @@ class UserSpawner(SystemdSpawner):
             raise SpawnFailure(Story("socket", "Your server did not make its socket."))
 
     def get_env(self):
-        env = super().get_env()
+        env = {**self.variables, **super().get_env()}
         for extra in reversed(self.extra_paths):
             env["PATH"] = f"{self._expand_user_vars(extra)}:{env.get('PATH', SYSTEM_PATH)}"
         env["SHELL"] = self.default_shell

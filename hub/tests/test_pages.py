@@ -1,0 +1,36 @@
+"""What the hub's pages show of the config, in a real hub."""
+
+from tljh import passwords
+
+PROBLEM = "users.admin must be a list <b>of names</b>"
+SHOWN = {"tljh_name": "Physics <101>", "tljh_announcement": "Exam <script>at nine", "tljh_problems": [PROBLEM]}
+
+
+async def page(visitor, name):
+    async with visitor.session.get(visitor.url + name) as reply:
+        return await reply.text()
+
+
+def test_name_and_announcement_are_text(here, hub):
+    async def test(visitor):
+        text = await page(visitor, "login")
+        assert "<title>Physics &lt;101&gt;</title>" in text.replace("\n", "").replace("  ", "")
+        assert "Exam &lt;script&gt;at nine" in text
+        assert PROBLEM not in text
+        assert "of names" not in text, "strangers see what is wrong with the config"
+
+    hub(test, app={"template_vars": dict(SHOWN)})
+
+
+def test_only_admins_see_what_is_wrong(here, hub):
+    store = passwords.Passwords(here.passwords)
+    for name in ("alice", "bob"):
+        store.set(name, passwords.digest("correct-horse"))
+
+    async def test(visitor):
+        for name, seen in (("alice", True), ("bob", False)):
+            status, _ = await visitor.log_in(name, "correct-horse")
+            assert status == 302
+            assert ("users.admin must be a list &lt;b&gt;of names" in await page(visitor, "home")) is seen
+
+    hub(test, admin_users={"alice"}, allowed_users={"bob"}, app={"template_vars": dict(SHOWN)})

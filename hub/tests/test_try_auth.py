@@ -1,0 +1,59 @@
+import asyncio
+import json
+import subprocess
+import sys
+
+from tljh import check_authenticator, passwords, try_auth
+
+
+def attempt(here, config, name="alice", password="correct-horse"):
+    here.config.write_text(config)
+    return asyncio.run(try_auth.attempt(here, name, password))
+
+
+def test_first_use_stores_nothing(here):
+    answer = attempt(here, "users: {allowed: [alice]}")
+    assert answer["ok"] is False
+    assert "no password" in answer["reason"]
+    assert not here.passwords.exists() or passwords.Passwords(here.passwords).get("alice") is None
+
+
+def test_first_use_compares(here):
+    passwords.Passwords(here.passwords).set("alice", passwords.digest("correct-horse"))
+    assert attempt(here, "users: {admin: [alice]}") == {"ok": True, "admin": True, "reason": ""}
+    assert attempt(here, "users: {admin: [alice]}", password="wrong")["reason"] == "the password is wrong"
+    assert attempt(here, "users: {banned: [alice]}")["ok"] is False
+
+
+def test_other_authenticators(here):
+    dummy = "auth: {type: dummy, DummyAuthenticator: {password: correct-horse, allow_all: true}}"
+    assert attempt(here, dummy)["ok"] is True
+    assert attempt(here, dummy, password="wrong")["ok"] is False
+    github = attempt(here, "auth: {type: github, GitHubOAuthenticator: {client_id: x}}")
+    assert github["ok"] is False
+    assert "client_secret" in github["reason"]
+    assert "another site" in github["reason"]
+    assert "no_such" in attempt(here, "auth: {type: no_such.Thing}")["reason"]
+
+
+def test_what_an_authenticator_knows():
+    answer = check_authenticator.answer("github", ["GitHubOAuthenticator", "OAuthenticator", "Other"])
+    assert answer["ok"]
+    assert "client_id" in answer["classes"]["GitHubOAuthenticator"]["options"]
+    assert answer["classes"]["OAuthenticator"]["exists"]
+    assert answer["classes"]["Other"] == {"exists": False, "options": []}
+    bad = check_authenticator.answer("no_such.Thing", [])
+    assert not bad["ok"]
+    assert "no_such" in bad["error"]
+
+
+def test_as_a_program(here):
+    done = subprocess.run(
+        [sys.executable, "-m", "tljh.check_authenticator"],
+        input=json.dumps({"type": "native", "sections": []}),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": "src", "TLJH_ROOT": str(here.root)},
+    )
+    assert "open_signup" in json.loads(done.stdout)["classes"]["NativeAuthenticator"]["options"]
