@@ -56,7 +56,7 @@ func (a *Applier) Apply(ctx context.Context, text []byte, cfg *config.Config) (*
 	history := History{Files: a.Host.Files, Now: a.Now}
 	changed, err := a.enact(ctx, text, cfg)
 	if err == nil {
-		return &Applied{Changed: changed, Seconds: a.Now().Sub(start).Seconds()}, history.Add(text, a.Who, a.How)
+		return &Applied{Changed: changed, Seconds: a.Now().Sub(start).Seconds()}, remember(a.Host.Files, a.Now, text, a.Who, a.How)
 	}
 	if ctx.Err() != nil {
 		return nil, host.Hint(fmt.Errorf("the config was not put into effect as a whole: %w", context.Cause(ctx)), "run the same command again, or tljh-install config reload")
@@ -95,11 +95,18 @@ func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([
 			return outcome.Changed, err
 		}
 	}
-	// The hub remembers a config that it started with; one that it did not have to start for is as good.
-	if err := a.Host.Files.Write(layout.Applied, text, secret); err != nil {
-		return outcome.Changed, err
-	}
 	return outcome.Changed, executor.Finish(true)
+}
+
+// remember keeps a config that is in effect, in the history and as the one that the hub falls back to. The hub itself remembers only what it
+// had to start for.
+func remember(files host.Files, now func() time.Time, text []byte, who, how string) error {
+	if applied, err := files.Read(layout.Applied); err != nil || !bytes.Equal(applied, text) {
+		if err := files.Write(layout.Applied, text, secret); err != nil {
+			return err
+		}
+	}
+	return History{Files: files, Now: now}.Add(text, who, how)
 }
 
 // taken tells whether the hub, which starts from the last config that worked when it can't use one, runs with this one.

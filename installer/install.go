@@ -82,6 +82,7 @@ type Installer struct {
 	Now     func() time.Time
 	Ignore  []string // preflight checks that may fail
 	Redact  func(secret string)
+	Who     string // for the config's history
 	Begin   func() // called when the preflight has passed: from now on the machine is changed
 }
 
@@ -172,6 +173,9 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 		}
 		return outcome, &UnprovedError{Err: err}
 	}
+	if err := remember(i.Host.Files, i.Now, in.ConfigText, i.Who, "install"); err != nil {
+		return outcome, err
+	}
 	return outcome, executor.Finish(changed)
 }
 
@@ -206,7 +210,12 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	files := i.Host.Files
 	hub, _ := environment.Current(files, environment.Hub)
 	whole := environment.UserWorks(files) && files.Exists(layout.Hub)
+	secure := 0
+	if in.Config.HTTPS.Enabled {
+		secure = in.Config.HTTPS.Port
+	}
 	return &check.Env{
+		SecureAddress: in.Config.HTTPS.Address, SecurePort: secure,
 		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
 		Now: i.Now(), Built: built,
 		Installed: whole && files.Exists(layout.Receipt),

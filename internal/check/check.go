@@ -52,6 +52,10 @@ type Env struct {
 	Address string
 	Port    int
 
+	// SecureAddress and SecurePort are where it is to open for HTTPS; a port of 0 is nowhere.
+	SecureAddress string
+	SecurePort    int
+
 	// Environ is this process's environment: settings for package sources, proxies and certificates.
 	Environ []string
 

@@ -79,8 +79,13 @@ var internalAddresses = []string{layout.HubAddress, layout.ProxyAddress, layout.
 
 func (e *Env) public() endpoint { return endpoint{e.Address, e.Port} }
 
+func (e *Env) secure() endpoint { return endpoint{e.SecureAddress, e.SecurePort} }
+
 func (e *Env) endpoints() []endpoint {
 	wanted := []endpoint{e.public()}
+	if e.SecurePort != 0 {
+		wanted = append(wanted, e.secure())
+	}
 	for _, text := range internalAddresses {
 		address := netip.MustParseAddrPort(text)
 		wanted = append(wanted, endpoint{address.Addr().String(), int(address.Port())})
@@ -138,6 +143,9 @@ func (e *Env) portHint(want endpoint, who owner) string {
 	}
 	if want == e.public() {
 		return stop + "; or give the hub another port (http.port in its config)"
+	}
+	if want == e.secure() {
+		return stop + "; or give the hub another port (https.port in its config)"
 	}
 	return stop
 }

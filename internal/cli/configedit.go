@@ -225,7 +225,7 @@ func (c *configCommand) runReload(ctx context.Context) error {
 
 // apply puts what the file holds into effect. Whoever calls it holds the file's lock.
 func (c *configCommand) apply(ctx context.Context, how string) error {
-	options := installOptions{json: c.json, verbose: c.verbose}
+	options := installOptions{json: c.json, verbose: c.verbose, calm: true}
 	r := options.begin(c.streams)
 	defer r.close()
 	err := c.applyWith(ctx, r, how)
@@ -272,7 +272,7 @@ func (c *configCommand) concludeApply(applied *installer.Applied) error {
 		fmt.Fprintln(c.streams.Out, "The config is in effect: there was nothing to do.")
 		return nil
 	}
-	fmt.Fprintf(c.streams.Out, "The config is in effect (%s).\n", seconds(applied.Seconds))
+	fmt.Fprintf(c.streams.Out, "The config is in effect (%s). Users' servers went on running.\n", seconds(applied.Seconds))
 	return nil
 }
 

@@ -32,6 +32,7 @@ type installOptions struct {
 	json           bool
 	yes            bool
 	verbose        bool
+	calm           bool // steps that had nothing to do are not told
 }
 
 func newInstallCommand(streams Streams) *cobra.Command {
@@ -90,7 +91,7 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 		r.log.Redact(admin.Password)
 	}
 	defer r.close()
-	i := &installer.Installer{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin}
+	i := &installer.Installer{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin, Who: who()}
 	if o.plan {
 		return o.finish(r.report, streams, i.Plan(ctx, options))
 	}
@@ -160,6 +161,9 @@ func (o installOptions) sink(streams Streams) report.Sink {
 			}
 			return width
 		}, report.Received(host.Files{}))
+	}
+	if o.calm && !o.verbose {
+		return report.Calm(report.NewPlain(streams.Out))
 	}
 	return report.NewPlain(streams.Out)
 }
