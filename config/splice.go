@@ -33,6 +33,9 @@ func Set(data []byte, path, value string) ([]byte, error) {
 // Unset takes a key out, with the comment in its line, and sections that are empty then unless there are comments in them. What stands above the key stays.
 func Unset(data []byte, path string) ([]byte, error) {
 	t, err := targetOf(path)
+	if parts, splitErr := splitPath(path); err != nil && splitErr == nil && isSection(parts) {
+		t, err = &target{path: path, parts: parts}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +161,24 @@ func valueOf(data []byte, path string) (any, error) {
 	return nil, nil
 }
 
+// keyIn returns a key of a section.
+func keyIn(section []string) string {
+	for _, key := range schema(&Config{}) {
+		row := strings.Split(key.path, ".")
+		if len(row) <= len(section) {
+			continue
+		}
+		fits := true
+		for i, part := range section {
+			fits = fits && (row[i] == part || row[i] == "*")
+		}
+		if fits {
+			return strings.Join(append(slices.Clone(section), row[len(section):]...), ".")
+		}
+	}
+	return "one of its keys"
+}
+
 func isSection(parts []string) bool {
 	at := tree(schema(&Config{}))
 	for _, part := range parts {
@@ -166,7 +187,8 @@ func isSection(parts []string) bool {
 			next = at.sections["*"]
 		}
 		if next == nil {
-			return false
+			// The options of a class are a section that the table has as one row.
+			return at.keys["*"].read != nil && className.MatchString(part) && part == parts[len(parts)-1]
 		}
 		at = next
 	}
@@ -227,6 +249,9 @@ func targetOf(path string) (*target, error) {
 		if t.exact || t.deeper(len(parts)-len(row)) {
 			return t, nil
 		}
+	}
+	if isSection(parts) {
+		return nil, fmt.Errorf("%s is a section: give one of its keys, such as %s", short(path), keyIn(parts))
 	}
 	w := &walker{keys: schema(&Config{})}
 	section, at := tree(w.keys), 0

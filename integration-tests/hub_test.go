@@ -26,6 +26,7 @@ const (
 // Exit codes that the installer promises.
 const (
 	exitFailed      = 1
+	exitUsage       = 2
 	exitBadInput    = 3
 	exitRefused     = 4
 	exitBusy        = 5

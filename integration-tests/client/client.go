@@ -124,15 +124,20 @@ var loginProblem = regexp.MustCompile(`(?s)<p class="login_error">(.*?)</p>`)
 
 // Login fills in the hub's login page. A Refused error carries the sentence the page shows.
 func (b *Browser) Login(ctx context.Context, password string) error {
-	page, err := b.Open(ctx, "/hub/login")
+	return b.LoginAt(ctx, "/hub/login", password)
+}
+
+// LoginAt fills in a page that is like the login page.
+func (b *Browser) LoginAt(ctx context.Context, path, password string) error {
+	page, err := b.Open(ctx, path)
 	if err != nil {
 		return fmt.Errorf("cannot open the login page: %w", err)
 	}
 	if page.Status != http.StatusOK {
 		return &Refused{"open the login page", page.Status, words(page.Body)}
 	}
-	form := url.Values{"username": {b.User}, "password": {password}, "_xsrf": {b.xsrf("/hub/login")}}
-	page, err = b.submit(ctx, "/hub/login?next=%2Fhub%2Fhome", form)
+	form := url.Values{"username": {b.User}, "password": {password}, "_xsrf": {b.xsrf(path)}}
+	page, err = b.submit(ctx, path+"?next=%2Fhub%2Fhome", form)
 	if err != nil {
 		return fmt.Errorf("cannot log in: %w", err)
 	}

@@ -1,0 +1,407 @@
+package integration
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tljh/integration-tests/client"
+	"tljh/integration-tests/guest"
+	"tljh/integration-tests/want"
+)
+
+// must runs a command that must end well.
+func (h *hub) must(t *testing.T, script string) string {
+	t.Helper()
+	r := h.run(t, script)
+	if r.Code != 0 {
+		t.Fatalf("exit code %d of %s:\n%s", r.Code, script, r.Output())
+	}
+	return r.Output()
+}
+
+// set changes keys and puts them into effect.
+func (h *hub) set(t *testing.T, changes ...string) {
+	t.Helper()
+	for n, change := range changes {
+		if n == len(changes)-1 {
+			change += " --reload"
+		}
+		h.must(t, "tljh-install config "+change)
+	}
+	h.awaitHub(t, 20*time.Second)
+}
+
+// again starts a user's server anew, with the config as it is now.
+func (h *hub) again(t *testing.T, b *client.Browser) *client.Kernel {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	want.OK(t, b.StopServer(ctx, b.User))
+	start(t, b)
+	return kernel(t, b)
+}
+
+// TestEveryKey sets the keys one by one in a running hub, and looks at what they do, while a student's kernel runs all along.
+func TestEveryKey(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	bob := h.student(t, teacher, "bob")
+	work := kernel(t, bob)
+	compute(t, work, "x = 42")
+	carol, dan := h.student(t, teacher, "carol"), h.student(t, teacher, "dan")
+	defer func() { want.Equal(t, "42", recall(t, bob, work), "bob's kernel after all of this") }()
+
+	t.Run("limits", func(t *testing.T) {
+		h.set(t, "set users.extra_user_groups '{course-a: [carol]}'", "set limits.memory 1G", "set limits.groups.course-a.memory 1536M", "set limits.users.dan.memory 2G",
+			"set limits.users.dan.cpu 1.5")
+		k := h.again(t, carol)
+		want.Contains(t, compute(t, k, "import subprocess; print(subprocess.run(['id'], capture_output=True, text=True).stdout)"), "course-a")
+		h.again(t, dan)
+		want.Equal(t, "1610612736", h.property(t, "jupyter-carol.service", "MemoryMax"))
+		want.Equal(t, "2147483648", h.property(t, "jupyter-dan.service", "MemoryMax"))
+		want.Equal(t, "1.500000s", h.property(t, "jupyter-dan.service", "CPUQuotaPerSecUSec"))
+		want.Contains(t, h.must(t, "tljh-install config explain carol"), "limits.groups.course-a.memory")
+	})
+	t.Run("variables and what users see first", func(t *testing.T) {
+		h.set(t, "set user_environment.variables.COURSE 'physics 101'", "set user_environment.default_app notebook")
+		k := h.again(t, carol)
+		want.Equal(t, "physics 101", compute(t, k, "import os; print(os.environ['COURSE'])"))
+		page, err := carol.Open(t.Context(), "/user/carol/")
+		want.OK(t, err)
+		want.Contains(t, page.URL.Path, "/tree")
+	})
+	t.Run("shared folders", func(t *testing.T) { h.sharedFolders(t, carol, dan) })
+	t.Run("pages", func(t *testing.T) {
+		h.MustSh(t, `printf '<svg xmlns="http://www.w3.org/2000/svg"/>' > /etc/logo.svg`)
+		h.set(t, "set hub.name 'Physics <101>'", "set hub.announcement 'The exam begins at nine.'", "set hub.logo /etc/logo.svg")
+		page, err := h.browser(t, "").Open(t.Context(), "/hub/login")
+		want.OK(t, err)
+		want.Contains(t, page.Body, "Physics &lt;101&gt;", "The exam begins at nine.")
+		logo, err := h.browser(t, "").Open(t.Context(), "/hub/logo")
+		want.OK(t, err)
+		want.Contains(t, logo.Body, "<svg")
+	})
+	t.Run("who gets in", func(t *testing.T) {
+		h.set(t, "add users.banned carol", "add users.admin dan")
+		refusal(t, h.browser(t, "carol").Login(t.Context(), passwordOf("carol")), "a banned user's log-in")
+		me, err := h.login(t, "dan", passwordOf("dan")).Me(t.Context())
+		want.OK(t, err)
+		want.True(t, me.Admin, "dan is no admin")
+		h.set(t, "remove users.banned carol", "remove users.admin dan")
+		me, err = h.login(t, "dan", passwordOf("dan")).Me(t.Context())
+		want.OK(t, err)
+		want.True(t, !me.Admin, "dan is an admin still")
+		h.login(t, "carol", passwordOf("carol"))
+	})
+	t.Run("sudo", func(t *testing.T) { h.sudoOfAdmins(t, teacher) })
+	t.Run("culling", func(t *testing.T) {
+		h.set(t, "set services.cull.timeout 3600", "set services.cull.every 300", "set services.cull.max_age 7200", "set services.cull.concurrency 3", "set services.cull.users true")
+		guest.Until(t, 20*time.Second, func(ctx context.Context) error {
+			r, err := h.Sh(ctx, cullers)
+			for _, option := range []string{"--timeout=3600", "--cull-every=300", "--max-age=7200", "--concurrency=3", "--cull-users"} {
+				if err == nil && !strings.Contains(r.Stdout, option) {
+					err = fmt.Errorf("the culler runs without %s: %s", option, r.Stdout)
+				}
+			}
+			return err
+		})
+		h.set(t, "set services.cull.enabled false")
+		want.Equal(t, "", h.MustSh(t, cullers), "the culler runs still")
+	})
+	t.Run("another authenticator, and the way in for an admin", func(t *testing.T) { h.otherAuthenticator(t) })
+	t.Run("another port", func(t *testing.T) {
+		hubProcess := h.property(t, "jupyterhub.service", "MainPID")
+		h.must(t, "tljh-install config set http.port 8080 --reload")
+		want.Equal(t, "200", h.MustSh(t, "curl -so /dev/null -w '%{http_code}' http://127.0.0.1:8080/hub/login"))
+		want.Differ(t, 0, h.run(t, "curl -so /dev/null http://127.0.0.1/hub/login").Code)
+		h.set(t, "unset http.port")
+		want.Equal(t, hubProcess, h.property(t, "jupyterhub.service", "MainPID"), "the hub was restarted for the door's sake")
+	})
+	t.Run("HTTPS with a certificate of one's own", func(t *testing.T) { h.ownCertificate(t, bob) })
+}
+
+// cullers prints the command lines of what stops idle servers.
+const cullers = `for p in /proc/[0-9]*; do tr '\0' ' ' < $p/cmdline 2>/dev/null; echo; done | grep '^/opt[^ ]* -m jupyterhub_idle_culler' || true`
+
+// recall asks a kernel for x over a connection of its own: one that went through the door ends when the door restarts.
+func recall(t *testing.T, b *client.Browser, k *client.Kernel) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	again, err := b.Connect(ctx, k.ID)
+	want.OK(t, err)
+	defer again.Close()
+	return compute(t, again, "print(x)")
+}
+
+func (h *hub) sharedFolders(t *testing.T, carol, dan *client.Browser) {
+	h.set(t, "set shared_folders.data.read '[all]'", "set shared_folders.data.write '[admins, dan]'", "set shared_folders.exams.write '[admins]'")
+	writer := h.again(t, dan)
+	compute(t, writer, "open('shared/data/table.csv', 'w').write('1,2,3')")
+	reader := h.again(t, carol)
+	want.Equal(t, "1,2,3", compute(t, reader, "print(open('shared/data/table.csv').read())"))
+	const try = "try:\n  open('shared/data/table.csv', 'w')\n  print('written')\nexcept PermissionError:\n  print('refused')"
+	want.Equal(t, "refused", compute(t, reader, try))
+	want.Equal(t, "['data']", compute(t, reader, "import os; print(os.listdir('shared'))"))
+	want.Equal(t, "written", compute(t, writer, try))
+
+	h.set(t, "unset shared_folders.data")
+	reader = h.again(t, carol)
+	want.Equal(t, "False", compute(t, reader, "import os; print(os.path.lexists('shared/data') or os.access('/srv/tljh/data', os.R_OK))"))
+	h.MustSh(t, "test -e /srv/tljh/data/table.csv")
+}
+
+func (h *hub) sudoOfAdmins(t *testing.T, teacher *client.Browser) {
+	start(t, teacher)
+	k := kernel(t, teacher)
+	sudo := func(command string) string {
+		return compute(t, k, "import subprocess; r = subprocess.run("+fmt.Sprintf("%q", "sudo -n "+command)+", shell=True, capture_output=True, text=True); print(r.returncode, r.stdout)")
+	}
+	want.Contains(t, sudo("id -un"), "0 root")
+	h.set(t, "set users.admin_sudo environment")
+	want.Contains(t, sudo("id -un"), "1")
+	want.Contains(t, sudo("-E pip --version"), "0 pip")
+	want.Contains(t, sudo("-E pip install --quiet --no-index pip"), "0")
+	want.Contains(t, sudo("/opt/tljh/user/bin/python -c 1"), "1")
+	h.set(t, "set users.admin_sudo none")
+	want.Contains(t, sudo("-E pip --version"), "1")
+	want.Equal(t, "absent", h.MustSh(t, "[ -e /etc/sudoers.d/tljh ] && echo there || echo absent"))
+	h.set(t, "unset users.admin_sudo")
+	want.Contains(t, sudo("id -un"), "0 root")
+}
+
+func (h *hub) otherAuthenticator(t *testing.T) {
+	r := h.run(t, "tljh-install config set auth.type nosuch.Authenticator")
+	want.Equal(t, exitBadInput, r.Code, r.Output())
+	want.Contains(t, r.Output(), "No module named 'nosuch'")
+	r = h.run(t, "tljh-install config set auth.NativeAuthenticator.open_singup true && tljh-install config set auth.type native")
+	want.Equal(t, exitBadInput, r.Code, r.Output())
+	want.Contains(t, r.Output(), "did you mean open_signup?")
+	h.must(t, "tljh-install config unset auth.NativeAuthenticator.open_singup")
+	r = h.run(t, "echo wrong-password | tljh-install config test-auth alice")
+	want.Equal(t, exitFailed, r.Code, r.Output())
+	want.Contains(t, h.must(t, "echo "+adminPassword+" | tljh-install config test-auth alice"), "as an admin")
+
+	h.set(t, "set auth.type native")
+	refusal(t, h.browser(t, admin).Login(t.Context(), adminPassword), "a password of the authenticator before")
+	want.Equal(t, "404", h.MustSh(t, "curl -so /dev/null -w '%{http_code}' http://127.0.0.1/hub/break-glass"))
+	words := strings.Fields(h.must(t, "tljh-install config break-glass alice"))
+	password := words[len(words)-4]
+	want.Equal(t, "600", h.MustSh(t, "stat -c %a /opt/tljh/state/break-glass.json"))
+	b := h.browser(t, admin)
+	want.OK(t, b.LoginAt(t.Context(), "/hub/break-glass", password))
+	me, err := b.Me(t.Context())
+	want.OK(t, err)
+	want.True(t, me.Admin, "the way in leads to no admin")
+	refusal(t, h.browser(t, admin).LoginAt(t.Context(), "/hub/break-glass", "a-guess"), "a guess")
+	h.must(t, "tljh-install config break-glass --off")
+	want.Equal(t, "404", h.MustSh(t, "curl -so /dev/null -w '%{http_code}' http://127.0.0.1/hub/break-glass"))
+	want.Lacks(t, h.MustSh(t, "journalctl -u jupyterhub; cat /opt/tljh/installer.log"), password)
+	h.set(t, "unset auth")
+	h.admin(t)
+}
+
+// certificate makes a certificate and key for a name.
+func certificate(t *testing.T, name string, until time.Time) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	want.OK(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), DNSNames: []string{name}, NotBefore: until.AddDate(-1, 0, 0), NotAfter: until}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	want.OK(t, err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	want.OK(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+}
+
+func (h *hub) ownCertificate(t *testing.T, bob *client.Browser) {
+	cert, key := certificate(t, "hub.example.org", time.Now().AddDate(0, 6, 0))
+	_, otherKey := certificate(t, "hub.example.org", time.Now().AddDate(0, 6, 0))
+	for path, text := range map[string]string{"/etc/hub.pem": cert, "/etc/hub.key": key, "/etc/other.key": otherKey} {
+		want.OK(t, h.Write(t.Context(), path, 0o600, strings.NewReader(text)))
+	}
+	wrong := h.run(t, "tljh-install config set https '{enabled: true}'; tljh-install config set https.tls.key /etc/other.key; tljh-install config set https.tls.cert /etc/hub.pem; tljh-install config set https.enabled true")
+	want.Equal(t, exitBadInput, wrong.Code, wrong.Output())
+	want.Contains(t, wrong.Output(), "the key does not belong to the certificate")
+	h.must(t, "tljh-install config set https.tls.key /etc/hub.key && tljh-install config set https.enabled true --reload")
+
+	transport := &http.Transport{DialContext: h.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "hub.example.org"}}
+	defer transport.CloseIdleConnections()
+	visitor := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Timeout: 10 * time.Second}
+	secure, err := visitor.Get("https://" + h.Address() + "/hub/login")
+	want.OK(t, err)
+	_ = secure.Body.Close()
+	want.Equal(t, http.StatusOK, secure.StatusCode)
+	plain, err := visitor.Get("http://" + h.Address() + "/hub/login")
+	want.OK(t, err)
+	_ = plain.Body.Close()
+	want.Equal(t, http.StatusFound, plain.StatusCode)
+	want.Contains(t, plain.Header.Get("Location"), "https://")
+	want.Contains(t, h.must(t, "tljh-install status"), "https://hub.example.org/")
+	h.set(t, "unset https")
+	guest.Until(t, 20*time.Second, reaches(bob))
+}
+
+// TestBadConfigs does to the config what must not take the hub down.
+func TestBadConfigs(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	bob := h.student(t, teacher, "bob")
+	work := kernel(t, bob)
+	compute(t, work, "x = 42")
+	good := h.MustSh(t, "cat /opt/tljh/config/config.yaml")
+
+	t.Run("the port is taken", func(t *testing.T) {
+		h.MustSh(t, "systemd-run --quiet --unit=taker /opt/tljh/user/bin/python -m http.server 8081; for i in $(seq 100); do ss -ltn | grep -q :8081 && break; sleep 0.1; done")
+		r := h.run(t, "tljh-install config set http.port 8081 --reload")
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), "The hub runs with version", "config.yaml.rejected")
+		h.unharmed(t, good, bob, work)
+		want.Contains(t, h.MustSh(t, "cat /opt/tljh/config/config.yaml.rejected; stat -c %a /opt/tljh/config/config.yaml.rejected"), "8081", "600")
+	})
+	t.Run("the hub does not start with it", func(t *testing.T) {
+		h.MustSh(t, `echo 'if "/broken/" in open("/opt/tljh/config/config.yaml").read(): raise RuntimeError("no such place")' > /opt/tljh/config/jupyterhub_config.d/picky.py`)
+		r := h.run(t, "tljh-install config set base_url /broken/ --reload")
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), "no such place", "The hub runs with version")
+		h.unharmed(t, good, bob, work)
+		h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/picky.py")
+	})
+	t.Run("edited by hand and invalid", func(t *testing.T) {
+		h.MustSh(t, "echo 'limits: {memory: lots}' >> /opt/tljh/config/config.yaml && systemctl restart jupyterhub")
+		h.awaitHub(t, 20*time.Second)
+		r := h.run(t, "tljh-install status")
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), "PROBLEM", "limits.memory must be a size")
+		want.Contains(t, h.MustSh(t, "journalctl -u jupyterhub"), "CONFIG NOT USED")
+		page, err := h.admin(t).Open(t.Context(), "/hub/home")
+		want.OK(t, err)
+		want.Contains(t, page.Body, "does not run with its newest settings", "limits.memory")
+		page, err = bob.Open(t.Context(), "/hub/home")
+		want.OK(t, err)
+		want.Lacks(t, page.Body, "newest settings")
+		for _, verb := range []string{"validate", "reload"} {
+			r = h.run(t, "tljh-install config "+verb)
+			want.Equal(t, exitBadInput, r.Code, r.Output())
+			want.Contains(t, r.Output(), "limits.memory must be a size")
+		}
+		h.must(t, "tljh-install config revert")
+		h.unharmed(t, good, bob, work)
+		want.Equal(t, 0, h.run(t, "tljh-install status").Code)
+	})
+	t.Run("killed between saving and restarting", func(t *testing.T) {
+		h.must(t, "tljh-install config set limits.cpu 2")
+		reload, err := h.Start(t.Context(), "tljh-install", "config", "reload")
+		want.OK(t, err)
+		guest.Until(t, 20*time.Second, func(ctx context.Context) error {
+			r, err := h.Exec(ctx, "systemctl", "is-active", "jupyterhub")
+			if err == nil && strings.TrimSpace(r.Stdout) == "active" {
+				err = errors.New("the hub has not begun to restart")
+			}
+			return err
+		})
+		h.MustSh(t, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^tljh-install config reload' && kill -9 ${p#/proc/}; done; true")
+		_, _ = reload.Wait()
+		h.awaitHub(t, 20*time.Second)
+		want.Equal(t, "42", recall(t, bob, work))
+		h.must(t, "tljh-install config reload")
+		want.Contains(t, h.must(t, "tljh-install status"), "valid, in effect")
+		want.Contains(t, h.must(t, "tljh-install config history"), "config reload")
+	})
+	t.Run("two editors at once", func(t *testing.T) {
+		h.MustSh(t, "mkfifo /root/go && printf '#!/bin/sh\\ntouch /root/editing; cat /root/go\\n' > /root/slow && chmod +x /root/slow")
+		first, err := h.Start(t.Context(), "env", "EDITOR=/root/slow", "tljh-install", "config", "edit")
+		want.OK(t, err)
+		h.awaitPath(t, first, "/root/editing", 20*time.Second)
+		second := h.run(t, "EDITOR=true tljh-install config edit")
+		want.Equal(t, exitBusy, second.Code, second.Output())
+		want.Contains(t, second.Output(), "somebody is editing the config", "process ")
+		want.Equal(t, "700", h.MustSh(t, "stat -c %a /run/tljh/tljh-config-*"))
+		h.MustSh(t, "echo > /root/go")
+		r, err := first.Wait()
+		want.OK(t, err)
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Equal(t, "", h.MustSh(t, "ls -d /run/tljh/tljh-config-* 2>/dev/null || true"), "copies of the config were left")
+	})
+	t.Run("the older command line", func(t *testing.T) {
+		h.must(t, "tljh-config set limits.memory 2G && tljh-config add-item users.allowed eve && tljh-config remove-item users.allowed eve && tljh-config unset limits.memory")
+		want.Equal(t, exitUsage, h.run(t, "tljh-config reload everything").Code)
+		h.must(t, "tljh-config reload proxy")
+		want.Contains(t, h.must(t, "tljh-config show"), "users:")
+		h.must(t, "tljh-config --config-path /root/other.yaml set limits.memory 1G")
+		want.Equal(t, "limits:\n  memory: 1G", h.MustSh(t, "cat /root/other.yaml"))
+	})
+	want.Equal(t, "42", recall(t, bob, work), "bob's kernel after all of this")
+}
+
+// unharmed wants the config as it was, and a hub that works with it.
+func (h *hub) unharmed(t *testing.T, config string, b *client.Browser, work *client.Kernel) {
+	t.Helper()
+	h.awaitHub(t, 20*time.Second)
+	want.Equal(t, config, h.MustSh(t, "cat /opt/tljh/config/config.yaml"))
+	want.Equal(t, "0", h.MustSh(t, "stat -c %u /opt/tljh/config/config.yaml"))
+	want.Equal(t, "600", h.MustSh(t, "stat -c %a /opt/tljh/config/config.yaml"))
+	guest.Until(t, 20*time.Second, reaches(b))
+	want.Equal(t, "42", recall(t, b, work))
+}
+
+// TestAdminsChangeTheEnvironment lets two admins install packages from their notebooks, by turns, and a student try.
+func TestAdminsChangeTheEnvironment(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	enrol(t, teacher, "zoe", "bob")
+	h.set(t, "add users.admin zoe")
+	h.must(t, "echo "+passwordOf("zoe")+" | tljh-install password zoe")
+	alice, zoe := h.login(t, admin, adminPassword), h.login(t, "zoe", passwordOf("zoe"))
+	bob := h.login(t, "bob", passwordOf("bob"))
+	for _, b := range []*client.Browser{alice, zoe, bob} {
+		start(t, b)
+	}
+	hers, theirs, his := kernel(t, alice), kernel(t, zoe), kernel(t, bob)
+	pip := func(k *client.Kernel, arguments string) string {
+		return compute(t, k, "import subprocess, sys; r = subprocess.run("+fmt.Sprintf("%q", "pip --disable-pip-version-check "+arguments)+
+			", shell=True, capture_output=True, text=True); print(r.returncode, r.stdout[-400:], r.stderr[-400:])")
+	}
+	h.packageSources(t, hers, theirs, his)
+	want.Equal(t, "0", pip(hers, "install -q cowsay==6.0"))
+	want.Equal(t, "6.0", compute(t, his, "from importlib.metadata import version; print(version('cowsay'))"))
+	want.Equal(t, "0", pip(theirs, "install -q cowsay==6.1"))
+	want.Equal(t, "6.1", compute(t, his, "print(version('cowsay'))"))
+	want.Equal(t, "0", pip(hers, "uninstall -q -y cowsay"))
+	want.Contains(t, pip(his, "install -q cowsay==6.0"), "1 ", "Permission denied")
+	want.Equal(t, "/opt/tljh/user/bin/pip", compute(t, hers, "print(subprocess.run(['bash', '-lc', 'which pip'], capture_output=True, text=True).stdout)"))
+	want.Equal(t, "", h.MustSh(t, "find /opt/tljh/hub/ /opt/tljh/python /opt/tljh/tools -xdev ! -uid 0 | head -3"), "what is not root's in what root runs")
+}
+
+// packageSources gives kernels the settings for package sources that the guest's root has.
+func (h *hub) packageSources(t *testing.T, kernels ...*client.Kernel) {
+	t.Helper()
+	var set []string
+	for _, line := range strings.Split(h.MustSh(t, "env"), "\n") {
+		key, value, _ := strings.Cut(line, "=")
+		if strings.HasPrefix(key, "PIP_") || strings.HasSuffix(strings.ToLower(key), "_proxy") || strings.HasPrefix(key, "SSL_CERT") || key == "REQUESTS_CA_BUNDLE" {
+			set = append(set, fmt.Sprintf("%q: %q", key, value))
+		}
+	}
+	settings, err := json.Marshal(map[string]string{"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt"})
+	want.OK(t, err)
+	for _, k := range kernels {
+		compute(t, k, "import os; os.environ.update("+string(settings)+"); os.environ.update({"+strings.Join(set, ", ")+"})")
+	}
+}
