@@ -91,7 +91,8 @@ def test_socket_paths_fit():
 
 
 @pytest.mark.parametrize(
-    ("name", "account"), [("alice", "alice"), ("a" * 32, "a" * 32), ("A b", "__41__20b"), ("x" * 33, "x" * 26 + "-" + hashlib.sha256(b"x" * 33).hexdigest()[:5])]
+    ("name", "account"),
+    [("alice", "alice"), ("a" * 32, "a" * 32), ("A b", "__41__20b"), ("x" * 33, "x" * 26 + "-" + hashlib.sha256(b"x" * 33).hexdigest()[:5])],
 )
 def test_a_sites_own_accounts_keep_their_names(name, account):
     assert system_name(name, "") == account
