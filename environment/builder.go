@@ -37,8 +37,8 @@ type Manager interface {
 	Name() string
 	// Create makes an environment in the folder dir, which is not there yet, with the packages every server needs.
 	Create(ctx context.Context, dir string) error
-	// Install adds what a requirements file (a path or an address) asks for to the environment in dir.
-	Install(ctx context.Context, dir, requirements string) error
+	// Install adds what a text in the form of requirements.txt asks for to the environment in dir.
+	Install(ctx context.Context, dir string, requirements []byte) error
 }
 
 func (b *Builder) env() []string {

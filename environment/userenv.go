@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 
@@ -41,28 +40,28 @@ func (u UV) Create(ctx context.Context, dir string) error {
 }
 
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
-func (u UV) Install(ctx context.Context, dir, requirements string) error {
+func (u UV) Install(ctx context.Context, dir string, requirements []byte) error {
 	files := u.Builder.Host.Files
 	constraint := path.Join(dir, "constraints.txt")
 	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
 	if err := files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
-	command := host.Command{Env: u.Builder.env(), Argv: []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
-		"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", requirements}}
-	if info, err := files.Lstat(dir); err != nil {
+	info, err := files.Lstat(dir)
+	if err != nil {
 		return err
-	} else if owner := host.AttrOf(info); owner.UID != 0 {
-		// It belongs to its account: what admins put into it never runs as root. The file may lie where only root can read it.
-		data, err := os.ReadFile(requirements)
-		if err != nil {
-			return err
-		}
-		command.UID, command.GID, command.Stdin = uint32(owner.UID), uint32(owner.GID), bytes.NewReader(data)
-		command.Argv[len(command.Argv)-1] = "-"
+	}
+	command := host.Command{
+		Env: u.Builder.env(), Stdin: bytes.NewReader(requirements),
+		Argv: []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
+			"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", "-"},
+	}
+	if owner := host.AttrOf(info); owner.UID != 0 {
+		// It belongs to its account: what admins put into it never runs as root.
+		command.UID, command.GID = uint32(owner.UID), uint32(owner.GID)
 		command.Argv = append(command.Argv, "--no-cache")
 	}
-	_, err := u.Builder.Host.Runner.Run(ctx, command)
+	_, err = u.Builder.Host.Runner.Run(ctx, command)
 	if closeErr := u.Builder.closeUp(dir); err == nil {
 		err = closeErr
 	}
@@ -82,11 +81,7 @@ const nobody = 65534
 
 // testUser starts what a user's server starts, as an account that may do nothing: it proves that users can read all of it, too.
 func (b *Builder) testUser(ctx context.Context, dir string) error {
-	result, err := b.Host.Runner.Run(ctx, host.Command{
-		Argv: []string{path.Join(dir, "bin/jupyterhub-singleuser"), "--version"},
-		Env:  []string{"PATH=" + path.Join(dir, "bin") + ":" + host.Path, "HOME=/nonexistent", "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"},
-		UID:  nobody, GID: nobody,
-	})
+	result, err := b.asNobody(ctx, []string{path.Join(dir, "bin/jupyterhub-singleuser"), "--version"}, dir)
 	if err != nil {
 		return fmt.Errorf("the new user environment does not work: %w", err)
 	}

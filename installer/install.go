@@ -93,6 +93,7 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 		return err
 	}
 	defer in.Close()
+	i.useSources(in.Config.Sources)
 	plan, err := InstallPlan(in, i.Builder)
 	if err != nil {
 		return err
@@ -120,6 +121,7 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 		return nil, err
 	}
 	defer in.Close()
+	i.useSources(in.Config.Sources)
 	if err := i.preflight(ctx, in); err != nil {
 		return nil, err
 	}
@@ -143,6 +145,12 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	result.Changed = result.Changed || slices.ContainsFunc(result.Admins, func(a AdminResult) bool { return !a.Kept })
 	result.Seconds, result.Received = i.Now().Sub(start).Seconds(), received()
 	return result, nil
+}
+
+// useSources lets all that is fetched come from where the config says.
+func (i *Installer) useSources(sources config.Sources) {
+	i.Builder.Environ = withSources(i.Builder.Environ, sources)
+	i.Builder.Client.Environ = i.Builder.Environ
 }
 
 // change runs the plan and the proof.
@@ -219,7 +227,7 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
 		Now: i.Now(), Built: built,
 		Installed: whole && files.Exists(layout.Receipt),
-		Online:    !whole || hub.Digest != environment.HubDigest() || in.Requirements != "",
+		Online:    !whole || hub.Digest != environment.HubDigest() || in.Requirements != "" || len(in.Config.UserEnvironment.Packages) > 0,
 		Index:     sync.OnceValues(i.Builder.Index),
 	}
 }

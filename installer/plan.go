@@ -12,6 +12,8 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
+	"strings"
 
 	"tljh/config"
 	"tljh/environment"
@@ -33,7 +35,9 @@ const (
 // InstallPlan makes the plan that brings a machine to what the inputs ask for. It looks at nothing but the inputs.
 func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 	p := &planner{in: in, builder: builder}
-	p.folders()
+	if err := p.folders(); err != nil {
+		return Plan{}, err
+	}
 	p.environments()
 	if err := p.services(idHub); err != nil {
 		return Plan{}, err
@@ -52,10 +56,11 @@ func ApplyPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 }
 
 type planner struct {
-	in      *Inputs
-	builder *environment.Builder
-	plan    Plan
-	last    string // of the steps whose order is fixed
+	in       *Inputs
+	builder  *environment.Builder
+	plan     Plan
+	userDone []string // the steps after which nobody changes the user environment any more
+	last     string   // of the steps whose order is fixed
 }
 
 // then adds a step that comes after the one added by then before it, and after the others named.
@@ -91,7 +96,7 @@ var folders = []step.Dir{
 	{Path: layout.ConfigD, Attr: private},
 }
 
-func (p *planner) folders() {
+func (p *planner) folders() error {
 	for _, dir := range folders {
 		p.then(phaseFolders, dir)
 	}
@@ -106,6 +111,12 @@ func (p *planner) folders() {
 	}
 	p.then(phaseFolders, step.Account{Name: layout.EnvironmentUser})
 	p.then(phaseFolders, step.File{Path: layout.Profile, What: "users' shell profile", Content: []byte(profile), Attr: readable})
+	if p.in.Config.Sources.CA == "" {
+		return nil
+	}
+	authorities, err := authoritiesStep(p.builder.Host.Files, p.in.Config.Sources)
+	p.then(phaseFolders, authorities)
+	return err
 }
 
 // profile gives users' terminals what their notebooks have: login shells set a PATH of their own.
@@ -173,6 +184,7 @@ const (
 	idHub          = "hub-environment"
 	idUser         = "user-environment"
 	idRequirements = "user-requirements"
+	idPackages     = "user-packages"
 	idOwner        = "user-environment-owner"
 )
 
@@ -200,66 +212,106 @@ func (p *planner) environments() {
 	}, idFetch(environment.UVWheel))
 	p.beside(phaseEnvironments, hubNode, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
 	p.beside(phaseEnvironments, userNode, idUV, idCompile, idFetch(environment.UserWheels))
-	if p.in.Requirements != "" {
-		p.beside(phaseEnvironments, requirementsStep(b, p.in.Requirements, p.in.Source), idUser)
-		p.plan.Nodes[len(p.plan.Nodes)-1].Optional = true
+	p.userDone = []string{idUser}
+	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
+		text := []byte(strings.Join(packages, "\n") + "\n")
+		p.extra(requirementsStep(b, idPackages, "the packages of user_environment.packages", func() ([]byte, error) { return text, nil }))
 	}
-	p.beside(phaseEnvironments, ownerStep(), p.environmentDone()...)
+	if p.in.Requirements != "" {
+		p.extra(requirementsStep(b, idRequirements, "the requirements of "+p.in.Source, func() ([]byte, error) { return os.ReadFile(p.in.Requirements) }))
+	}
+	p.finally(ownerStep())
+	p.finally(snapshotStep(b))
 }
 
-// environmentDone are the steps after which nobody changes the user environment any more.
-func (p *planner) environmentDone() []string {
-	if p.in.Requirements != "" {
-		return []string{idUser, idRequirements}
+// finally adds a step that comes after all that changes the user environment.
+func (p *planner) finally(s step.Step) {
+	p.beside(phaseEnvironments, s, p.userDone...)
+	p.userDone = append(p.userDone, s.ID())
+}
+
+// snapshotStep keeps the user environment as it is, where it has not been yet.
+func snapshotStep(b *environment.Builder) step.Task {
+	return step.Task{
+		Name: "user-environment-snapshot", What: "keep a snapshot of the user environment",
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			same, err := environment.Kept(c.Host.Files)
+			if same {
+				return step.Same, err
+			}
+			return step.Different, err
+		},
+		Do: func(_ context.Context, c *step.Context) error {
+			_, _, err := environment.TakeSnapshot(c.Host.Files, b.Now())
+			return err
+		},
 	}
-	return []string{idUser}
+}
+
+// extra adds a step that changes the user environment, after all those before it. That it fails does not keep the hub from coming up.
+func (p *planner) extra(s step.Step) {
+	p.beside(phaseEnvironments, s, p.userDone...)
+	p.plan.Nodes[len(p.plan.Nodes)-1].Optional = true
+	p.userDone = append(p.userDone, s.ID())
 }
 
 // ownerStep hands the user environment to its account: admins may change it without being root, all others may read it. The program never runs
 // anything in it as root from then on.
 func ownerStep() step.Task {
-	want := func(c *step.Context) (dir string, uid, gid int, acl host.ACL, err error) {
-		live, ok := environment.Current(c.Host.Files, environment.User)
-		if !ok {
-			return "", 0, 0, nil, nil
-		}
-		uid, _, err = c.Host.Files.AccountIDs(layout.EnvironmentUser)
-		if err == nil {
-			gid, err = c.Host.Files.GroupID(layout.AdminsGroup)
-		}
-		return live.Path(), uid, gid, host.ACL{gid: host.Writer, host.Others: host.Reader}, err
-	}
 	return step.Task{
 		Name: idOwner, What: "let admins change the user environment",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
-			dir, uid, gid, acl, err := want(c)
-			if dir == "" || errors.Is(err, host.ErrNoAccount) || errors.Is(err, host.ErrNoGroup) {
+			o, err := ownership(c.Host.Files)
+			if o.dir == "" || errors.Is(err, host.ErrNoAccount) || errors.Is(err, host.ErrNoGroup) {
 				return step.Different, nil // a plan on a fresh machine
 			}
 			if err != nil {
 				return step.Absent, err
 			}
-			info, err := c.Host.Files.Lstat(dir)
+			info, err := c.Host.Files.Lstat(o.dir)
 			if err != nil {
 				return step.Absent, err
 			}
-			right, err := c.Host.Files.HasACL(dir, acl)
-			if attr := host.AttrOf(info); err != nil || !right || attr.UID != uid || attr.GID != gid {
+			right, err := c.Host.Files.HasACL(o.dir, o.acl)
+			if attr := host.AttrOf(info); err != nil || !right || attr.UID != o.uid || attr.GID != o.gid {
 				return step.Different, err
 			}
 			return step.Same, nil
 		},
-		Do: func(_ context.Context, c *step.Context) error {
-			dir, uid, gid, acl, err := want(c)
-			if err == nil && dir == "" {
-				err = errors.New("there is no user environment")
-			}
-			if err != nil {
-				return err
-			}
-			return c.Host.Files.HandOver(dir, uid, gid, acl)
-		},
+		Do: func(_ context.Context, c *step.Context) error { return handOver(c.Host.Files) },
 	}
+}
+
+// owned is whose the live user environment is to be.
+type owned struct {
+	dir      string // "" when there is none
+	uid, gid int
+	acl      host.ACL
+}
+
+func ownership(files host.Files) (o owned, err error) {
+	live, ok := environment.Current(files, environment.User)
+	if !ok {
+		return o, nil
+	}
+	o.dir = live.Path()
+	if o.uid, _, err = files.AccountIDs(layout.EnvironmentUser); err != nil {
+		return o, err
+	}
+	o.gid, err = files.GroupID(layout.AdminsGroup)
+	o.acl = host.ACL{o.gid: host.Writer, host.Others: host.Reader}
+	return o, err
+}
+
+func handOver(files host.Files) error {
+	o, err := ownership(files)
+	if err == nil && o.dir == "" {
+		err = errors.New("there is no user environment")
+	}
+	if err != nil {
+		return err
+	}
+	return files.HandOver(o.dir, o.uid, o.gid, o.acl)
 }
 
 func idFetch(bundle environment.Bundle) string { return "fetch-" + string(bundle) }
@@ -353,13 +405,14 @@ func backToLink(kind environment.Kind) func(context.Context, *step.Context, json
 	}
 }
 
-func requirementsStep(b *environment.Builder, file, source string) step.Task {
-	data, _ := os.ReadFile(file) // unreadable: uv says so in its own words
+// requirementsStep installs what a list asks for, when it is another list than the last time.
+func requirementsStep(b *environment.Builder, id, what string, read func() ([]byte, error)) step.Task {
+	data, _ := read() // what can't be read is told when it is needed
 	stamp := hexDigest(data)
 	return step.Task{
-		Name: idRequirements, What: "install the requirements of " + source + " for all users", Stamp: stamp,
+		Name: id, What: "install " + what + " for all users", Stamp: stamp,
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
-			if c.Recorded(idRequirements) == stamp && environment.UserWorks(c.Host.Files) {
+			if c.Recorded(id) == stamp && environment.UserWorks(c.Host.Files) {
 				return step.Same, nil
 			}
 			return step.Different, nil
@@ -369,7 +422,11 @@ func requirementsStep(b *environment.Builder, file, source string) step.Task {
 			if !ok {
 				return fmt.Errorf("there is no user environment")
 			}
-			return environment.UV{Builder: b}.Install(ctx, live.Path(), file)
+			requirements, err := read()
+			if err != nil {
+				return err
+			}
+			return environment.UV{Builder: b}.Install(ctx, live.Path(), requirements)
 		},
 	}
 }
@@ -393,16 +450,24 @@ func (p *planner) services(after ...string) error {
 		}
 		p.then(phaseServices, unit)
 	}
+	// Only what happens after all is in place is a change worth keeping.
+	stamp := stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]))
+	p.beside(phaseServices, step.Unit{
+		Name: layout.WatchPath, What: "the watch on the user environment", Enable: true, Stamp: func(*step.Context) string { return stamp },
+	}, append(slices.Clone(p.userDone), p.last)...)
 	return nil
 }
 
 // cleaning comes only when nobody fetches any more.
 func (p *planner) cleaning() {
-	p.beside(phaseServices, p.cacheStep(), append(p.environmentDone(), idHub)...)
+	p.beside(phaseServices, p.cacheStep(), append(slices.Clone(p.userDone), idHub)...)
 }
 
 // access is who may do what: groups and their shared folders, and sudo rules.
 func (p *planner) access() {
+	if root := p.in.Config.Users.HomeRoot; root != usualHomes {
+		p.then(phaseServices, homeRootStep(root))
+	}
 	groups, shared := sharedFolders(p.in.Config)
 	if len(shared) > 0 {
 		p.then(phaseServices, step.Dir{Path: layout.Shared, Attr: rootDir})
@@ -476,6 +541,26 @@ func homeRoots(root string) []string {
 }
 
 const usualHomes = "/home"
+
+// homeRootStep makes the folder of homes where there is none. One that is there is the site's.
+func homeRootStep(root string) step.Task {
+	return step.Task{
+		Name: "folder for homes " + root, What: "make the folder for homes " + root,
+		Look: present(func(files host.Files) bool { return files.Exists(root) }),
+		Do: func(_ context.Context, c *step.Context) error {
+			missing := []string{}
+			for dir := root; !c.Host.Files.Exists(dir); dir = path.Dir(dir) {
+				missing = append(missing, dir)
+			}
+			for _, dir := range slices.Backward(missing) {
+				if err := c.Host.Files.Mkdir(dir, rootDir); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
 
 func (p *planner) hubStamp(unit string) func(*step.Context) string {
 	return func(c *step.Context) string {

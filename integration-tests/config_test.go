@@ -386,7 +386,33 @@ func TestAdminsChangeTheEnvironment(t *testing.T) {
 	want.Equal(t, "0", pip(hers, "uninstall -q -y cowsay"))
 	want.Contains(t, pip(his, "install -q cowsay==6.0"), "1 ", "Permission denied")
 	want.Equal(t, "/opt/tljh/user/bin/pip", compute(t, hers, "print(subprocess.run(['bash', '-lc', 'which pip'], capture_output=True, text=True).stdout)"))
+	h.must(t, "tljh-install config set user_environment.packages '[cowsay==6.0]' && tljh-install install")
+	want.Equal(t, "6.0", compute(t, his, "print(version('cowsay'))"))
+	want.Contains(t, h.must(t, "tljh-install install"), "Nothing to do")
 	want.Equal(t, "", h.MustSh(t, "find /opt/tljh/hub/ /opt/tljh/python /opt/tljh/tools -xdev ! -uid 0 | head -3"), "what is not root's in what root runs")
+}
+
+// TestSiteAccounts has a site whose users have accounts already.
+func TestSiteAccounts(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	h.MustSh(t, "mkdir -p /srv/people && useradd --create-home --home-dir /srv/people/eve eve")
+	h.set(t, "set users.account_prefix ''", "set users.home_root /srv/homes/of/students", "set users.extra_user_groups '{course: [eve, frank]}'")
+	teacher := h.admin(t)
+	enrol(t, teacher, "eve", "frank", "daemon")
+	refusal(t, h.browser(t, "eve").Login(t.Context(), "chosen-by-a-stranger"), "claiming an account that is somebody's")
+	for _, name := range []string{"eve", "daemon"} {
+		h.must(t, "echo "+passwordOf(name)+" | tljh-install password "+name)
+	}
+	for name, home := range map[string]string{"eve": "/srv/people/eve", "frank": "/srv/homes/of/students/frank"} {
+		b := h.login(t, name, passwordOf(name))
+		start(t, b)
+		k := kernel(t, b)
+		want.Equal(t, name+" "+home, compute(t, k, "import os, pwd; print(pwd.getpwuid(os.getuid()).pw_name, os.getcwd())"))
+		want.Contains(t, h.MustSh(t, "id "+name), "course", "jupyterhub-users")
+		want.Equal(t, "700", h.MustSh(t, "stat -c %a /srv/homes/of/students/frank 2>/dev/null || echo 700"))
+	}
+	want.Contains(t, spawnFailure(t, h.login(t, "daemon", passwordOf("daemon"))), "one of the system's own")
 }
 
 // packageSources gives kernels the settings for package sources that the guest's root has.
@@ -404,4 +430,89 @@ func (h *hub) packageSources(t *testing.T, kernels ...*client.Kernel) {
 	for _, k := range kernels {
 		compute(t, k, "import os; os.environ.update("+string(settings)+"); os.environ.update({"+strings.Join(set, ", ")+"})")
 	}
+}
+
+// TestTheEnvironmentIsNeverLost breaks the shared environment as admins do, and brings it back.
+func TestTheEnvironmentIsNeverLost(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	start(t, teacher)
+	var k *client.Kernel
+	bob := h.student(t, teacher, "bob")
+	pip := func(arguments string) {
+		want.Equal(t, "0", compute(t, k, "import subprocess; r = subprocess.run("+fmt.Sprintf("%q", "pip --disable-pip-version-check "+arguments)+
+			", shell=True, capture_output=True, text=True); print(r.returncode, r.stderr[-400:])"))
+	}
+	history := func(words ...string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			r, err := h.Exec(ctx, "tljh-install", "env", "history")
+			for _, part := range words {
+				if err == nil && !strings.Contains(r.Stdout, part) {
+					err = fmt.Errorf("the history has no %q:\n%s", part, r.Output())
+				}
+			}
+			return err
+		}
+	}
+	const site = "/opt/tljh/user/lib/python3.14/site-packages"
+	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+
+	t.Run("each change leaves a snapshot", func(t *testing.T) {
+		k = kernel(t, teacher)
+		h.packageSources(t, k)
+		pip("install -q cowsay==6.0")
+		guest.Until(t, 30*time.Second, history("+cowsay 6.0", "jupyter-alice"))
+		pip("install -q cowsay==6.1")
+		guest.Until(t, 30*time.Second, history("cowsay 6.0 → 6.1"))
+		want.Contains(t, h.must(t, "tljh-install env list"), "cowsay")
+		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.1")
+	})
+	t.Run("back", func(t *testing.T) {
+		r := h.run(t, "tljh-install env rollback")
+		want.Equal(t, 0, r.Code, r.Output())
+		t.Logf("going back took %.2f s", r.Took.Seconds())
+		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.0")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		fresh := h.again(t, bob)
+		want.Equal(t, "6.0", compute(t, fresh, "from importlib.metadata import version; print(version('cowsay'))"))
+		want.Contains(t, compute(t, fresh, "import sys; print(sys.prefix)"), "user-2")
+		k = h.again(t, teacher)
+		h.packageSources(t, k)
+		want.Equal(t, "/opt/tljh/generations/user-2/bin/python", compute(t, k, "print(open('/opt/tljh/user/bin/pip').readline()[2:].strip())"))
+		pip("install -q cowsay==6.1")
+		guest.Until(t, 30*time.Second, history("cowsay 6.0 → 6.1"))
+		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.1")
+	})
+	t.Run("files are lost", func(t *testing.T) {
+		h.MustSh(t, "rm -rf "+site+"/tornado/web.py "+site+"/cowsay && echo >> "+site+"/jupyter_server/serverapp.py")
+		r := h.run(t, "tljh-install env check")
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), "tornado: tornado/web.py is missing", "cowsay: ", "jupyter-server: jupyter_server/serverapp.py was changed")
+		r = h.run(t, "tljh-install env repair")
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		h.again(t, bob)
+	})
+	t.Run("another JupyterHub", func(t *testing.T) {
+		k = kernel(t, teacher)
+		pip("uninstall -q -y jupyterhub")
+		want.Contains(t, h.run(t, "tljh-install env check").Output(), "JupyterHub is missing")
+		h.must(t, "tljh-install env repair")
+		h.again(t, bob)
+	})
+	t.Run("without a network, from a snapshot", func(t *testing.T) {
+		h.MustSh(t, "rm -rf "+site+"/jupyter_server "+site+"/ipykernel")
+		r := h.run(t, "PIP_INDEX_URL=http://127.0.0.1:9/simple UV_DEFAULT_INDEX=http://127.0.0.1:9/simple tljh-install env repair")
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		h.again(t, bob)
+	})
+	t.Run("all of it is gone", func(t *testing.T) {
+		h.MustSh(t, "rm -rf /opt/tljh/user/* /opt/tljh/user/.[a-z]*")
+		h.must(t, "tljh-install env rollback")
+		h.again(t, bob)
+	})
+	want.Contains(t, h.must(t, "tljh-install env install six"), "All users have it")
+	want.Equal(t, 0, h.run(t, "tljh-install status").Code)
 }

@@ -75,7 +75,9 @@ func (h *hub) looksInstalled(t *testing.T) {
 		}
 	}
 	h.MustSh(t, "visudo -c")
-	want.Equal(t, "", h.MustSh(t, "find /opt/tljh -xdev \\( -perm -o+w -o ! -uid 0 \\) ! -type l | head"), "not root's, or writable by anyone")
+	want.Equal(t, "", h.MustSh(t, "find /opt/tljh -xdev \\( -path '/opt/tljh/generations/user-*' -o -path '/opt/tljh/snapshots/*' \\) -prune -o \\( -perm -o+w -o ! -uid 0 \\) ! -type l -print | head"), "not root's, or writable by anyone")
+	want.Equal(t, "", h.MustSh(t, "find /opt/tljh/generations/user-* -xdev \\( -perm -o+w -o ! -user tljh-env -o ! -group jupyterhub-admins \\) ! -type l | head"), "not the user environment's owner's")
+	want.Equal(t, "700 root", h.MustSh(t, "stat -c '%a %U' /opt/tljh/snapshots"))
 	if got := h.MustSh(t, "grep -c . /opt/tljh/installer.log"); got == "0" {
 		t.Error("the installer's log is empty")
 	}

@@ -22,7 +22,7 @@ var attempts string
 // Paths that students must not read; each must exist, or its test would show nothing.
 var unreadable = []string{
 	"/opt/tljh/state", "/opt/tljh/state/jupyterhub.sqlite", "/opt/tljh/state/passwords.sqlite", "/opt/tljh/state/proxy.env",
-	"/opt/tljh/state/installer.token", "/opt/tljh/state/jupyterhub_cookie_secret", "/opt/tljh/state/receipt.jsonl",
+	"/opt/tljh/state/installer.token", "/opt/tljh/state/jupyterhub_cookie_secret", "/opt/tljh/state/receipt.jsonl", "/opt/tljh/state/config-history", "/opt/tljh/snapshots",
 	"/opt/tljh/config", "/opt/tljh/config/config.yaml", "/opt/tljh/installer.log", "/etc/shadow", "/etc/sudoers.d/tljh", "/root",
 	"/home/jupyter-carol", "/home/jupyter-carol/diary", "/home/jupyter-alice",
 }
@@ -30,7 +30,7 @@ var unreadable = []string{
 // Folders that students must not write to.
 var unwritable = []string{
 	"/opt/tljh", "/opt/tljh/bin", "/opt/tljh/hub", "/opt/tljh/hub/lib/python3.14/site-packages", "/opt/tljh/user", "/opt/tljh/user/bin",
-	"/opt/tljh/user/lib/python3.14/site-packages", "/opt/tljh/generations", "/opt/tljh/python", "/opt/tljh/state", "/opt/tljh/config",
+	"/opt/tljh/user/lib/python3.14/site-packages", "/opt/tljh/generations", "/opt/tljh/python", "/opt/tljh/state", "/opt/tljh/config", "/opt/tljh/snapshots",
 	"/etc", "/etc/systemd/system", "/etc/sudoers.d", "/usr/local/bin", "/home", "/home/jupyter-carol", "/run/tljh", "/run/tljh/users",
 }
 

@@ -33,7 +33,7 @@ const (
 // names are the units in the order in which they are written: what others refer to comes first.
 var names = []string{
 	tljhSlice, servicesSlice, layout.UsersSlice, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.EdgeUnit,
-	certificateUnit, certificateTimer,
+	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath,
 }
 
 // MinimumSystemd is the oldest systemd that takes these units.
@@ -150,6 +150,7 @@ func valuesOf(p Params) (map[string]any, error) {
 		return nil, err
 	}
 	return map[string]any{
+		"UserEnvironment": layout.User, "Runtime": layout.Runtime,
 		"Root": layout.Root, "Binary": layout.Binary, "Hub": layout.Hub, "State": layout.State, "ConfigDir": layout.ConfigDir,
 		"HubConfig": layout.Hub + "/lib/python3.14/site-packages/tljh/jupyterhub_config.py",
 		"Node":      layout.Hub + "/node/bin/node",

@@ -110,7 +110,7 @@ func newRootCommand(streams Streams) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newStatusCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
+	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
 	return root
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,6 +163,17 @@ var ErrNoGroup = errors.New("no such group")
 
 // ErrNoAccount tells that there is no such account.
 var ErrNoAccount = errors.New("there is no such account")
+
+// AccountName returns the name of a local account, or its number where it has none.
+func (f Files) AccountName(uid int) string {
+	data, _ := f.Read("/etc/passwd")
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Split(line, ":"); len(fields) > 2 && fields[2] == strconv.Itoa(uid) {
+			return fields[0]
+		}
+	}
+	return strconv.Itoa(uid)
+}
 
 // AccountIDs returns the numbers of a local account and of its own group.
 func (f Files) AccountIDs(name string) (uid, gid int, err error) {

@@ -10,9 +10,11 @@ const (
 	ConfigLink    = "/usr/local/bin/tljh-config"
 	Python        = Root + "/python"
 	Generations   = Root + "/generations"
+	Snapshots     = Root + "/snapshots"
 	Hub           = Root + "/hub"
 	User          = Root + "/user"
 	Tools         = Root + "/tools"
+	Authorities   = Tools + "/authorities.pem"
 	Conda         = Root + "/conda"
 	ConfigDir     = Root + "/config"
 	Config        = ConfigDir + "/config.yaml"
@@ -50,6 +52,8 @@ const (
 	ProxyUnit  = "configurable-http-proxy.service"
 	EdgeSocket = "tljh-edge.socket"
 	EdgeUnit   = "tljh-edge.service"
+	WatchPath  = "tljh-environment.path"
+	WatchUnit  = "tljh-environment.service"
 	UsersSlice = "tljh-users.slice"
 )
 

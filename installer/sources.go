@@ -1,0 +1,52 @@
+package installer
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+
+	"tljh/config"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/step"
+)
+
+// systemAuthorities are where distributions keep the certificates that programs trust.
+var systemAuthorities = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"}
+
+// withSources makes an environment say what the config says of package sources. What the config leaves open stays as the person set it.
+func withSources(environ []string, sources config.Sources) []string {
+	set := map[string]string{}
+	if sources.Index != "" {
+		set["PIP_INDEX_URL"], set["UV_DEFAULT_INDEX"], set["UV_INDEX_URL"] = sources.Index, sources.Index, sources.Index
+	}
+	if sources.CA != "" {
+		set["PIP_CERT"], set["SSL_CERT_FILE"], set["NODE_EXTRA_CA_CERTS"] = layout.Authorities, layout.Authorities, sources.CA
+	}
+	kept := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {
+		key, _, _ := strings.Cut(pair, "=")
+		_, ours := set[key]
+		return ours
+	})
+	for key, value := range set {
+		kept = append(kept, key+"="+value)
+	}
+	return kept
+}
+
+// authoritiesStep writes the file of certificates for tools that take one file only: the system's, and those of the config.
+func authoritiesStep(files host.Files, sources config.Sources) (step.File, error) {
+	ours, err := files.Read(sources.CA)
+	if err != nil {
+		return step.File{}, badInput(err)
+	}
+	for _, system := range systemAuthorities {
+		data, err := files.Read(system)
+		if err == nil {
+			content := bytes.Join([][]byte{bytes.TrimSpace(data), bytes.TrimSpace(ours), nil}, []byte("\n"))
+			return step.File{Path: layout.Authorities, What: "certificates to trust", Content: content, Attr: readable}, nil
+		}
+	}
+	return step.File{}, errors.New("this machine has no file of trusted certificates: install the package ca-certificates")
+}

@@ -1,0 +1,130 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tljh/environment"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/report"
+)
+
+// Keeper looks after the user environment: snapshots, checks, repairs. Whoever changes anything holds the installation's lock.
+type Keeper struct {
+	Host    *host.Host
+	Report  *report.Reporter
+	Builder *environment.Builder
+	Now     func() time.Time
+}
+
+// Snapshot keeps what an admin changed, and lets the other admins change it, too.
+func (k *Keeper) Snapshot() error {
+	_, taken, err := environment.TakeSnapshot(k.Host.Files, k.Now())
+	if err != nil || !taken {
+		return err
+	}
+	return k.open()
+}
+
+// How long nothing must change before a change is taken for over, and how long that is waited for.
+const (
+	restTime  = 2 * time.Second
+	restLimit = 5 * time.Minute
+)
+
+// Rest waits until nobody installs any more. It needs no lock, and keeps nobody from working.
+func (k *Keeper) Rest(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, restLimit, errors.New("the user environment does not come to rest"))
+	defer cancel()
+	var last time.Time
+	since := k.Now()
+	return host.Poll(ctx, 200*time.Millisecond, func(context.Context) (bool, error) {
+		live, ok := environment.Current(k.Host.Files, environment.User)
+		if !ok {
+			return false, errors.New("there is no user environment")
+		}
+		info, err := k.Host.Files.Lstat(environment.SitePackages(live))
+		if err != nil {
+			return false, err
+		}
+		if changed := info.ModTime(); !changed.Equal(last) {
+			last, since = changed, k.Now()
+		}
+		return k.Now().Sub(since) >= restTime, nil
+	})
+}
+
+// open gives the live user environment to its account, and opens it for the admins.
+func (k *Keeper) open() error {
+	return handOver(k.Host.Files)
+}
+
+// Install adds packages for all users.
+func (k *Keeper) Install(ctx context.Context, requirements []byte) error {
+	return k.step("install for all users", func() error {
+		live, ok := environment.Current(k.Host.Files, environment.User)
+		if !ok {
+			return errors.New("there is no user environment")
+		}
+		if err := (environment.UV{Builder: k.Builder}).Install(ctx, live.Path(), requirements); err != nil {
+			return err
+		}
+		_, _, err := environment.TakeSnapshot(k.Host.Files, k.Now())
+		return err
+	})
+}
+
+// Repair puts back what is broken: packages one by one, or else the last snapshot that works.
+func (k *Keeper) Repair(ctx context.Context) (before, after []environment.Trouble, err error) {
+	if before, err = k.Builder.Examine(ctx); err != nil || len(before) == 0 {
+		return before, nil, err
+	}
+	repairErr := k.step("install again what is broken", func() error { return k.Builder.Repair(ctx, before) })
+	if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
+		return before, after, errors.Join(err, k.open())
+	}
+	all, err := environment.Snapshots(k.Host.Files)
+	for n := len(all) - 1; n >= 0 && err == nil; n-- {
+		if k.Rollback(ctx, all[n]) != nil {
+			continue
+		}
+		if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
+			return before, after, err
+		}
+	}
+	return before, after, errors.Join(err, repairErr)
+}
+
+// Rollback makes a snapshot the live user environment, as a new generation. Servers that run go on with the one before.
+func (k *Keeper) Rollback(ctx context.Context, snapshot environment.Snapshot) error {
+	return k.step(fmt.Sprintf("go back to snapshot %d", snapshot.Number), func() error {
+		generation, err := k.Builder.Restore(ctx, snapshot)
+		if err != nil {
+			return err
+		}
+		if err := environment.Switch(k.Host.Files, generation); err != nil {
+			return err
+		}
+		if err := k.open(); err != nil {
+			return err
+		}
+		if _, _, err := environment.TakeSnapshot(k.Host.Files, k.Now()); err != nil {
+			return err
+		}
+		// It watches the folder that was live.
+		return k.Host.Systemd.Do(ctx, "restart", layout.WatchPath)
+	})
+}
+
+func (k *Keeper) step(title string, do func() error) error {
+	run := k.Report.Step(title, title, "user environment")
+	if err := do(); err != nil {
+		run.Failed(err)
+		return err
+	}
+	run.Done()
+	return nil
+}

@@ -1,0 +1,346 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tljh/environment"
+	"tljh/installer"
+	"tljh/internal/host"
+)
+
+// envCommand is what the verbs of env share.
+type envCommand struct {
+	streams Streams
+	json    bool
+	verbose bool
+}
+
+func newEnvCommand(streams Streams) *cobra.Command {
+	c := &envCommand{streams: streams}
+	cmd := &cobra.Command{
+		Use:   "env",
+		Short: "Look after the environment that all users share",
+		Long: "Look after the environment that all users share. Admins change it from within the hub, with pip; after each change a snapshot is taken by\n" +
+			"itself, and the last ten are kept. Users' servers that run go on with what they have.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	verbs := []*cobra.Command{
+		{
+			Use: "history", Short: "List the snapshots, and what each changed", Args: noArgs,
+			RunE: func(*cobra.Command, []string) error { return c.history() },
+		},
+		{
+			Use: "list", Short: "List what is installed", Args: noArgs,
+			RunE: func(*cobra.Command, []string) error { return c.list() },
+		},
+		{
+			Use: "diff NUMBER NUMBER", Short: "Show what differs between two snapshots", Args: argsOf(2, "diff NUMBER NUMBER"),
+			RunE: func(_ *cobra.Command, args []string) error { return c.diff(args) },
+		},
+		{
+			Use: "export", Short: "Print what is installed as a requirements.txt", Args: noArgs,
+			RunE: func(*cobra.Command, []string) error { return c.export() },
+		},
+		{
+			Use: "check", Short: "Tell whether it is whole and users' servers can start", Args: noArgs,
+			Long: "Compare all files with the records of their packages, import what a server needs, and compare JupyterHub's version with the hub's.\n\n" +
+				"Exit codes: 0 it is whole; 1 it is not.",
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
+		},
+		{
+			Use: "repair", Short: "Put back what is broken: package by package, or else the last snapshot that works", Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.repair(cmd.Context()) },
+		},
+		{
+			Use: "rollback [NUMBER]", Short: "Go back to the state before, or to a snapshot", Args: cobra.MaximumNArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error { return c.rollback(cmd.Context(), args) },
+		},
+		{
+			Use: "install PACKAGE…", Short: "Install packages for all users", Args: argsOf(-1, "install PACKAGE…"),
+			RunE: func(cmd *cobra.Command, args []string) error { return c.install(cmd.Context(), args) },
+		},
+		{
+			Use: "snapshot", Short: "Keep the environment as it is, once changes have come to rest", Args: noArgs, Hidden: true,
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.snapshot(cmd.Context()) },
+		},
+	}
+	for _, verb := range verbs {
+		verb.Flags().BoolVar(&c.json, "json", false, "print JSON")
+		verb.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+		cmd.AddCommand(verb)
+	}
+	return cmd
+}
+
+// change does something to the environment under the installation's lock.
+func (c *envCommand) change(ctx context.Context, wait bool, do func(context.Context, *installer.Keeper) error) error {
+	if os.Geteuid() != 0 {
+		return host.Hint(errors.New("only root can do this"), "put sudo in front; or change packages from within the hub, as an admin, with pip")
+	}
+	options := installOptions{json: c.json, verbose: c.verbose, calm: true}
+	r := options.begin(c.streams)
+	defer r.close()
+	unlock, err := c.lock(ctx, r.host.Files, wait)
+	if err != nil {
+		return options.finish(r.report, c.streams, err)
+	}
+	defer unlock()
+	r.begin()
+	err = do(ctx, &installer.Keeper{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now})
+	return options.finish(r.report, c.streams, err)
+}
+
+func (c *envCommand) snapshot(ctx context.Context) error {
+	files := host.Files{}
+	for {
+		if err := (&installer.Keeper{Host: host.Local(nil), Now: time.Now}).Rest(ctx); err != nil {
+			return err
+		}
+		if err := c.change(ctx, true, func(_ context.Context, k *installer.Keeper) error { return k.Snapshot() }); err != nil {
+			return err
+		}
+		// What is changed while this runs starts nothing anew.
+		if kept, err := environment.Kept(files); err != nil || kept {
+			return err
+		}
+	}
+}
+
+// lock waits for another command's end where nobody is there to try again.
+func (c *envCommand) lock(ctx context.Context, files host.Files, wait bool) (unlock func(), err error) {
+	err = host.Poll(ctx, time.Second, func(context.Context) (bool, error) {
+		var busy *installer.BusyError
+		if unlock, err = installer.Lock(files, time.Now()); wait && errors.As(err, &busy) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return unlock, err
+}
+
+func (c *envCommand) snapshots() ([]environment.Snapshot, error) {
+	all, err := environment.Snapshots(host.Files{})
+	if errors.Is(err, os.ErrPermission) {
+		err = host.Hint(errors.New("only root can see the snapshots"), "put sudo in front")
+	}
+	return all, err
+}
+
+func (c *envCommand) history() error {
+	all, err := c.snapshots()
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return json.NewEncoder(c.streams.Out).Encode(all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(c.streams.Out, "There is no snapshot yet.")
+		return nil
+	}
+	rows := [][]string{{"SNAPSHOT", "TIME", "WHO", "PACKAGES", "CHANGED"}}
+	for n, snapshot := range slices.Backward(all) {
+		changed := "the first"
+		if n > 0 {
+			changed = summary(environment.Difference(all[n-1].Packages, snapshot.Packages))
+		}
+		rows = append(rows, []string{
+			fmt.Sprint(snapshot.Number), snapshot.Time.Local().Format(time.DateTime), snapshot.Who, fmt.Sprint(len(snapshot.Packages)), changed,
+		})
+	}
+	table(c.streams.Out, rows)
+	return nil
+}
+
+// summary keeps a line short.
+func summary(changes []string) string {
+	const most = 4
+	if len(changes) == 0 {
+		return "nothing"
+	}
+	text := strings.Join(changes[:min(most, len(changes))], ", ")
+	if more := len(changes) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+func (c *envCommand) installed() (map[string]string, error) {
+	files := host.Files{}
+	live, ok := environment.Current(files, environment.User)
+	if !ok {
+		return nil, host.Hint(errors.New("there is no user environment"), "run tljh-install install")
+	}
+	packages, _, err := environment.Packages(files, live.Path())
+	return packages, err
+}
+
+func (c *envCommand) list() error {
+	packages, err := c.installed()
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return json.NewEncoder(c.streams.Out).Encode(packages)
+	}
+	rows := [][]string{{"PACKAGE", "VERSION"}}
+	for _, name := range slices.Sorted(maps.Keys(packages)) {
+		rows = append(rows, []string{name, packages[name]})
+	}
+	table(c.streams.Out, rows)
+	return nil
+}
+
+func (c *envCommand) export() error {
+	packages, err := c.installed()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(packages)) {
+		fmt.Fprintf(c.streams.Out, "%s==%s\n", name, packages[name])
+	}
+	return nil
+}
+
+func snapshotOf(all []environment.Snapshot, text string) (environment.Snapshot, error) {
+	n := slices.IndexFunc(all, func(s environment.Snapshot) bool { return fmt.Sprint(s.Number) == text })
+	if n < 0 {
+		return environment.Snapshot{}, &installer.BadInput{Err: host.Hint(fmt.Errorf("there is no snapshot %s", text), "tljh-install env history lists them")}
+	}
+	return all[n], nil
+}
+
+func (c *envCommand) diff(args []string) error {
+	all, err := c.snapshots()
+	if err != nil {
+		return err
+	}
+	a, err := snapshotOf(all, args[0])
+	if err != nil {
+		return err
+	}
+	b, err := snapshotOf(all, args[1])
+	if err != nil {
+		return err
+	}
+	changes := environment.Difference(a.Packages, b.Packages)
+	if c.json {
+		return json.NewEncoder(c.streams.Out).Encode(changes)
+	}
+	for _, change := range changes {
+		fmt.Fprintln(c.streams.Out, change)
+	}
+	return nil
+}
+
+func (c *envCommand) check(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return host.Hint(errors.New("only root can check it: its programs are tried as an account without rights"), "put sudo in front")
+	}
+	r := installOptions{verbose: c.verbose}.begin(c.streams)
+	defer r.close()
+	troubles, err := r.builder.Examine(ctx)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		err = json.NewEncoder(c.streams.Out).Encode(map[string]any{"whole": len(troubles) == 0, "troubles": troubles})
+	} else {
+		c.showTroubles(troubles)
+	}
+	if err == nil && len(troubles) > 0 {
+		return &errTold{exitFailed}
+	}
+	return err
+}
+
+func (c *envCommand) showTroubles(troubles []environment.Trouble) {
+	if len(troubles) == 0 {
+		fmt.Fprintln(c.streams.Out, "The user environment is whole.")
+		return
+	}
+	for _, trouble := range troubles {
+		name := trouble.Package
+		if name != "" {
+			name += ": "
+		}
+		fmt.Fprintln(c.streams.Out, name+trouble.Words)
+	}
+	fmt.Fprintln(c.streams.Out, "hint: tljh-install env repair")
+}
+
+func (c *envCommand) repair(ctx context.Context) error {
+	return c.change(ctx, false, func(ctx context.Context, k *installer.Keeper) error {
+		before, after, err := k.Repair(ctx)
+		switch {
+		case len(before) == 0 && err == nil:
+			fmt.Fprintln(c.streams.Out, "The user environment is whole: there is nothing to repair.")
+		case len(after) == 0 && err == nil:
+			fmt.Fprintln(c.streams.Out, "The user environment is whole again.")
+		case err == nil:
+			err = fmt.Errorf("the user environment is still broken: %s", after[0].Words)
+		}
+		return err
+	})
+}
+
+func (c *envCommand) rollback(ctx context.Context, args []string) error {
+	return c.change(ctx, false, func(ctx context.Context, k *installer.Keeper) error {
+		all, err := c.snapshots()
+		if err != nil {
+			return err
+		}
+		snapshot, err := c.before(all, args)
+		if err != nil {
+			return err
+		}
+		if err := k.Rollback(ctx, snapshot); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.streams.Out, "The user environment is that of snapshot %d again. Servers have it from their next start.\n", snapshot.Number)
+		return nil
+	})
+}
+
+// before is the snapshot asked for; or the last with other packages than those that are installed.
+func (c *envCommand) before(all []environment.Snapshot, args []string) (environment.Snapshot, error) {
+	if len(args) == 1 {
+		return snapshotOf(all, args[0])
+	}
+	now, err := c.installed()
+	if err != nil && len(all) > 0 {
+		return all[len(all)-1], nil
+	}
+	for _, snapshot := range slices.Backward(all) {
+		if !maps.Equal(snapshot.Packages, now) {
+			return snapshot, nil
+		}
+	}
+	return environment.Snapshot{}, &installer.BadInput{Err: errors.New("there is no earlier snapshot")}
+}
+
+func (c *envCommand) install(ctx context.Context, packages []string) error {
+	for _, name := range packages {
+		if strings.HasPrefix(name, "-") || strings.ContainsAny(name, "\n\r") {
+			return &installer.BadInput{Err: fmt.Errorf("%q is not the name of a package", name)}
+		}
+	}
+	return c.change(ctx, false, func(ctx context.Context, k *installer.Keeper) error {
+		if err := k.Install(ctx, []byte(strings.Join(packages, "\n")+"\n")); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.streams.Out, "All users have it.")
+		return nil
+	})
+}
