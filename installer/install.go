@@ -125,7 +125,7 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	if err := i.preflight(ctx, in); err != nil {
 		return nil, err
 	}
-	unlock, err := Lock(i.Host.Files, i.Now())
+	unlock, err := Lock(ctx, i.Host.Files, i.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -232,17 +232,31 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	}
 }
 
+// snapshotLimit is how long a snapshot may take on a slow machine.
+const snapshotLimit = 2 * time.Minute
+
 // Lock keeps other commands from changing the installation.
-func Lock(files host.Files, now time.Time) (func(), error) {
-	note := fmt.Sprintf("process %d since %s", os.Getpid(), now.Format(time.RFC3339))
-	unlock, holder, ok, err := files.Lock(layout.Lock, note)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, host.Hint(&BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
-	}
-	return unlock, nil
+func Lock(ctx context.Context, files host.Files, now time.Time) (func(), error) {
+	return lock(ctx, files, now, "", func(holder string) bool { return strings.HasPrefix(holder, layout.SnapshotNote) })
+}
+
+// LockForSnapshot does so for a snapshot, which waits for whatever is going on.
+func LockForSnapshot(ctx context.Context, files host.Files, now time.Time) (func(), error) {
+	return lock(ctx, files, now, layout.SnapshotNote+", ", func(string) bool { return true })
+}
+
+func lock(ctx context.Context, files host.Files, now time.Time, what string, wait func(holder string) bool) (unlock func(), err error) {
+	note := fmt.Sprintf("%sprocess %d since %s", what, os.Getpid(), now.Format(time.RFC3339))
+	end := time.Now().Add(snapshotLimit)
+	err = host.Poll(ctx, 100*time.Millisecond, func(context.Context) (bool, error) {
+		got, holder, ok, err := files.Lock(layout.Lock, note)
+		if err == nil && !ok && (!wait(holder) || what == "" && time.Now().After(end)) {
+			err = host.Hint(&BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
+		}
+		unlock = got
+		return ok, err
+	})
+	return unlock, err
 }
 
 // passwords gives every admin without a password the one that was given, or a new one. One that is there is never changed:

@@ -308,6 +308,10 @@ func TestLockOfAnotherInstallation(t *testing.T) {
 
 	unlock()
 	m.finds("lock", OK)
+	unlock, _, _, err = m.Host.Files.Lock(layout.Lock, layout.SnapshotNote+", "+note)
+	require.NoError(t, err)
+	m.finds("lock", OK, "will be waited for")
+	unlock()
 	unlock, _, locked, err = m.Host.Files.Lock(layout.Lock, note)
 	require.NoError(t, err)
 	assert.True(t, locked, "looking took the lock")

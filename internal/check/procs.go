@@ -300,6 +300,9 @@ func checkLock(_ context.Context, env *Env) Finding {
 			continue
 		}
 		note, _ := env.Host.Files.Read(layout.Lock)
+		if strings.HasPrefix(string(note), layout.SnapshotNote) {
+			return ok("%s is being taken, which will be waited for", layout.SnapshotNote)
+		}
 		return failed("wait until it has ended, then run the same command again", "another command is changing this installation: %s",
 			lockHolder(lock.pid, env.comm(lock.pid), strings.TrimSpace(string(note))))
 	}

@@ -249,7 +249,7 @@ func (c *configCommand) applyWith(ctx context.Context, r *run, how string) error
 	if cfg == nil {
 		return &installer.BadInput{Err: host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "tljh-install config edit, or tljh-install config revert to take the last one that worked")}
 	}
-	unlock, err := installer.Lock(r.host.Files, time.Now())
+	unlock, err := installer.Lock(ctx, r.host.Files, time.Now())
 	if err != nil {
 		return err
 	}

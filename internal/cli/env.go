@@ -83,15 +83,18 @@ func newEnvCommand(streams Streams) *cobra.Command {
 	return cmd
 }
 
+// locker waits for others, or says who is at work.
+type locker func(context.Context, host.Files, time.Time) (func(), error)
+
 // change does something to the environment under the installation's lock.
-func (c *envCommand) change(ctx context.Context, wait bool, do func(context.Context, *installer.Keeper) error) error {
+func (c *envCommand) change(ctx context.Context, lock locker, do func(context.Context, *installer.Keeper) error) error {
 	if os.Geteuid() != 0 {
 		return host.Hint(errors.New("only root can do this"), "put sudo in front; or change packages from within the hub, as an admin, with pip")
 	}
 	options := installOptions{json: c.json, verbose: c.verbose, calm: true}
 	r := options.begin(c.streams)
 	defer r.close()
-	unlock, err := c.lock(ctx, r.host.Files, wait)
+	unlock, err := lock(ctx, r.host.Files, time.Now())
 	if err != nil {
 		return options.finish(r.report, c.streams, err)
 	}
@@ -107,7 +110,7 @@ func (c *envCommand) snapshot(ctx context.Context) error {
 		if err := (&installer.Keeper{Host: host.Local(nil), Now: time.Now}).Rest(ctx); err != nil {
 			return err
 		}
-		if err := c.change(ctx, true, func(_ context.Context, k *installer.Keeper) error { return k.Snapshot() }); err != nil {
+		if err := c.change(ctx, installer.LockForSnapshot, func(_ context.Context, k *installer.Keeper) error { return k.Snapshot() }); err != nil {
 			return err
 		}
 		// What is changed while this runs starts nothing anew.
@@ -115,18 +118,6 @@ func (c *envCommand) snapshot(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// lock waits for another command's end where nobody is there to try again.
-func (c *envCommand) lock(ctx context.Context, files host.Files, wait bool) (unlock func(), err error) {
-	err = host.Poll(ctx, time.Second, func(context.Context) (bool, error) {
-		var busy *installer.BusyError
-		if unlock, err = installer.Lock(files, time.Now()); wait && errors.As(err, &busy) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	return unlock, err
 }
 
 func (c *envCommand) snapshots() ([]environment.Snapshot, error) {
@@ -281,7 +272,7 @@ func (c *envCommand) showTroubles(troubles []environment.Trouble) {
 }
 
 func (c *envCommand) repair(ctx context.Context) error {
-	return c.change(ctx, false, func(ctx context.Context, k *installer.Keeper) error {
+	return c.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		before, after, err := k.Repair(ctx)
 		switch {
 		case len(before) == 0 && err == nil:
@@ -296,7 +287,7 @@ func (c *envCommand) repair(ctx context.Context) error {
 }
 
 func (c *envCommand) rollback(ctx context.Context, args []string) error {
-	return c.change(ctx, false, func(ctx context.Context, k *installer.Keeper) error {
+	return c.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		all, err := c.snapshots()
 		if err != nil {
 			return err
@@ -336,7 +327,7 @@ func (c *envCommand) install(ctx context.Context, packages []string) error {
 			return &installer.BadInput{Err: fmt.Errorf("%q is not the name of a package", name)}
 		}
 	}
-	return c.change(ctx, false, func(ctx context.Context, k *installer.Keeper) error {
+	return c.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		if err := k.Install(ctx, []byte(strings.Join(packages, "\n")+"\n")); err != nil {
 			return err
 		}

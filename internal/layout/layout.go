@@ -74,5 +74,8 @@ const (
 	ProxyAPIAddress = "127.0.0.1:973"
 )
 
+// SnapshotNote begins what stands in the lock while a change of the user environment is being kept: for a moment, which others wait for.
+const SnapshotNote = "a snapshot of the user environment"
+
 // ProbeUser is the hub user that an installation proves itself with. The authenticator never lets it log in.
 const ProbeUser = "tljh-probe"
