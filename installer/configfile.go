@@ -50,8 +50,11 @@ func (f ConfigFile) Save(data []byte) error {
 	return f.Host.Files.Write(f.Path, data, attr)
 }
 
-// Lock keeps others from editing at the same time. Where wait is false, who holds it is told at once.
+// Lock keeps others from editing the hub's file at the same time. Where wait is false, who holds it is told at once.
 func (f ConfigFile) Lock(ctx context.Context, wait bool) (func(), error) {
+	if !f.hubs() {
+		return func() {}, nil
+	}
 	note := fmt.Sprintf("process %d since %s", os.Getpid(), f.Now().Format(time.RFC3339))
 	var unlock func()
 	try := func(context.Context) (bool, error) {

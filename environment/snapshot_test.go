@@ -1,0 +1,186 @@
+package environment
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// liveUser makes a generation the live user environment.
+func liveUser(t *testing.T, files host.Files, number int) Generation {
+	t.Helper()
+	generation := complete(t, files, User, number)
+	require.NoError(t, Switch(files, generation))
+	return generation
+}
+
+// install puts a package of one module into an environment, as a wheel's installation leaves it.
+func install(t *testing.T, files host.Files, generation Generation, name, version string) {
+	t.Helper()
+	site := SitePackages(generation)
+	names, err := files.List(site)
+	require.NoError(t, err)
+	for _, old := range names {
+		if strings.HasPrefix(old, name+"-") {
+			require.NoError(t, files.RemoveTree(path.Join(site, old)))
+		}
+	}
+	module := "version = '" + version + "'\n"
+	_ = os.Remove(files.Path(path.Join(site, name+".py"))) // replaced, not written into
+	put(t, files, path.Join(site, name+".py"), module)
+	sum := sha256.Sum256([]byte(module))
+	info := name + "-" + version + ".dist-info"
+	put(t, files, path.Join(site, info, "RECORD"), fmt.Sprintf("%s.py,sha256=%s,%d\n%s/RECORD,,\n../../../bin/%s,sha256=x,1\n__pycache__/%s.pyc,,\n",
+		name, base64.RawURLEncoding.EncodeToString(sum[:]), len(module), info, name, name))
+}
+
+func TestSnapshotsAreTakenOfChanges(t *testing.T) {
+	files := newFiles(t)
+	_, _, err := TakeSnapshot(files, time.Unix(0, 0))
+	require.ErrorContains(t, err, "no user environment")
+
+	live := liveUser(t, files, 1)
+	install(t, files, live, "rich", "13.0")
+	first, taken, err := TakeSnapshot(files, time.Unix(100, 0))
+	require.NoError(t, err)
+	require.True(t, taken)
+	_, taken, err = TakeSnapshot(files, time.Unix(200, 0))
+	require.NoError(t, err)
+	assert.False(t, taken, "nothing had changed")
+
+	install(t, files, live, "rich", "14.0")
+	install(t, files, live, "cowsay", "6.0")
+	kept, err := Kept(files)
+	require.NoError(t, err)
+	assert.False(t, kept)
+	second, taken, err := TakeSnapshot(files, time.Unix(300, 0))
+	require.NoError(t, err)
+	require.True(t, taken)
+	assert.Equal(t, 2, second.Number)
+	assert.Equal(t, []string{"+cowsay 6.0", "rich 13.0 → 14.0"}, Difference(first.Packages, second.Packages))
+	assert.Equal(t, []string{"-cowsay 6.0", "rich 14.0 → 13.0"}, Difference(second.Packages, first.Packages))
+
+	data, err := files.Read(path.Join(sitePackages(first.tree()), "rich.py"))
+	require.NoError(t, err)
+	assert.Equal(t, "version = '13.0'\n", string(data), "the first snapshot changed with the environment")
+}
+
+func TestHalfASnapshotIsNone(t *testing.T) {
+	files := newFiles(t)
+	live := liveUser(t, files, 1)
+	install(t, files, live, "rich", "13.0")
+	_, _, err := TakeSnapshot(files, time.Unix(0, 0))
+	require.NoError(t, err)
+	put(t, files, layout.Snapshots+"/2/lib/half", "")
+	put(t, files, layout.Snapshots+"/7.json", `{"number": 3}`)
+	put(t, files, layout.Snapshots+"/8.json", `{"numb`)
+	install(t, files, live, "rich", "14.0")
+	second, taken, err := TakeSnapshot(files, time.Unix(1, 0))
+	require.NoError(t, err)
+	require.True(t, taken)
+	assert.Equal(t, 2, second.Number)
+	assert.False(t, files.Exists(second.tree()+"/lib/half"))
+	all, err := Snapshots(files)
+	require.NoError(t, err)
+	assert.Len(t, all, 2)
+}
+
+func TestOldSnapshotsGo(t *testing.T) {
+	files := newFiles(t)
+	live := liveUser(t, files, 1)
+	for n := range keep + 3 {
+		install(t, files, live, "rich", fmt.Sprint(n))
+		_, taken, err := TakeSnapshot(files, time.Unix(int64(n), 0))
+		require.NoError(t, err)
+		require.True(t, taken)
+	}
+	all, err := Snapshots(files)
+	require.NoError(t, err)
+	require.Len(t, all, keep)
+	assert.Equal(t, 4, all[0].Number)
+	assert.False(t, files.Exists(layout.Snapshots+"/1"))
+}
+
+func TestProgramsOfARestoredEnvironmentAreItsOwn(t *testing.T) {
+	files := newFiles(t)
+	b := &Builder{Host: &host.Host{Files: files}}
+	dir := layout.Generations + "/user-2"
+	before := layout.Generations + "/user-1"
+	put(t, files, dir+"/bin/pip", "#!"+before+"/bin/python\nimport pip\n")
+	put(t, files, dir+"/bin/activate", "VIRTUAL_ENV='"+before+"'\n")
+	put(t, files, dir+"/bin/other", "#!/bin/sh\n# "+before+"7/bin\n")
+	put(t, files, dir+"/"+metaName, "{}")
+	require.NoError(t, os.Link(files.Path(dir+"/bin/pip"), files.Path("/kept")))
+	require.NoError(t, b.renamePrograms(dir, before))
+	for name, want := range map[string]string{
+		"pip": "#!" + dir + "/bin/python\nimport pip\n", "activate": "VIRTUAL_ENV='" + dir + "'\n", "other": "#!/bin/sh\n# " + before + "7/bin\n",
+	} {
+		data, err := files.Read(dir + "/bin/" + name)
+		require.NoError(t, err)
+		assert.Equal(t, want, string(data))
+	}
+	data, err := files.Read("/kept")
+	require.NoError(t, err)
+	assert.Contains(t, string(data), before, "the snapshot's own file was written into")
+	assert.False(t, files.Exists(dir+"/"+metaName))
+}
+
+func TestRecordsTellWhatIsBroken(t *testing.T) {
+	for name, test := range map[string]struct {
+		breaks func(files host.Files, site string) error
+		says   string
+	}{
+		"nothing": {func(host.Files, string) error { return nil }, ""},
+		"missing": {func(files host.Files, site string) error { return files.Remove(site + "/rich.py") }, "rich.py is missing"},
+		"changed": {func(files host.Files, site string) error {
+			return os.WriteFile(files.Path(site+"/rich.py"), []byte("version = '13.1'\n"), 0o644)
+		}, "rich.py was changed"},
+		"a link": {func(files host.Files, site string) error {
+			return files.Link("/etc/passwd", site+"/rich.py")
+		}, "rich.py is no file any more"},
+		"no record": {func(files host.Files, site string) error { return files.Remove(site + "/rich-13.0.dist-info/RECORD") }, "it has no list of its files"},
+		"odd record": {func(files host.Files, site string) error {
+			return os.WriteFile(files.Path(site+"/rich-13.0.dist-info/RECORD"), []byte("\"rich"), 0o644)
+		}, "the list of its files cannot be read"},
+		"a record that is a link": {func(files host.Files, site string) error {
+			return files.Link("/etc/shadow", site+"/rich-13.0.dist-info/RECORD")
+		}, "it has no list of its files"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := newFiles(t)
+			live := liveUser(t, files, 1)
+			install(t, files, live, "rich", "13.0")
+			install(t, files, live, "cowsay", "6.0")
+			require.NoError(t, test.breaks(files, SitePackages(live)))
+			b := &Builder{Host: &host.Host{Files: files}}
+			troubles, err := b.examineRecords(t.Context(), live.Path())
+			require.NoError(t, err)
+			if test.says == "" {
+				require.Empty(t, troubles)
+				return
+			}
+			require.Equal(t, []Trouble{{"rich", "13.0", test.says}}, troubles)
+		})
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte("rich.py,sha256=x,1\n"))
+	f.Add([]byte("../../../etc/passwd,,\n\"a\nb\",,\n,,,,\n"))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		files := host.Files{Root: t.TempDir()}
+		put(t, files, "/site/a-1.dist-info/RECORD", string(record))
+		(&Builder{Host: &host.Host{Files: files}}).examineRecord("/site", "a-1.dist-info")
+	})
+}
