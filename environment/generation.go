@@ -212,6 +212,22 @@ func RemoveHalfBuilt(files host.Files, kind Kind) error {
 	return nil
 }
 
+// Outdated returns the hub's generations that nobody needs any more: all but the live one and the one before it.
+func Outdated(files host.Files) ([]Generation, error) {
+	live, ok := Current(files, Hub)
+	all, _, err := Generations(files, Hub)
+	if !ok || err != nil {
+		return nil, err
+	}
+	before := []Generation{}
+	for _, generation := range all {
+		if generation.Number < live.Number {
+			before = append(before, generation)
+		}
+	}
+	return before[:max(0, len(before)-1)], nil
+}
+
 // copyTree writes the files of tree below dir, readable by all. It is no durable write: seal syncs everything.
 func copyTree(files host.Files, tree fs.FS, dir string) error {
 	return fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {

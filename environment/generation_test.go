@@ -158,3 +158,18 @@ func FuzzReadMeta(f *testing.F) {
 		}
 	})
 }
+
+func TestTheHubsGenerationBeforeIsKept(t *testing.T) {
+	files := newFiles(t)
+	for _, number := range []int{1, 2, 4, 5} {
+		complete(t, files, Hub, number)
+	}
+	none, err := Outdated(files)
+	require.NoError(t, err)
+	require.Empty(t, none, "nothing is live")
+	require.NoError(t, Switch(files, Generation{Kind: Hub, Number: 4}))
+	old, err := Outdated(files)
+	require.NoError(t, err)
+	require.Len(t, old, 1)
+	assert.Equal(t, 1, old[0].Number)
+}

@@ -461,6 +461,7 @@ func (p *planner) services(after ...string) error {
 // cleaning comes only when nobody fetches any more.
 func (p *planner) cleaning() {
 	p.beside(phaseServices, p.cacheStep(), append(slices.Clone(p.userDone), idHub)...)
+	p.beside(phaseServices, outdatedStep(), p.last) // the hub runs in its new environment by then
 }
 
 // access is who may do what: groups and their shared folders, and sudo rules.
@@ -590,6 +591,27 @@ func (p *planner) cacheStep() step.Task {
 			return step.Same, nil
 		},
 		Do: func(context.Context, *step.Context) error { return p.builder.RemoveCache() },
+	}
+}
+
+// outdatedStep removes hub environments that a release before the one before left.
+func outdatedStep() step.Task {
+	return step.Task{
+		Name: "old-hub-environments", What: "remove old hub environments",
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			old, err := environment.Outdated(c.Host.Files)
+			if len(old) > 0 {
+				return step.Different, err
+			}
+			return step.Same, err
+		},
+		Do: func(_ context.Context, c *step.Context) error {
+			old, err := environment.Outdated(c.Host.Files)
+			for _, generation := range old {
+				err = errors.Join(err, c.Host.Files.RemoveTree(generation.Path()))
+			}
+			return err
+		},
 	}
 }
 

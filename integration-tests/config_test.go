@@ -131,6 +131,19 @@ func TestEveryKey(t *testing.T) {
 		h.set(t, "unset http.port")
 		want.Equal(t, hubProcess, h.property(t, "jupyterhub.service", "MainPID"), "the hub was restarted for the door's sake")
 	})
+	t.Run("another address", func(t *testing.T) {
+		h.must(t, "tljh-install config set http.address 127.0.0.1 --reload")
+		want.Equal(t, "200", h.MustSh(t, "curl -so /dev/null -w '%{http_code}' http://127.0.0.1/hub/login"))
+		want.True(t, h.answers(t.Context()) != nil, "the hub answers on another address, too")
+		h.set(t, "unset http.address")
+	})
+	t.Run("package sources", func(t *testing.T) {
+		h.must(t, "tljh-install config set sources.index http://127.0.0.1:9/simple && tljh-install config set user_environment.packages '[cowsay]'")
+		r := h.run(t, "tljh-install install")
+		want.Equal(t, exitRefused, r.Code, r.Output())
+		want.Contains(t, r.Output(), "package-sources", "127.0.0.1:9")
+		h.must(t, "tljh-install config unset sources && tljh-install config unset user_environment.packages")
+	})
 	t.Run("HTTPS with a certificate of one's own", func(t *testing.T) { h.ownCertificate(t, bob) })
 }
 

@@ -249,6 +249,7 @@ func TestRootFolder(t *testing.T) {
 	}{
 		{"empty", func(m *machine) { m.mkdir(layout.Root) }, OK, "empty"},
 		{"only the program", binary, OK, "only this program"},
+		{"a file system of its own", func(m *machine) { m.mkdir("/opt/tljh/lost+found") }, OK, "only this program"},
 		{"killed download", func(m *machine) { m.put("/opt/tljh/bin/.tljh-install.123", "") }, OK, "only this program"},
 		{"killed before the receipt", func(m *machine) { binary(m); m.mkdir(layout.State) }, OK, "only this program"},
 		{"ours", func(m *machine) { binary(m); m.put(layout.Receipt, "{}"); m.link("x", layout.Hub) }, OK, "ours"},

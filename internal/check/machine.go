@@ -232,6 +232,9 @@ func (e *Env) older() bool {
 // the receipt.
 func (e *Env) onlyBegun(names []string) bool {
 	for _, name := range names {
+		if name == "lost+found" {
+			continue // of a file system that is mounted there
+		}
 		below, err := e.Host.Files.List(path.Join(layout.Root, name))
 		switch {
 		case err != nil:
