@@ -426,6 +426,9 @@ func TestSiteAccounts(t *testing.T) {
 		want.Equal(t, "700", h.MustSh(t, "stat -c %a /srv/homes/of/students/frank 2>/dev/null || echo 700"))
 	}
 	want.Contains(t, spawnFailure(t, h.login(t, "daemon", passwordOf("daemon"))), "one of the system's own")
+	h.must(t, "tljh-install config set base_url /jupyter/ --reload")
+	want.Equal(t, "200", h.MustSh(t, "curl -so /dev/null -w '%{http_code}' http://127.0.0.1/jupyter/hub/login"))
+	want.Contains(t, h.must(t, "tljh-install status"), "/jupyter/")
 }
 
 // packageSources gives kernels the settings for package sources that the guest's root has.
