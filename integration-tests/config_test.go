@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -41,7 +40,7 @@ func (h *hub) set(t *testing.T, changes ...string) {
 		}
 		h.must(t, "tljh-install config "+change)
 	}
-	h.awaitHub(t, 20*time.Second)
+	h.awaitHub(t, 60*time.Second)
 }
 
 // again starts a user's server anew, with the config as it is now.
@@ -110,7 +109,7 @@ func TestEveryKey(t *testing.T) {
 	t.Run("sudo", func(t *testing.T) { h.sudoOfAdmins(t, teacher) })
 	t.Run("culling", func(t *testing.T) {
 		h.set(t, "set services.cull.timeout 3600", "set services.cull.every 300", "set services.cull.max_age 7200", "set services.cull.concurrency 3", "set services.cull.users true")
-		guest.Until(t, 20*time.Second, func(ctx context.Context) error {
+		guest.Until(t, 60*time.Second, func(ctx context.Context) error {
 			r, err := h.Sh(ctx, cullers)
 			for _, option := range []string{"--timeout=3600", "--cull-every=300", "--max-age=7200", "--concurrency=3", "--cull-users"} {
 				if err == nil && !strings.Contains(r.Stdout, option) {
@@ -266,7 +265,7 @@ func (h *hub) ownCertificate(t *testing.T, bob *client.Browser) {
 	want.Contains(t, plain.Header.Get("Location"), "https://")
 	want.Contains(t, h.must(t, "tljh-install status"), "https://hub.example.org/")
 	h.set(t, "unset https")
-	guest.Until(t, 20*time.Second, reaches(bob))
+	guest.Until(t, 60*time.Second, reaches(bob))
 }
 
 // TestBadConfigs does to the config what must not take the hub down.
@@ -297,7 +296,7 @@ func TestBadConfigs(t *testing.T) {
 	})
 	t.Run("edited by hand and invalid", func(t *testing.T) {
 		h.MustSh(t, "echo 'limits: {memory: lots}' >> /opt/tljh/config/config.yaml && systemctl restart jupyterhub")
-		h.awaitHub(t, 20*time.Second)
+		h.awaitHub(t, 60*time.Second)
 		r := h.run(t, "tljh-install status")
 		want.Equal(t, exitFailed, r.Code, r.Output())
 		want.Contains(t, r.Output(), "PROBLEM", "limits.memory must be a size")
@@ -318,19 +317,13 @@ func TestBadConfigs(t *testing.T) {
 		want.Equal(t, 0, h.run(t, "tljh-install status").Code)
 	})
 	t.Run("killed between saving and restarting", func(t *testing.T) {
-		h.must(t, "tljh-install config set limits.cpu 2")
-		reload, err := h.Start(t.Context(), "tljh-install", "config", "reload")
-		want.OK(t, err)
-		guest.Until(t, 20*time.Second, func(ctx context.Context) error {
-			r, err := h.Exec(ctx, "systemctl", "is-active", "jupyterhub")
-			if err == nil && strings.TrimSpace(r.Stdout) == "active" {
-				err = errors.New("the hub has not begun to restart")
-			}
-			return err
-		})
-		h.MustSh(t, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^tljh-install config reload' && kill -9 ${p#/proc/}; done; true")
-		_, _ = reload.Wait()
-		h.awaitHub(t, 20*time.Second)
+		killed := false
+		for cpus := 2; !killed && cpus < 8; cpus++ {
+			h.must(t, fmt.Sprintf("tljh-install config set limits.cpu %d", cpus))
+			killed = h.killWhileHubRestarts(t, "tljh-install", "config", "reload")
+		}
+		want.True(t, killed, "the reload was always faster")
+		h.awaitHub(t, 60*time.Second)
 		want.Equal(t, "42", recall(t, bob, work))
 		h.must(t, "tljh-install config reload")
 		want.Contains(t, h.must(t, "tljh-install status"), "valid, in effect")
@@ -340,7 +333,7 @@ func TestBadConfigs(t *testing.T) {
 		h.MustSh(t, "mkfifo /root/go && printf '#!/bin/sh\\ntouch /root/editing; cat /root/go\\n' > /root/slow && chmod +x /root/slow")
 		first, err := h.Start(t.Context(), "env", "EDITOR=/root/slow", "tljh-install", "config", "edit")
 		want.OK(t, err)
-		h.awaitPath(t, first, "/root/editing", 20*time.Second)
+		h.awaitPath(t, first, "/root/editing", 60*time.Second)
 		second := h.run(t, "EDITOR=true tljh-install config edit")
 		want.Equal(t, exitBusy, second.Code, second.Output())
 		want.Contains(t, second.Output(), "somebody is editing the config", "process ")
@@ -362,14 +355,37 @@ func TestBadConfigs(t *testing.T) {
 	want.Equal(t, "42", recall(t, bob, work), "bob's kernel after all of this")
 }
 
+// killWhileHubRestarts kills a command without mercy as soon as the hub is down. It is false when the command was faster.
+func (h *hub) killWhileHubRestarts(t *testing.T, argv ...string) bool {
+	t.Helper()
+	command, err := h.Start(t.Context(), argv...)
+	want.OK(t, err)
+	for {
+		r, err := h.Exec(t.Context(), "systemctl", "is-active", "jupyterhub")
+		want.OK(t, err)
+		if strings.TrimSpace(r.Stdout) != "active" {
+			break
+		}
+		select {
+		case <-command.Done():
+			return false
+		default:
+		}
+	}
+	h.MustSh(t, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^"+strings.Join(argv, " ")+"' && kill -9 ${p#/proc/}; done; true")
+	r, err := command.Wait()
+	want.OK(t, err)
+	return r.Code != 0
+}
+
 // unharmed wants the config as it was, and a hub that works with it.
 func (h *hub) unharmed(t *testing.T, config string, b *client.Browser, work *client.Kernel) {
 	t.Helper()
-	h.awaitHub(t, 20*time.Second)
+	h.awaitHub(t, 60*time.Second)
 	want.Equal(t, config, h.MustSh(t, "cat /opt/tljh/config/config.yaml"))
 	want.Equal(t, "0", h.MustSh(t, "stat -c %u /opt/tljh/config/config.yaml"))
 	want.Equal(t, "600", h.MustSh(t, "stat -c %a /opt/tljh/config/config.yaml"))
-	guest.Until(t, 20*time.Second, reaches(b))
+	guest.Until(t, 60*time.Second, reaches(b))
 	want.Equal(t, "42", recall(t, b, work))
 }
 
@@ -478,9 +494,9 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		k = kernel(t, teacher)
 		h.packageSources(t, k)
 		pip("install -q cowsay==6.0")
-		guest.Until(t, 30*time.Second, history("+cowsay 6.0", "jupyter-alice"))
+		guest.Until(t, 90*time.Second, history("+cowsay 6.0", "jupyter-alice"))
 		pip("install -q cowsay==6.1")
-		guest.Until(t, 30*time.Second, history("cowsay 6.0 → 6.1"))
+		guest.Until(t, 90*time.Second, history("cowsay 6.0 → 6.1"))
 		want.Contains(t, h.must(t, "tljh-install env list"), "cowsay")
 		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.1")
 	})
@@ -497,7 +513,7 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		h.packageSources(t, k)
 		want.Equal(t, "/opt/tljh/generations/user-2/bin/python", compute(t, k, "print(open('/opt/tljh/user/bin/pip').readline()[2:].strip())"))
 		pip("install -q cowsay==6.1")
-		guest.Until(t, 30*time.Second, history("cowsay 6.0 → 6.1"))
+		guest.Until(t, 90*time.Second, history("cowsay 6.0 → 6.1"))
 		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.1")
 	})
 	t.Run("files are lost", func(t *testing.T) {
