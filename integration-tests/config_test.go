@@ -497,6 +497,8 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		guest.Until(t, 90*time.Second, history("+cowsay 6.0", "jupyter-alice"))
 		pip("install -q cowsay==6.1")
 		guest.Until(t, 90*time.Second, history("cowsay 6.0 → 6.1"))
+		h.MustSh(t, "for i in $(seq 60); do touch "+site+"/x; rm "+site+"/x; sleep 0.05; done")
+		want.Equal(t, "active", h.property(t, "tljh-environment.path", "ActiveState"), "the watch after many changes")
 		want.Contains(t, h.must(t, "tljh-install env list"), "cowsay")
 		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.1")
 	})
