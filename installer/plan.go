@@ -273,6 +273,9 @@ func ownerStep() step.Task {
 				return step.Absent, err
 			}
 			right, err := c.Host.Files.HasACL(o.dir, o.acl)
+			if errors.Is(err, host.ErrNoACL) {
+				right, err = host.AttrOf(info).Mode == host.HandedOver, nil
+			}
 			if attr := host.AttrOf(info); err != nil || !right || attr.UID != o.uid || attr.GID != o.gid {
 				return step.Different, err
 			}

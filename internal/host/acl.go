@@ -72,7 +72,7 @@ func (a ACL) encode(enter Access) []byte {
 	return data.Bytes()
 }
 
-// HasACL tells whether the folder p is opened as this says, for itself and for what is made in it.
+// HasACL tells whether the folder p is opened as this says, for itself and for what is made in it. The error is ErrNoACL where none can be.
 func (f Files) HasACL(p string, acl ACL) (bool, error) {
 	dir, err := openNoFollow(unix.AT_FDCWD, f.Path(p))
 	if err != nil {
@@ -82,7 +82,10 @@ func (f Files) HasACL(p string, acl ACL) (bool, error) {
 	for _, name := range []string{aclAccess, aclDefault} {
 		got := make([]byte, 4096)
 		n, err := unix.Getxattr(procPath(dir), name, got)
-		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return false, ErrNoACL
+		}
+		if errors.Is(err, unix.ENODATA) {
 			return false, nil
 		}
 		if err != nil {
@@ -102,11 +105,19 @@ func (f Files) SetACL(p string, acl ACL) (err error) {
 	return f.open(p, tree{acl: acl})
 }
 
-// HandOver makes a tree an account's own, and opens it as SetACL does.
+// HandOver makes a tree an account's own, and opens it as SetACL does. Where a file system keeps no lists, the group may write and whoever makes
+// something in a folder shares it with the group, as far as their umask allows.
 func (f Files) HandOver(p string, uid, gid int, acl ACL) (err error) {
 	defer wrap(&err, "hand over", p)
-	return f.open(p, tree{acl: acl, chown: true, uid: uid, gid: gid})
+	err = f.open(p, tree{acl: acl, chown: true, uid: uid, gid: gid})
+	if errors.Is(err, ErrNoACL) {
+		err = f.open(p, tree{chown: true, uid: uid, gid: gid, modes: true})
+	}
+	return err
 }
+
+// HandedOver is the mode of a folder that was handed over where no lists are kept.
+const HandedOver = fs.ModeSetgid | 0o775
 
 func (f Files) open(p string, t tree) error {
 	dir, err := openNoFollow(unix.AT_FDCWD, f.Path(p))
@@ -125,6 +136,7 @@ type tree struct {
 	acl      ACL
 	chown    bool
 	uid, gid int
+	modes    bool // in the place of the list
 }
 
 // deepest is how far down a shared tree is followed; a person's is never as deep.
@@ -146,8 +158,12 @@ func (t tree) apply(file *os.File, depth int) error {
 		}
 	}
 	switch {
+	case info.IsDir() && t.modes:
+		return os.Chmod(procPath(file), HandedOver)
 	case info.IsDir():
 		return setACL(file, t.acl.encode(1), true)
+	case info.Mode().IsRegular() && t.modes:
+		return os.Chmod(procPath(file), info.Mode().Perm()|0o064|info.Mode().Perm()&0o100>>3)
 	case info.Mode().IsRegular():
 		var run Access
 		if info.Mode().Perm()&0o100 != 0 {

@@ -55,7 +55,10 @@ func (s Shared) Check(_ context.Context, c *Context) (State, error) {
 		return Different, err
 	}
 	right, err := c.Host.Files.HasACL(s.Path, acl)
-	if err != nil || !right {
+	switch {
+	case errors.Is(err, host.ErrNoACL):
+		return Different, nil // Apply says what to do
+	case err != nil || !right:
 		return Different, err
 	}
 	return Same, nil
