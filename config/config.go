@@ -110,8 +110,11 @@ type Hub struct {
 
 // Sources is where packages come from; "" is the tools' own settings.
 type Sources struct {
-	Index, Channel, Mirror string
-	CA                     string // a PEM file
+	Index           string
+	Channel, Alias  string // conda's
+	Mirror          string // of Miniforge
+	MiniforgeSHA256 string
+	CA              string // a PEM file
 }
 
 // Services are those that the hub runs.

@@ -117,6 +117,15 @@ var webAddress = text("web address", "a web address", `^(https?://[^\s/]+(/\S*)?
 	return text, "", ""
 })
 
+var digest = text("SHA-256", "a SHA-256 in hexadecimal", `^([0-9a-f]{64})?$`, func(text string) (string, string, string) {
+	if text != "" && !digestForm.MatchString(text) {
+		return "", "must be a SHA-256: 64 hexadecimal digits in small letters", "sha256sum FILE prints it"
+	}
+	return text, "", ""
+})
+
+var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 var channelForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
 
 var channel = text("channel", "a channel", `^([A-Za-z0-9][A-Za-z0-9._/-]*|https?://[^\s/]+(/\S*)?)?$`, func(text string) (string, string, string) {

@@ -8,11 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"tljh/conda"
 	"tljh/hub"
 	"tljh/internal/fetch"
 	"tljh/internal/host"
@@ -26,19 +29,39 @@ type Builder struct {
 	Environ []string // of this process: a person's settings for sources, proxies and certificates are passed on
 	Now     func() time.Time
 	Client  *fetch.Client
+	Conda   conda.Settings
 
 	python sync.Mutex // held while Python is unpacked
 	wheels sync.Map   // by name, a mutex that is held while the wheel is fetched
 }
 
-// Manager makes user environments: uv, or later conda.
+// Manager makes user environments, and changes those it made: uv or conda.
 type Manager interface {
 	// Name is what the option --package-manager calls it.
 	Name() string
 	// Create makes an environment in the folder dir, which is not there yet, with the packages every server needs.
 	Create(ctx context.Context, dir string) error
+	// Rebuild makes one there with just the packages of a snapshot.
+	Rebuild(ctx context.Context, dir string, snapshot Snapshot) error
 	// Install adds what a text in the form of requirements.txt asks for to the environment in dir.
 	Install(ctx context.Context, dir string, requirements []byte) error
+	// Add adds packages by their names, perhaps with versions.
+	Add(ctx context.Context, dir string, packages []string) error
+	// Reinstall puts back the packages that are broken.
+	Reinstall(ctx context.Context, dir string, troubles []Trouble) error
+	// Move makes an environment whose files came from the folder before work in dir.
+	Move(dir, before string) error
+}
+
+// Managers are what --package-manager takes, beside auto.
+var Managers = []string{"conda", "uv"}
+
+// Manager returns the manager of a name; uv where there is none of that name.
+func (b *Builder) Manager(name string) Manager {
+	if name == "conda" {
+		return Conda{b}
+	}
+	return UV{b}
 }
 
 func (b *Builder) env() []string {
@@ -149,14 +172,31 @@ func (b *Builder) build(ctx context.Context, generation Generation, fill, test f
 			return generation, err
 		}
 	}
-	if err := b.closeUp(generation.Path()); err != nil {
+	if err := b.closeUp(generation); err != nil {
 		return generation, err
 	}
 	return generation, seal(files, generation)
 }
 
-// closeUp removes the lock file, open to all, that uv leaves where it worked.
-func (b *Builder) closeUp(dir string) error { return b.Host.Files.Remove(path.Join(dir, ".lock")) }
+// closeUp removes the lock file, open to all, that uv leaves where it worked, and gives the folder of packages a name that holds for any Python: it
+// is watched by that.
+func (b *Builder) closeUp(generation Generation) error {
+	dir := generation.Path()
+	if err := b.unlock(dir); err != nil || generation.Kind != User {
+		return err
+	}
+	env, err := b.Host.Files.Within(dir)
+	if err != nil {
+		return err
+	}
+	defer env.Close()
+	return b.Host.Files.Link(siteWithin(env), path.Join(dir, siteLink))
+}
+
+// siteLink leads to the packages of a user environment.
+const siteLink = "site-packages"
+
+func (b *Builder) unlock(dir string) error { return b.Host.Files.Remove(path.Join(dir, ".lock")) }
 
 // Switch makes a generation the live one.
 func Switch(files host.Files, generation Generation) error {
@@ -189,8 +229,30 @@ func digestOfTree(tree fs.FS) string {
 	return digestOf(parts...)
 }
 
+// sitePackages is where packages are in an environment on the carried CPython.
 func sitePackages(dir string) string {
 	return path.Join(dir, "lib", "python"+pythonMinor, "site-packages")
+}
+
+var pythonFolder = regexp.MustCompile(`^python3\.(\d+)$`)
+
+// siteWithin is where packages are in a user environment, below its folder, whichever Python it has.
+func siteWithin(env *host.Within) string {
+	newest, found := -1, path.Join("lib", "python"+pythonMinor, "site-packages")
+	names, _ := env.List("lib")
+	for _, name := range names {
+		match := pythonFolder.FindStringSubmatch(name)
+		if match == nil {
+			continue
+		}
+		site := path.Join("lib", name, "site-packages")
+		if minor, _ := strconv.Atoi(match[1]); minor > newest {
+			if info, err := env.Lstat(site); err == nil && info.IsDir() {
+				newest, found = minor, site
+			}
+		}
+	}
+	return found
 }
 
 // pinned returns the version that a lock pins a package at.

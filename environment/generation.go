@@ -6,7 +6,6 @@
 package environment
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -128,7 +127,7 @@ func Next(files host.Files, kind Kind) (int, error) {
 
 // seal makes a finished build complete: its files are listed and on disk before the name that says so.
 func seal(files host.Files, generation Generation) error {
-	manifest, err := listFiles(files, generation.Path())
+	manifest, err := listFiles(files, generation.Path(), nil)
 	if err != nil {
 		return err
 	}
@@ -146,8 +145,8 @@ func seal(files host.Files, generation Generation) error {
 	return files.Write(path.Join(generation.Path(), metaName), append(meta, '\n'), attr)
 }
 
-// listFiles returns the manifest of a folder. Byte code is left out: Python renews it as it likes.
-func listFiles(files host.Files, dir string) ([]byte, error) {
+// listFiles returns the manifest of a folder. Byte code is left out, for Python renews it as it likes, and so is what skip says; nil is nothing.
+func listFiles(files host.Files, dir string, skip func(name string) bool) ([]byte, error) {
 	var manifest bytes.Buffer
 	root := files.Path(dir)
 	err := filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
@@ -165,7 +164,7 @@ func listFiles(files host.Files, dir string) ([]byte, error) {
 			return err
 		}
 		rel, err := filepath.Rel(root, p)
-		if err != nil || strings.Contains(rel, "\n") {
+		if err != nil || strings.Contains(rel, "\n") || skip != nil && skip(rel) {
 			return err
 		}
 		_, err = fmt.Fprintf(&manifest, "%d %s\n", info.Size(), rel)
@@ -179,16 +178,19 @@ func listFiles(files host.Files, dir string) ([]byte, error) {
 
 // Damaged returns the first file of a generation that is missing or has another size than when it was built; "" when there is none.
 func Damaged(files host.Files, generation Generation) string {
-	dir := generation.Path()
-	manifest, err := files.Read(path.Join(dir, manifestName))
+	return differs(files, generation.Path(), path.Join(generation.Path(), manifestName))
+}
+
+// differs returns the first file that a manifest lists and that is missing in dir or has another size.
+func differs(files host.Files, dir, manifest string) string {
+	data, err := files.Read(manifest)
 	if err != nil {
-		return path.Join(dir, manifestName)
+		return manifest
 	}
-	lines := bufio.NewScanner(bytes.NewReader(manifest))
-	for lines.Scan() {
-		size, name, ok := strings.Cut(lines.Text(), " ")
+	for line := range strings.Lines(string(data)) {
+		size, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if !ok {
-			return path.Join(dir, manifestName)
+			return manifest
 		}
 		info, err := files.Lstat(path.Join(dir, name))
 		if err != nil || strconv.FormatInt(info.Size(), 10) != size {
@@ -212,20 +214,35 @@ func RemoveHalfBuilt(files host.Files, kind Kind) error {
 	return nil
 }
 
-// Outdated returns the hub's generations that nobody needs any more: all but the live one and the one before it.
-func Outdated(files host.Files) ([]Generation, error) {
-	live, ok := Current(files, Hub)
-	all, _, err := Generations(files, Hub)
-	if !ok || err != nil {
+// Kept generations beside the live one. The user environment's are what a rollback goes back to at once.
+var keptGenerations = map[Kind]int{Hub: 1, User: 2}
+
+// Outdated returns the folders that nobody needs any more: generations before the live one, but for those that are kept and those that something runs
+// in, and conda's bases of other releases.
+func (b *Builder) Outdated() ([]string, error) {
+	outdated, err := b.OldMiniforges()
+	if err != nil {
 		return nil, err
 	}
-	before := []Generation{}
-	for _, generation := range all {
-		if generation.Number < live.Number {
-			before = append(before, generation)
+	for kind, kept := range keptGenerations {
+		live, ok := Current(b.Host.Files, kind)
+		all, _, err := Generations(b.Host.Files, kind)
+		if err != nil {
+			return nil, err
+		}
+		before := []string{}
+		for _, generation := range all {
+			if ok && generation.Number < live.Number {
+				before = append(before, generation.Path())
+			}
+		}
+		for _, dir := range before[:max(0, len(before)-kept)] {
+			if !b.Host.Files.InUse(dir) {
+				outdated = append(outdated, dir)
+			}
 		}
 	}
-	return before[:max(0, len(before)-1)], nil
+	return outdated, nil
 }
 
 // copyTree writes the files of tree below dir, readable by all. It is no durable write: seal syncs everything.

@@ -159,17 +159,39 @@ func FuzzReadMeta(f *testing.F) {
 	})
 }
 
-func TestTheHubsGenerationBeforeIsKept(t *testing.T) {
+func TestGenerationsBeforeAreKept(t *testing.T) {
 	files := newFiles(t)
+	b := &Builder{Host: &host.Host{Files: files}}
 	for _, number := range []int{1, 2, 4, 5} {
 		complete(t, files, Hub, number)
+		complete(t, files, User, number)
 	}
-	none, err := Outdated(files)
+	none, err := b.Outdated()
 	require.NoError(t, err)
 	require.Empty(t, none, "nothing is live")
 	require.NoError(t, Switch(files, Generation{Kind: Hub, Number: 4}))
-	old, err := Outdated(files)
+	old, err := b.Outdated()
 	require.NoError(t, err)
-	require.Len(t, old, 1)
-	assert.Equal(t, 1, old[0].Number)
+	assert.Equal(t, []string{layout.Generations + "/hub-1"}, old)
+
+	require.NoError(t, Switch(files, Generation{Kind: User, Number: 5}))
+	old, err = b.Outdated()
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{layout.Generations + "/hub-1", layout.Generations + "/user-1"}, old)
+	put(t, files, "/proc/17/cmdline", layout.Generations+"/user-1/bin/python\x00-m\x00ipykernel\x00")
+	old, err = b.Outdated()
+	require.NoError(t, err)
+	assert.Equal(t, []string{layout.Generations + "/hub-1"}, old, "a kernel runs in it")
+}
+
+func TestOldMiniforgesGo(t *testing.T) {
+	files := newFiles(t)
+	b := &Builder{Host: &host.Host{Files: files}}
+	for _, dir := range []string{"miniforge-aaa", "miniforge-bbb", "uv-ccc"} {
+		put(t, files, layout.Tools+"/"+dir+"/x", "")
+	}
+	require.NoError(t, os.Symlink(layout.Tools+"/miniforge-bbb", files.Path(layout.Conda)))
+	old, err := b.OldMiniforges()
+	require.NoError(t, err)
+	assert.Equal(t, []string{layout.Tools + "/miniforge-aaa"}, old)
 }

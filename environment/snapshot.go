@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"tljh/conda"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 )
@@ -26,7 +27,10 @@ type Snapshot struct {
 	Who      string            `json:"who"`  // the account that owns what was changed last
 	From     string            `json:"from"` // the generation's folder
 	Manager  string            `json:"manager"`
-	Packages map[string]string `json:"packages"` // name → version
+	Packages map[string]string `json:"packages"`           // name → version
+	Explicit []string          `json:"explicit,omitempty"` // where conda has its packages from, for an explicit list
+	Pip      map[string]string `json:"pip,omitempty"`      // those from the index: name → version
+	Command  string            `json:"command,omitempty"`  // the last that conda noted; that of the snapshot before, where something else changed it
 }
 
 // keep is how many snapshots are kept; the oldest go.
@@ -56,30 +60,121 @@ func Snapshots(files host.Files) ([]Snapshot, error) {
 
 var distInfo = regexp.MustCompile(`^([A-Za-z0-9._]+)-([^-]+)\.dist-info$`)
 
-// SitePackages is where a generation's packages are.
-func SitePackages(generation Generation) string { return sitePackages(generation.Path()) }
+// plainName is the form in which names of packages are compared, whoever installed them.
+func plainName(name string) string {
+	return strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name))
+}
+
+// ofConda tells whether a package's files came with a package of conda's, by the mark that is left in its folder.
+func ofConda(env *host.Within, folder string) bool {
+	data, err := env.Read(path.Join(folder, "INSTALLER"), 1<<10)
+	return err == nil && strings.TrimSpace(string(data)) == "conda"
+}
 
 // Packages returns what is installed in an environment, by name, and the account that owns what came last.
 func Packages(files host.Files, dir string) (packages map[string]string, who string, err error) {
-	site := sitePackages(dir)
-	names, err := files.List(site)
+	env, err := files.Within(dir)
+	if err != nil {
+		return nil, "", err
+	}
+	defer env.Close()
+	all, err := installed(env)
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot list the packages of %s: %w", dir, err)
 	}
 	packages = map[string]string{}
-	var newest time.Time
-	uid := 0
-	for _, name := range names {
-		match := distInfo.FindStringSubmatch(name)
-		if match == nil {
-			continue
-		}
-		packages[strings.ToLower(strings.ReplaceAll(match[1], "_", "-"))] = match[2]
-		if info, err := files.Lstat(path.Join(site, name)); err == nil && info.ModTime().After(newest) {
-			newest, uid = info.ModTime(), host.AttrOf(info).UID
+	newest := contents{}
+	for _, each := range all {
+		packages[each.name] = each.version
+		if !each.changed.Before(newest.changed) {
+			newest = each
 		}
 	}
-	return packages, files.AccountName(uid), nil
+	return packages, files.AccountName(newest.uid), nil
+}
+
+// contents is a package of an environment.
+type contents struct {
+	name, version string
+	byConda       bool
+	entry         conda.Entry // of conda's
+	uid           int
+	changed       time.Time
+}
+
+// installed returns all packages: conda's first, then those from the index, which may have taken the place of conda's.
+func installed(env *host.Within) ([]contents, error) {
+	entries, err := conda.Entries(env)
+	if err != nil {
+		return nil, err
+	}
+	all := []contents{}
+	for _, entry := range entries {
+		all = append(all, contents{name: plainName(entry.Name), version: entry.Version, byConda: true, entry: entry}.from(env, entry.File))
+	}
+	site := siteWithin(env)
+	names, err := env.List(site)
+	for _, name := range names {
+		match := distInfo.FindStringSubmatch(name)
+		if match == nil || len(entries) > 0 && ofConda(env, path.Join(site, name)) {
+			continue
+		}
+		all = append(all, contents{name: plainName(match[1]), version: match[2]}.from(env, path.Join(site, name)))
+	}
+	return all, err
+}
+
+// from adds who brought it, and when, by a file of its own.
+func (c contents) from(env *host.Within, file string) contents {
+	if info, err := env.Lstat(file); err == nil {
+		c.changed, c.uid = info.ModTime(), host.AttrOf(info).UID
+	}
+	return c
+}
+
+// Changed returns when packages were last added to the live user environment, or taken away.
+func Changed(files host.Files) (time.Time, error) {
+	live, ok := Current(files, User)
+	if !ok {
+		return time.Time{}, errNoUserEnvironment
+	}
+	env, err := files.Within(live.Path())
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer env.Close()
+	var last time.Time
+	for _, folder := range []string{siteWithin(env), conda.Meta} {
+		if info, err := env.Lstat(folder); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last, nil
+}
+
+// describe notes in a snapshot what it would take to make its environment anew.
+func (s *Snapshot) describe(files host.Files) error {
+	env, err := files.Within(s.From)
+	if err != nil {
+		return err
+	}
+	defer env.Close()
+	all, err := installed(env)
+	if err != nil {
+		return err
+	}
+	s.Pip = map[string]string{}
+	for _, each := range all {
+		if !each.byConda {
+			s.Pip[each.name] = each.version
+			continue
+		}
+		if record, err := each.entry.Read(env); err == nil && record.Explicitly() != "" {
+			s.Explicit = append(s.Explicit, record.Explicitly())
+		}
+	}
+	s.Command = conda.LastCommand(env)
+	return nil
 }
 
 // Kept tells whether the live user environment is that of the last snapshot, by its packages.
@@ -122,6 +217,9 @@ func TakeSnapshot(files host.Files, now time.Time) (Snapshot, bool, error) {
 		}
 		snapshot.Number = last.Number + 1
 	}
+	if err := snapshot.describe(files); err != nil {
+		return Snapshot{}, false, err
+	}
 	if err := files.Mkdir(layout.Snapshots, host.Attr{Mode: 0o700}); err != nil {
 		return Snapshot{}, false, err
 	}
@@ -163,45 +261,76 @@ func (b *Builder) Restore(ctx context.Context, snapshot Snapshot) (Generation, e
 		if err := b.Host.Files.LinkTree(snapshot.tree(), dir); err != nil {
 			return err
 		}
-		return b.renamePrograms(dir, snapshot.From)
+		// What described the generation before is not of this one.
+		if err := removeAll(b.Host.Files, path.Join(dir, metaName), path.Join(dir, manifestName)); err != nil {
+			return err
+		}
+		return b.Manager(snapshot.Manager).Move(dir, snapshot.From)
 	}, b.testUser)
 }
 
-// renamePrograms makes an environment's programs run its own Python: their first line names the folder that they were installed in. They are written
-// anew, as their files are those of the snapshot, too.
+// StillThere returns the generation that a snapshot was taken of, if it is another than the live one and was not changed since.
+func StillThere(files host.Files, snapshot Snapshot) (Generation, bool) {
+	live, _ := Current(files, User)
+	generation, err := readMeta(files, snapshot.From)
+	if err != nil || generation.Path() != snapshot.From || generation.Path() == live.Path() {
+		return generation, false
+	}
+	packages, _, err := Packages(files, generation.Path())
+	return generation, err == nil && maps.Equal(packages, snapshot.Packages)
+}
+
+// Rebuild makes a new generation of the packages that a snapshot lists, from where they came: its files may be damaged as well.
+func (b *Builder) Rebuild(ctx context.Context, snapshot Snapshot) (Generation, error) {
+	generation := Generation{Kind: User, Digest: digestOf([]byte(fmt.Sprint(snapshot.Packages))), Manager: snapshot.Manager}
+	return b.build(ctx, generation, func(ctx context.Context, dir string) error {
+		return b.Manager(snapshot.Manager).Rebuild(ctx, dir, snapshot)
+	}, b.testUser)
+}
+
+// renamePrograms makes an environment's programs run its own Python: their first line names the folder that they were installed in.
 func (b *Builder) renamePrograms(dir, before string) error {
-	files := b.Host.Files
-	// What described the generation before is not of this one.
-	if err := removeAll(files, path.Join(dir, metaName), path.Join(dir, manifestName)); err != nil {
+	env, err := b.Host.Files.Within(dir)
+	if err != nil {
 		return err
 	}
-	names, err := files.List(path.Join(dir, "bin"))
+	defer env.Close()
+	names, err := env.List("bin")
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		program := path.Join(dir, "bin", name)
-		info, err := files.Lstat(program)
+		program := path.Join("bin", name)
+		info, err := env.Lstat(program)
 		if err != nil {
 			return err
 		}
 		if !info.Mode().IsRegular() || info.Size() > 1<<20 {
 			continue
 		}
-		data, err := files.Read(program)
+		data, err := env.Read(program, 1<<20)
 		if err != nil {
 			return err
 		}
-		renamed := bytes.ReplaceAll(data, []byte(before+"/"), []byte(dir+"/"))
-		renamed = bytes.ReplaceAll(renamed, []byte(before+"'"), []byte(dir+"'"))
+		renamed := conda.Replace(data, before, dir)
 		if bytes.Equal(renamed, data) {
 			continue
 		}
-		if err := files.Write(program, renamed, host.Attr{Mode: info.Mode().Perm()&^fs.FileMode(0o022) | 0o044}); err != nil {
+		if err := b.rewrite(env, dir, program, renamed); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rewrite replaces a file of an environment that is being made, and keeps its mode: its contents are those of a snapshot, too. It was read by env,
+// which no link leads out of, and nobody else can change the folder yet.
+func (b *Builder) rewrite(env *host.Within, dir, name string, data []byte) error {
+	info, err := env.Lstat(name)
+	if err != nil {
+		return err
+	}
+	return b.Host.Files.Write(path.Join(dir, name), data, host.Attr{Mode: info.Mode().Perm()&^fs.FileMode(0o022) | 0o044})
 }
 
 // Difference lists what changed between two sets of packages, in order: "+cowsay 6.0", "-rich 13.0", "numpy 1.0 → 2.0".

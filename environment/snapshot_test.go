@@ -28,7 +28,7 @@ func liveUser(t *testing.T, files host.Files, number int) Generation {
 // install puts a package of one module into an environment, as a wheel's installation leaves it.
 func install(t *testing.T, files host.Files, generation Generation, name, version string) {
 	t.Helper()
-	site := SitePackages(generation)
+	site := sitePackages(generation.Path())
 	names, err := files.List(site)
 	require.NoError(t, err)
 	for _, old := range names {
@@ -120,7 +120,6 @@ func TestProgramsOfARestoredEnvironmentAreItsOwn(t *testing.T) {
 	put(t, files, dir+"/bin/pip", "#!"+before+"/bin/python\nimport pip\n")
 	put(t, files, dir+"/bin/activate", "VIRTUAL_ENV='"+before+"'\n")
 	put(t, files, dir+"/bin/other", "#!/bin/sh\n# "+before+"7/bin\n")
-	put(t, files, dir+"/"+metaName, "{}")
 	require.NoError(t, os.Link(files.Path(dir+"/bin/pip"), files.Path("/kept")))
 	require.NoError(t, b.renamePrograms(dir, before))
 	for name, want := range map[string]string{
@@ -133,7 +132,6 @@ func TestProgramsOfARestoredEnvironmentAreItsOwn(t *testing.T) {
 	data, err := files.Read("/kept")
 	require.NoError(t, err)
 	assert.Contains(t, string(data), before, "the snapshot's own file was written into")
-	assert.False(t, files.Exists(dir+"/"+metaName))
 }
 
 func TestRecordsTellWhatIsBroken(t *testing.T) {
@@ -162,17 +160,25 @@ func TestRecordsTellWhatIsBroken(t *testing.T) {
 			live := liveUser(t, files, 1)
 			install(t, files, live, "rich", "13.0")
 			install(t, files, live, "cowsay", "6.0")
-			require.NoError(t, test.breaks(files, SitePackages(live)))
-			b := &Builder{Host: &host.Host{Files: files}}
-			troubles, err := b.examineRecords(t.Context(), live.Path())
-			require.NoError(t, err)
+			require.NoError(t, test.breaks(files, sitePackages(live.Path())))
+			troubles := examineFiles(t, files, live.Path(), false)
 			if test.says == "" {
 				require.Empty(t, troubles)
 				return
 			}
-			require.Equal(t, []Trouble{{"rich", "13.0", test.says}}, troubles)
+			require.Equal(t, []Trouble{{Package: "rich", Version: "13.0", Words: test.says}}, troubles)
 		})
 	}
+}
+
+func examineFiles(t *testing.T, files host.Files, dir string, byConda bool) []Trouble {
+	t.Helper()
+	env, err := files.Within(dir)
+	require.NoError(t, err)
+	defer env.Close()
+	x := &examination{env: env, site: siteWithin(env), found: []Trouble{}}
+	require.NoError(t, x.all(t.Context(), byConda))
+	return x.sorted()
 }
 
 func FuzzRecord(f *testing.F) {
@@ -180,7 +186,10 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte("../../../etc/passwd,,\n\"a\nb\",,\n,,,,\n"))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		files := host.Files{Root: t.TempDir()}
-		put(t, files, "/site/a-1.dist-info/RECORD", string(record))
-		(&Builder{Host: &host.Host{Files: files}}).examineRecord("/site", "a-1.dist-info")
+		put(t, files, "/e/site/a-1.dist-info/RECORD", string(record))
+		env, err := files.Within("/e")
+		require.NoError(t, err)
+		defer env.Close()
+		(&examination{env: env, site: "site"}).wheel("a-1.dist-info")
 	})
 }

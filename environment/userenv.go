@@ -3,12 +3,16 @@ package environment
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"tljh/hub"
 	"tljh/internal/host"
+	"tljh/internal/layout"
 )
 
 // UV makes user environments that are virtual environments on the carried CPython.
@@ -39,37 +43,91 @@ func (u UV) Create(ctx context.Context, dir string) error {
 	return u.Builder.compile(ctx, python, path.Join(dir, "lib"))
 }
 
-// Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
-func (u UV) Install(ctx context.Context, dir string, requirements []byte) error {
-	files := u.Builder.Host.Files
-	constraint := path.Join(dir, "constraints.txt")
-	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
-	if err := files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
+// Rebuild implements Manager.
+func (u UV) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error {
+	if err := u.Builder.venv(ctx, dir); err != nil {
 		return err
 	}
-	info, err := files.Lstat(dir)
+	wanted := []string{}
+	for _, name := range slices.Sorted(maps.Keys(snapshot.Pip)) {
+		wanted = append(wanted, name+"=="+snapshot.Pip[name])
+	}
+	_, err := u.Builder.Host.Runner.Run(ctx, host.Command{
+		Argv: append(uvAdd(dir), "--no-deps", "--only-binary=:all:", "--requirement", "-"), Env: u.Builder.env(),
+		Stdin: strings.NewReader(strings.Join(wanted, "\n") + "\n"),
+	})
+	return host.Hint(err, "check that this machine reaches its Python package index, then run the same command again")
+}
+
+// uvAdd begins a command that installs into an environment. Its files are copies of what is downloaded, and nothing is kept beside them.
+func uvAdd(dir string) []string {
+	return []string{uvProgram(), "pip", "install", "--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python")}
+}
+
+// asOwner makes a command run as the owner of an environment: what admins put into it never runs as root.
+func (b *Builder) asOwner(dir string, command host.Command) (host.Command, error) {
+	info, err := b.Host.Files.Lstat(dir)
+	if err != nil {
+		return command, err
+	}
+	owner := host.AttrOf(info)
+	command.UID, command.GID = uint32(owner.UID), uint32(owner.GID)
+	return command, nil
+}
+
+// Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
+func (u UV) Install(ctx context.Context, dir string, requirements []byte) error {
+	constraint := path.Join(layout.Cache, "constraints.txt")
+	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
+	if err := u.Builder.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}); err != nil {
+		return err
+	}
+	if err := u.Builder.Host.Files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
+		return err
+	}
+	command, err := u.Builder.asOwner(dir, host.Command{
+		Argv: append(uvAdd(dir), "--constraint", constraint, "--requirement", "-"), Env: u.Builder.env(), Stdin: bytes.NewReader(requirements),
+	})
 	if err != nil {
 		return err
 	}
-	command := host.Command{
-		Env: u.Builder.env(), Stdin: bytes.NewReader(requirements),
-		Argv: []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
-			"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", "-"},
-	}
-	if owner := host.AttrOf(info); owner.UID != 0 {
-		// It belongs to its account: what admins put into it never runs as root.
-		command.UID, command.GID = uint32(owner.UID), uint32(owner.GID)
-		command.Argv = append(command.Argv, "--no-cache")
-	}
 	_, err = u.Builder.Host.Runner.Run(ctx, command)
-	if closeErr := u.Builder.closeUp(dir); err == nil {
-		err = closeErr
-	}
+	err = errors.Join(err, u.Builder.unlock(dir))
 	if err != nil && strings.Contains(err.Error(), "Python.h") {
 		return host.Hint(err, "a package has no wheel for this Python and needs a C compiler with Python's headers, which this environment lacks: ask for a version that has a wheel")
 	}
 	return err
 }
+
+// Add implements Manager.
+func (u UV) Add(ctx context.Context, dir string, packages []string) error {
+	return u.Install(ctx, dir, []byte(strings.Join(packages, "\n")+"\n"))
+}
+
+// Reinstall implements Manager.
+func (u UV) Reinstall(ctx context.Context, dir string, troubles []Trouble) error {
+	wanted := []string{}
+	for _, trouble := range troubles {
+		if trouble.Package != "" {
+			wanted = append(wanted, trouble.Package+"=="+trouble.Version)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	slices.Sort(wanted)
+	command, err := u.Builder.asOwner(dir, host.Command{
+		Argv: append(append(uvAdd(dir), "--no-deps", "--reinstall"), slices.Compact(wanted)...), Env: u.Builder.env(),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = u.Builder.Host.Runner.Run(ctx, command)
+	return host.Hint(err, "tljh-install env rollback goes back to a snapshot, without the network")
+}
+
+// Move implements Manager.
+func (u UV) Move(dir, before string) error { return u.Builder.renamePrograms(dir, before) }
 
 // BuildUser builds a generation of the user environment.
 func (b *Builder) BuildUser(ctx context.Context, manager Manager) (Generation, error) {

@@ -149,7 +149,7 @@ func (w *walk) note(node Node, changed bool, err error) (stop bool) {
 func (x *Executor) context(run *report.Running) *step.Context {
 	return &step.Context{
 		Host: x.Host, Recorded: x.Receipt.Recorded, Save: x.Receipt.save,
-		Progress: run.Progress,
+		Progress: run.Progress, Tell: x.Report.Note,
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 type Options struct {
 	Admins         []Admin
 	ConfigFile     string // a file to take the config from; "" keeps what is there
-	PackageManager string // auto or uv
+	PackageManager string // auto, conda or uv
 	Requirements   string // a file or an address
 }
 
@@ -85,9 +85,10 @@ type Inputs struct {
 	Facts        host.Facts
 	ConfigText   []byte // what config.yaml is to hold
 	Config       *config.Config
-	Admins       []Admin // those whose password this installation sees to
-	Requirements string  // a path or ""
-	Source       string  // where the requirements come from, for people
+	Manager      ManagerChoice // set by the preflight
+	Admins       []Admin       // those whose password this installation sees to
+	Requirements string        // a path or ""
+	Source       string        // where the requirements come from, for people
 	cleanup      func()
 }
 

@@ -93,7 +93,8 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 		return err
 	}
 	defer in.Close()
-	i.useSources(in.Config.Sources)
+	UseSources(i.Builder, in.Config.Sources)
+	refused := i.preflight(ctx, in, options)
 	plan, err := InstallPlan(in, i.Builder)
 	if err != nil {
 		return err
@@ -105,7 +106,6 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	if receipt == nil {
 		receipt = &Receipt{files: i.Host.Files, now: i.Now}
 	}
-	refused := i.preflight(ctx, in)
 	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	if _, err := executor.DryRun(ctx, plan); err != nil {
 		return err
@@ -121,8 +121,8 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 		return nil, err
 	}
 	defer in.Close()
-	i.useSources(in.Config.Sources)
-	if err := i.preflight(ctx, in); err != nil {
+	UseSources(i.Builder, in.Config.Sources)
+	if err := i.preflight(ctx, in, options); err != nil {
 		return nil, err
 	}
 	unlock, err := Lock(ctx, i.Host.Files, i.Now())
@@ -145,12 +145,6 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	result.Changed = result.Changed || slices.ContainsFunc(result.Admins, func(a AdminResult) bool { return !a.Kept })
 	result.Seconds, result.Received = i.Now().Sub(start).Seconds(), received()
 	return result, nil
-}
-
-// useSources lets all that is fetched come from where the config says.
-func (i *Installer) useSources(sources config.Sources) {
-	i.Builder.Environ = withSources(i.Builder.Environ, sources)
-	i.Builder.Client.Environ = i.Builder.Environ
 }
 
 // change runs the plan and the proof.
@@ -187,11 +181,14 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	return outcome, executor.Finish(changed)
 }
 
-func (i *Installer) preflight(ctx context.Context, in *Inputs) error {
+// preflight tells what keeps an installation from beginning, and finds out meanwhile what builds the user environment.
+func (i *Installer) preflight(ctx context.Context, in *Inputs, options Options) error {
+	chosen := i.chooseManager(ctx, options.PackageManager)
 	findings, err := check.Preflight(ctx, i.checkEnv(in), i.Ignore)
 	if err != nil {
 		return badInput(err)
 	}
+	in.Manager = <-chosen
 	refused := &RefusedError{}
 	for _, finding := range findings {
 		i.Report.Emit(report.Event{

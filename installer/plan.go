@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"tljh/conda"
 	"tljh/config"
 	"tljh/environment"
 	"tljh/internal/host"
@@ -111,6 +112,10 @@ func (p *planner) folders() error {
 	}
 	p.then(phaseFolders, step.Account{Name: layout.EnvironmentUser})
 	p.then(phaseFolders, step.File{Path: layout.Profile, What: "users' shell profile", Content: []byte(profile), Attr: readable})
+	p.then(phaseFolders, step.Dir{Path: layout.Shims, Attr: rootDir})
+	for _, name := range conda.Shims {
+		p.then(phaseFolders, step.File{Path: path.Join(layout.Shims, name), What: "program " + name + " of users' terminals", Content: conda.Shim, Attr: rootDir})
+	}
 	if p.in.Config.Sources.CA == "" {
 		return nil
 	}
@@ -122,7 +127,7 @@ func (p *planner) folders() error {
 // profile gives users' terminals what their notebooks have: login shells set a PATH of their own.
 const profile = `# Made by tljh-install. In terminals of the hub, the environment that all users share comes first.
 if [ -n "${JUPYTERHUB_USER-}" ]; then
-	PATH="` + layout.User + `/bin:$PATH"
+	PATH="` + layout.Shims + `:` + layout.User + `/bin:$PATH"
 fi
 `
 
@@ -178,14 +183,16 @@ func isThisProgram(files host.Files) (bool, error) {
 
 // The environments' steps, which run side by side as far as they can.
 const (
-	idPython       = "python"
-	idCompile      = "python-library"
-	idUV           = "uv"
-	idHub          = "hub-environment"
-	idUser         = "user-environment"
-	idRequirements = "user-requirements"
-	idPackages     = "user-packages"
-	idOwner        = "user-environment-owner"
+	idPython         = "python"
+	idCompile        = "python-library"
+	idUV             = "uv"
+	idHub            = "hub-environment"
+	idFetchMiniforge = "fetch-miniforge"
+	idMiniforge      = "miniforge"
+	idUser           = "user-environment"
+	idRequirements   = "user-requirements"
+	idPackages       = "user-packages"
+	idOwner          = "user-environment-owner"
 )
 
 func (p *planner) environments() {
@@ -200,27 +207,33 @@ func (p *planner) environments() {
 		Look: present(environment.PythonCompiled),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.CompilePython(ctx) },
 	}, idPython)
-	hubNode, userNode := hubStep(b), userStep(b)
+	hubNode := hubStep(b)
 	p.beside(phaseEnvironments, fetchStep(b, environment.UVWheel, "fetch uv", present(environment.UVThere)), p.last)
 	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubNode.Look), p.last)
 	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubNode.Look), p.last)
-	p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", userNode.Look), p.last)
 	p.beside(phaseEnvironments, step.Task{
 		Name: idUV, What: "unpack uv",
 		Look: present(environment.UVThere),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.InstallUV(ctx) },
 	}, idFetch(environment.UVWheel))
 	p.beside(phaseEnvironments, hubNode, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
-	p.beside(phaseEnvironments, userNode, idUV, idCompile, idFetch(environment.UserWheels))
+	if p.in.Manager.Name == "conda" {
+		p.conda()
+	} else {
+		user := userStep(b, p.in.Manager)
+		p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", user.Look), p.last)
+		p.beside(phaseEnvironments, user, idUV, idCompile, idFetch(environment.UserWheels))
+	}
+	p.beside(phaseEnvironments, managerStep(), idUser)
 	p.userDone = []string{idUser}
+	// From here on, nothing that is installed there runs as root.
+	p.finally(ownerStep())
 	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
-		text := []byte(strings.Join(packages, "\n") + "\n")
-		p.extra(requirementsStep(b, idPackages, "the packages of user_environment.packages", func() ([]byte, error) { return text, nil }))
+		p.extra(addStep(b, packages))
 	}
 	if p.in.Requirements != "" {
-		p.extra(requirementsStep(b, idRequirements, "the requirements of "+p.in.Source, func() ([]byte, error) { return os.ReadFile(p.in.Requirements) }))
+		p.extra(requirementsStep(b, p.in.Requirements, p.in.Source))
 	}
-	p.finally(ownerStep())
 	p.finally(snapshotStep(b))
 }
 
@@ -369,20 +382,88 @@ func hubStep(b *environment.Builder) step.Task {
 	}
 }
 
+// conda brings Miniforge, and builds the user environment with it.
+func (p *planner) conda() {
+	b := p.builder
+	works := func(_ context.Context, c *step.Context) (step.State, error) {
+		if b.MiniforgeWorks() {
+			return step.Same, nil
+		}
+		return step.Absent, nil
+	}
+	p.beside(phaseEnvironments, step.Task{
+		Name: idFetchMiniforge, What: "fetch Miniforge " + conda.Version,
+		Look: func(ctx context.Context, c *step.Context) (step.State, error) {
+			if b.MiniforgeFetched() {
+				return step.Same, nil
+			}
+			return works(ctx, c)
+		},
+		Do: func(ctx context.Context, c *step.Context) error {
+			return b.FetchMiniforge(ctx, func(bytes, total int64) { c.Progress("fetching", bytes, total) })
+		},
+	}, p.last)
+	p.beside(phaseEnvironments, step.Task{
+		Name: idMiniforge, What: "install Miniforge", Look: works,
+		Do: func(ctx context.Context, _ *step.Context) error { return b.InstallMiniforge(ctx) },
+		Back: func(_ context.Context, c *step.Context, _ json.RawMessage) error {
+			return c.Host.Files.Remove(layout.Conda)
+		},
+	}, idFetchMiniforge)
+	p.beside(phaseEnvironments, step.File{Path: layout.Conda + "/.condarc", What: "conda's settings", Content: b.Conda.Condarc(), Attr: readable}, idMiniforge)
+	p.beside(phaseEnvironments, userStep(b, p.in.Manager), idUV, idCompile, "file "+layout.Conda+"/.condarc")
+}
+
 // userStep builds a user environment where none works. One that works is the instructor's, and left alone.
-func userStep(b *environment.Builder) step.Task {
-	manager := environment.UV{Builder: b}
+func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 	return step.Task{
-		Name: idUser, What: "build the user environment with " + manager.Name(),
+		Name: idUser, What: "build the user environment with " + choice.Name,
 		Look: present(environment.UserWorks),
 		Do: func(ctx context.Context, c *step.Context) error {
-			generation, err := b.BuildUser(ctx, manager)
+			generation, err := b.BuildUser(ctx, b.Manager(choice.Name))
+			if err != nil && choice.Fallback && ctx.Err() == nil && !host.DiskFull(err) {
+				generation, err = buildInstead(ctx, c, b, err)
+			}
 			if err != nil {
 				return err
 			}
 			return environment.Switch(c.Host.Files, generation)
 		},
 		Had: hadLink(environment.User), Back: backToLink(environment.User),
+	}
+}
+
+// buildInstead builds the user environment with uv after conda has failed.
+func buildInstead(ctx context.Context, c *step.Context, b *environment.Builder, failed error) (environment.Generation, error) {
+	c.Tell("conda failed, so the user environment is made by uv: %v", failed)
+	err := b.Fetch(ctx, environment.UserWheels, func(bytes int64) { c.Progress("fetching", bytes, environment.UserWheels.Bytes(runtime.GOARCH)) })
+	if err != nil {
+		return environment.Generation{}, err
+	}
+	return b.BuildUser(ctx, environment.UV{Builder: b})
+}
+
+// managerStep remembers what the user environment was made by: when it has to be made anew, it is made in the same way.
+func managerStep() step.Task {
+	made := func(files host.Files) string {
+		live, _ := environment.Current(files, environment.User)
+		return live.Manager + "\n"
+	}
+	return step.Task{
+		Name: "package manager", What: "remember the package manager",
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			data, err := c.Host.Files.Read(layout.Manager)
+			if err == nil && string(data) == made(c.Host.Files) {
+				return step.Same, nil
+			}
+			return step.Different, nil
+		},
+		Do: func(_ context.Context, c *step.Context) error {
+			return c.Host.Files.Write(layout.Manager, []byte(made(c.Host.Files)), secret)
+		},
+		Back: func(_ context.Context, c *step.Context, _ json.RawMessage) error {
+			return c.Host.Files.Remove(layout.Manager)
+		},
 	}
 }
 
@@ -409,11 +490,28 @@ func backToLink(kind environment.Kind) func(context.Context, *step.Context, json
 }
 
 // requirementsStep installs what a list asks for, when it is another list than the last time.
-func requirementsStep(b *environment.Builder, id, what string, read func() ([]byte, error)) step.Task {
-	data, _ := read() // what can't be read is told when it is needed
-	stamp := hexDigest(data)
+func requirementsStep(b *environment.Builder, file, source string) step.Task {
+	data, err := os.ReadFile(file)
+	return changeStep(b, idRequirements, "install the requirements of "+source+" for all users", hexDigest(data), func(ctx context.Context, m environment.Manager, dir string) error {
+		if err != nil {
+			return err
+		}
+		return m.Install(ctx, dir, data)
+	})
+}
+
+// addStep installs the packages of the config.
+func addStep(b *environment.Builder, packages []string) step.Task {
+	stamp := hexDigest([]byte(strings.Join(packages, "\n") + "\n"))
+	return changeStep(b, idPackages, "install the packages of user_environment.packages for all users", stamp, func(ctx context.Context, m environment.Manager, dir string) error {
+		return m.Add(ctx, dir, packages)
+	})
+}
+
+// changeStep changes the user environment, unless that was done.
+func changeStep(b *environment.Builder, id, what, stamp string, change func(ctx context.Context, m environment.Manager, dir string) error) step.Task {
 	return step.Task{
-		Name: id, What: "install " + what + " for all users", Stamp: stamp,
+		Name: id, What: what, Stamp: stamp,
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
 			if c.Recorded(id) == stamp && environment.UserWorks(c.Host.Files) {
 				return step.Same, nil
@@ -423,13 +521,9 @@ func requirementsStep(b *environment.Builder, id, what string, read func() ([]by
 		Do: func(ctx context.Context, c *step.Context) error {
 			live, ok := environment.Current(c.Host.Files, environment.User)
 			if !ok {
-				return fmt.Errorf("there is no user environment")
+				return errors.New("there is no user environment")
 			}
-			requirements, err := read()
-			if err != nil {
-				return err
-			}
-			return environment.UV{Builder: b}.Install(ctx, live.Path(), requirements)
+			return change(ctx, b.Manager(live.Manager), live.Path())
 		},
 	}
 }
@@ -464,7 +558,7 @@ func (p *planner) services(after ...string) error {
 // cleaning comes only when nobody fetches any more.
 func (p *planner) cleaning() {
 	p.beside(phaseServices, p.cacheStep(), append(slices.Clone(p.userDone), idHub)...)
-	p.beside(phaseServices, outdatedStep(), p.last) // the hub runs in its new environment by then
+	p.beside(phaseServices, outdatedStep(p.builder), append(slices.Clone(p.userDone), p.last)...) // the hub runs in its new environment by then
 }
 
 // access is who may do what: groups and their shared folders, and sudo rules.
@@ -597,21 +691,21 @@ func (p *planner) cacheStep() step.Task {
 	}
 }
 
-// outdatedStep removes hub environments that a release before the one before left.
-func outdatedStep() step.Task {
+// outdatedStep removes what nobody needs any more: environments that stood before the ones before, and conda's of other releases.
+func outdatedStep(b *environment.Builder) step.Task {
 	return step.Task{
-		Name: "old-hub-environments", What: "remove old hub environments",
+		Name: "old-environments", What: "remove old environments",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
-			old, err := environment.Outdated(c.Host.Files)
+			old, err := b.Outdated()
 			if len(old) > 0 {
 				return step.Different, err
 			}
 			return step.Same, err
 		},
 		Do: func(_ context.Context, c *step.Context) error {
-			old, err := environment.Outdated(c.Host.Files)
-			for _, generation := range old {
-				err = errors.Join(err, c.Host.Files.RemoveTree(generation.Path()))
+			old, err := b.Outdated()
+			for _, dir := range old {
+				err = errors.Join(err, c.Host.Files.RemoveTree(dir))
 			}
 			return err
 		},

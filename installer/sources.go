@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"tljh/conda"
 	"tljh/config"
+	"tljh/environment"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/step"
@@ -14,6 +16,29 @@ import (
 
 // systemAuthorities are where distributions keep the certificates that programs trust.
 var systemAuthorities = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"}
+
+// UseSources lets all that is fetched come from where the config says.
+func UseSources(b *environment.Builder, sources config.Sources) {
+	b.Environ = withSources(b.Environ, sources)
+	if b.Client != nil {
+		b.Client.Environ = b.Environ
+	}
+	b.Conda = conda.Settings{Mirror: sources.Mirror, SHA256: sources.MiniforgeSHA256, Channel: sources.Channel, Alias: sources.Alias}
+	if sources.CA != "" {
+		b.Conda.CA = layout.Authorities
+	}
+}
+
+// UseConfiguredSources does so with the config that is in effect. One that can't be read leaves everything to the tools' own settings.
+func UseConfiguredSources(files host.Files, b *environment.Builder) {
+	data, err := files.Read(layout.Applied)
+	if err != nil {
+		return
+	}
+	if cfg, problems := config.Parse(layout.Applied, data); problems.Err() == nil {
+		UseSources(b, cfg.Sources)
+	}
+}
 
 // withSources makes an environment say what the config says of package sources. What the config leaves open stays as the person set it.
 func withSources(environ []string, sources config.Sources) []string {

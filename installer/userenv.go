@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tljh/environment"
@@ -18,6 +19,12 @@ type Keeper struct {
 	Report  *report.Reporter
 	Builder *environment.Builder
 	Now     func() time.Time
+}
+
+// NewKeeper returns a keeper that fetches from where the config says.
+func NewKeeper(h *host.Host, r *report.Reporter, b *environment.Builder, now func() time.Time) *Keeper {
+	UseConfiguredSources(h.Files, b)
+	return &Keeper{Host: h, Report: r, Builder: b, Now: now}
 }
 
 // Snapshot keeps what an admin changed, and lets the other admins change it, too.
@@ -42,15 +49,11 @@ func (k *Keeper) Rest(ctx context.Context) error {
 	var last time.Time
 	since := k.Now()
 	return host.Poll(ctx, 200*time.Millisecond, func(context.Context) (bool, error) {
-		live, ok := environment.Current(k.Host.Files, environment.User)
-		if !ok {
-			return false, errors.New("there is no user environment")
-		}
-		info, err := k.Host.Files.Lstat(environment.SitePackages(live))
+		changed, err := environment.Changed(k.Host.Files)
 		if err != nil {
 			return false, err
 		}
-		if changed := info.ModTime(); !changed.Equal(last) {
+		if !changed.Equal(last) {
 			last, since = changed, k.Now()
 		}
 		return k.Now().Sub(since) >= restTime, nil
@@ -63,13 +66,13 @@ func (k *Keeper) open() error {
 }
 
 // Install adds packages for all users.
-func (k *Keeper) Install(ctx context.Context, requirements []byte) error {
+func (k *Keeper) Install(ctx context.Context, packages []string) error {
 	return k.step("install for all users", func() error {
 		live, ok := environment.Current(k.Host.Files, environment.User)
 		if !ok {
 			return errors.New("there is no user environment")
 		}
-		if err := (environment.UV{Builder: k.Builder}).Install(ctx, live.Path(), requirements); err != nil {
+		if err := k.tidy(k.Builder.Manager(live.Manager).Add(ctx, live.Path(), packages)); err != nil {
 			return err
 		}
 		_, _, err := environment.TakeSnapshot(k.Host.Files, k.Now())
@@ -77,46 +80,92 @@ func (k *Keeper) Install(ctx context.Context, requirements []byte) error {
 	})
 }
 
-// Repair puts back what is broken: packages one by one, or else the last snapshot that works.
+// tidy removes what was downloaded, whatever became of it.
+func (k *Keeper) tidy(err error) error { return errors.Join(err, k.Builder.RemoveCache()) }
+
+// Repair puts back what is broken: packages one by one, or else the last snapshot that works, be it that its packages have to be fetched again.
 func (k *Keeper) Repair(ctx context.Context) (before, after []environment.Trouble, err error) {
 	if before, err = k.Builder.Examine(ctx); err != nil || len(before) == 0 {
 		return before, nil, err
 	}
-	repairErr := k.step("install again what is broken", func() error { return k.Builder.Repair(ctx, before) })
+	repairErr := k.step("put back what is broken", func() error {
+		// Whose the files are comes first: what is installed is installed as their owner.
+		return errors.Join(k.open(), k.tidy(k.Builder.Repair(ctx, before)))
+	})
 	if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
 		return before, after, errors.Join(err, k.open())
 	}
 	all, err := environment.Snapshots(k.Host.Files)
-	for n := len(all) - 1; n >= 0 && err == nil; n-- {
-		if k.Rollback(ctx, all[n]) != nil {
-			continue
-		}
-		if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
-			return before, after, err
+	if err != nil {
+		return before, after, err
+	}
+	for _, way := range []func(context.Context, environment.Snapshot) error{k.Rollback, k.Rebuild} {
+		for _, snapshot := range slices.Backward(all) {
+			if ctx.Err() != nil {
+				return before, after, context.Cause(ctx)
+			}
+			if way(ctx, snapshot) != nil {
+				continue
+			}
+			if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
+				return before, after, err
+			}
 		}
 	}
-	return before, after, errors.Join(err, repairErr)
+	return before, after, repairErr
 }
 
-// Rollback makes a snapshot the live user environment, as a new generation. Servers that run go on with the one before.
+// Rollback makes a snapshot the live user environment, as a new generation, or as the one that is still there. Servers that run go on with what they
+// have.
 func (k *Keeper) Rollback(ctx context.Context, snapshot environment.Snapshot) error {
 	return k.step(fmt.Sprintf("go back to snapshot %d", snapshot.Number), func() error {
+		if generation, there := environment.StillThere(k.Host.Files, snapshot); there {
+			return k.use(ctx, generation)
+		}
 		generation, err := k.Builder.Restore(ctx, snapshot)
 		if err != nil {
 			return err
 		}
-		if err := environment.Switch(k.Host.Files, generation); err != nil {
-			return err
-		}
-		if err := k.open(); err != nil {
-			return err
-		}
-		if _, _, err := environment.TakeSnapshot(k.Host.Files, k.Now()); err != nil {
-			return err
-		}
-		// It watches the folder that was live.
-		return k.Host.Systemd.Do(ctx, "restart", layout.WatchPath)
+		return k.use(ctx, generation)
 	})
+}
+
+// Rebuild makes a generation of a snapshot's packages, fetched anew, the live user environment.
+func (k *Keeper) Rebuild(ctx context.Context, snapshot environment.Snapshot) error {
+	return k.step(fmt.Sprintf("build snapshot %d anew", snapshot.Number), func() error {
+		generation, err := k.Builder.Rebuild(ctx, snapshot)
+		if err = k.tidy(err); err != nil {
+			return err
+		}
+		return k.use(ctx, generation)
+	})
+}
+
+// use makes a generation the live user environment, and keeps a snapshot of it.
+func (k *Keeper) use(ctx context.Context, generation environment.Generation) error {
+	if err := environment.Switch(k.Host.Files, generation); err != nil {
+		return err
+	}
+	if err := k.open(); err != nil {
+		return err
+	}
+	if _, _, err := environment.TakeSnapshot(k.Host.Files, k.Now()); err != nil {
+		return err
+	}
+	if err := k.prune(); err != nil {
+		return err
+	}
+	// It watches the folder that was live.
+	return k.Host.Systemd.Do(ctx, "restart", layout.WatchPath)
+}
+
+// prune removes environments that nobody needs any more.
+func (k *Keeper) prune() error {
+	old, err := k.Builder.Outdated()
+	for _, dir := range old {
+		err = errors.Join(err, k.Host.Files.RemoveTree(dir))
+	}
+	return err
 }
 
 func (k *Keeper) step(title string, do func() error) error {

@@ -29,7 +29,10 @@ func IsClassic(version string) bool { return strings.HasPrefix(version, "Sudo ve
 var text string
 
 // tools change the user environment.
-func tools() []string { return []string{"pip", "pip3", "uv", "conda", "mamba"} }
+func tools() []string {
+	const env = layout.User + "/bin/"
+	return []string{env + "pip", env + "pip3", env + "uv", layout.Shims + "/conda", layout.Shims + "/mamba"}
+}
 
 var rules = template.Must(template.New("sudoers").Funcs(template.FuncMap{"tools": tools}).Option("missingkey=error").Parse(text))
 
@@ -39,7 +42,7 @@ func Render(p Params) []byte {
 		p.Admins = layout.AdminsGroup
 	}
 	var file strings.Builder
-	values := map[string]any{"Admins": quote(p.Admins), "UserBin": layout.User + "/bin", "Classic": p.Classic, "Environment": p.Environment, "Owner": layout.EnvironmentUser}
+	values := map[string]any{"Admins": quote(p.Admins), "UserBin": layout.User + "/bin", "Shims": layout.Shims, "Classic": p.Classic, "Environment": p.Environment, "Owner": layout.EnvironmentUser}
 	if err := rules.Execute(&file, values); err != nil {
 		panic("the template of the sudo rules: " + err.Error()) // strings into a builder: it is the template that is wrong
 	}

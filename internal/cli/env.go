@@ -30,7 +30,7 @@ func newEnvCommand(streams Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Look after the environment that all users share",
-		Long: "Look after the environment that all users share. Admins change it from within the hub, with pip; after each change a snapshot is taken by\n" +
+		Long: "Look after the environment that all users share. Admins change it from within the hub, with conda or pip; after each change a snapshot is taken by\n" +
 			"itself, and the last ten are kept. Users' servers that run go on with what they have.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -89,7 +89,7 @@ type locker func(context.Context, host.Files, time.Time) (func(), error)
 // change does something to the environment under the installation's lock.
 func (c *envCommand) change(ctx context.Context, lock locker, do func(context.Context, *installer.Keeper) error) error {
 	if os.Geteuid() != 0 {
-		return host.Hint(errors.New("only root can do this"), "put sudo in front; or change packages from within the hub, as an admin, with pip")
+		return host.Hint(errors.New("only root can do this"), "put sudo in front; or change packages from within the hub, as an admin, with conda or pip")
 	}
 	options := installOptions{json: c.json, verbose: c.verbose, calm: true}
 	r := options.begin(c.streams)
@@ -100,7 +100,7 @@ func (c *envCommand) change(ctx context.Context, lock locker, do func(context.Co
 	}
 	defer unlock()
 	r.begin()
-	err = do(ctx, &installer.Keeper{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now})
+	err = do(ctx, installer.NewKeeper(r.host, r.report, r.builder, time.Now))
 	return options.finish(r.report, c.streams, err)
 }
 
@@ -145,6 +145,9 @@ func (c *envCommand) history() error {
 		changed := "the first"
 		if n > 0 {
 			changed = summary(environment.Difference(all[n-1].Packages, snapshot.Packages))
+			if snapshot.Command != "" && snapshot.Command != all[n-1].Command {
+				changed += " (" + snapshot.Command + ")"
+			}
 		}
 		rows = append(rows, []string{
 			fmt.Sprint(snapshot.Number), snapshot.Time.Local().Format(time.DateTime), snapshot.Who, fmt.Sprint(len(snapshot.Packages)), changed,
@@ -241,7 +244,7 @@ func (c *envCommand) check(ctx context.Context) error {
 	}
 	r := installOptions{verbose: c.verbose}.begin(c.streams)
 	defer r.close()
-	troubles, err := r.builder.Examine(ctx)
+	troubles, err := installer.NewKeeper(r.host, r.report, r.builder, time.Now).Builder.Examine(ctx)
 	if err != nil {
 		return err
 	}
@@ -328,7 +331,7 @@ func (c *envCommand) install(ctx context.Context, packages []string) error {
 		}
 	}
 	return c.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
-		if err := k.Install(ctx, []byte(strings.Join(packages, "\n")+"\n")); err != nil {
+		if err := k.Install(ctx, packages); err != nil {
 			return err
 		}
 		fmt.Fprintln(c.streams.Out, "All users have it.")

@@ -51,7 +51,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. A password is generated when none is given")
 	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
-	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|uv`")
+	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|conda|uv`")
 	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
 	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated ("+strings.Join(check.Names(), ", ")+")")
 	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
@@ -65,11 +65,9 @@ func newInstallCommand(streams Streams) *cobra.Command {
 func (o installOptions) read() (installer.Options, error) {
 	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements}
 	switch o.packageManager {
-	case "auto", "uv":
-	case "conda":
-		return options, &usageError{errors.New("this release builds user environments with uv only: leave --package-manager out")}
+	case installer.Auto, "conda", "uv":
 	default:
-		return options, &usageError{fmt.Errorf("--package-manager %s: give auto or uv", o.packageManager)}
+		return options, &usageError{fmt.Errorf("--package-manager %s: give auto, conda or uv", o.packageManager)}
 	}
 	for _, text := range o.admins {
 		admin, err := installer.ParseAdmin(text)

@@ -82,6 +82,34 @@ func (c *Client) Page(ctx context.Context, address, accept string, limit int64) 
 	return body, mediaType, from, err
 }
 
+// answerLimit is how long a server may take to say that it has a file.
+const answerLimit = 4 * time.Second
+
+// Answers tells, within a short time and without another try, whether a server has a file: nil when it has.
+func (c *Client) Answers(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerLimit, fmt.Errorf("no answer within %s", answerLimit))
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err != nil {
+		return fmt.Errorf("%s is no address that can be fetched from", Plain(address))
+	}
+	request.Header.Set("User-Agent", "tljh-install")
+	response, err := c.client().Do(request)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		c.note("HEAD %s: %v", Plain(address), Reason(err))
+		return fmt.Errorf("%s can't be reached: %w", Plain(address), Reason(err))
+	}
+	_ = response.Body.Close()
+	c.note("HEAD %s: %d", Plain(address), response.StatusCode)
+	if response.StatusCode != http.StatusOK {
+		return &StatusError{Plain(address), response.StatusCode}
+	}
+	return nil
+}
+
 // File brings the file with a sha256 (in hex) to a path. What an earlier attempt left at the path with ".part" is continued. A file
 // that is there already and right is not fetched again.
 func (c *Client) File(ctx context.Context, address, to, sum string) error {

@@ -28,6 +28,9 @@ type Context struct {
 	// Progress tells how far a long Apply has come; bytes and total are 0 when they mean nothing. Never nil while a plan runs.
 	Progress func(message string, bytes, total int64)
 
+	// Tell tells people something that they should know, and that is no error. Never nil while a plan runs.
+	Tell func(format string, args ...any)
+
 	// Recorded returns the Fingerprint that was journalled when the step with this ID last ended well; "" if it never did.
 	Recorded func(id string) string
 

@@ -230,7 +230,7 @@ def misfit(trait: Any, value: Any) -> str | None:
 def servers(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     c.JupyterHub.spawner_class = spawner.UserSpawner
     c.UserSpawner.cmd = [str(paths.user_bin / "jupyterhub-singleuser")]
-    c.UserSpawner.extra_paths = [str(paths.user_bin)]
+    c.UserSpawner.extra_paths = [str(paths.shims), str(paths.user_bin)]
     c.UserSpawner.extra_user_groups = config.users.extra_user_groups
     c.UserSpawner.default_url = DEFAULT_URLS.get(config.default_app, "/lab")
     c.UserSpawner.user_limits = config.limits

@@ -54,6 +54,10 @@ class Paths:
         return self.state / "break-glass.json"
 
     @property
+    def shims(self) -> Path:
+        return self.root / "shims"
+
+    @property
     def user_bin(self) -> Path:
         return self.root / "user/bin"
 

@@ -230,11 +230,19 @@ class UserSpawner(SystemdSpawner):
         for extra in reversed(self.extra_paths):
             env["PATH"] = f"{self._expand_user_vars(extra)}:{env.get('PATH', SYSTEM_PATH)}"
         env["SHELL"] = self.default_shell
+        # What conda's commands mean when nothing was activated.
+        if (prefix := self._conda_prefix()) is not None:
+            env.setdefault("CONDA_PREFIX", prefix)
         if self._own_tmp():
             env["JUPYTER_RUNTIME_DIR"] = RUNTIME
         # Without a port, jupyterhub-singleuser leaves the choice to its arguments.
         env["JUPYTERHUB_SERVICE_URL"] = self.socket_url + (self.server.base_url if self.server else "/")
         return env
+
+    def _conda_prefix(self) -> str | None:
+        """The users' environment, if conda made it."""
+        prefix = os.path.dirname(os.path.dirname(self.cmd[0]))
+        return prefix if os.path.exists(os.path.join(prefix, "conda-meta/history")) else None
 
     def _arguments(self) -> list[str]:
         own = [f"--ServerApp.sock={self.socket_path}", "--ServerApp.sock_mode=0660", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={DEFAULT_PORT}"]

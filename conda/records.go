@@ -1,0 +1,127 @@
+package conda
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"tljh/internal/host"
+)
+
+// Record is what conda noted of a package that it installed.
+type Record struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Build   string `json:"build"`
+	URL     string `json:"url"`
+	MD5     string `json:"md5"`
+	Paths   struct {
+		Paths []Path `json:"paths"`
+	} `json:"paths_data"`
+	Files []string `json:"files"`
+}
+
+// Path is a file of a package, by its name below the prefix.
+type Path struct {
+	Path        string `json:"_path"`
+	Type        string `json:"path_type"`          // hardlink, softlink, directory; others for what was made when it was installed
+	SHA256      string `json:"sha256"`             // of the file in the package
+	InPrefix    string `json:"sha256_in_prefix"`   // of the file as it was installed
+	Placeholder string `json:"prefix_placeholder"` // what stood for the prefix in the package; "" where there is none
+	Mode        string `json:"file_mode"`          // text or binary, of a file with a placeholder
+}
+
+// Meta is the folder of an environment that its records are in, below its prefix.
+const Meta = "conda-meta"
+
+// History is the file that makes a folder an environment of conda's, below its prefix.
+const History = Meta + "/history"
+
+// Pinned is a file below the prefix that holds what conda is not to change.
+const Pinned = Meta + "/pinned"
+
+// Limits of what is read from an environment, which its admins may put anything into.
+const (
+	recordLimit  = 64 << 20
+	historyLimit = 64 << 20
+)
+
+// recordFile matches NAME-VERSION-BUILD.json.
+var recordFile = regexp.MustCompile(`^(.+)-([^-]+)-([^-]+)\.json$`)
+
+// Entry is a package by the name of its record alone.
+type Entry struct {
+	Name, Version, Build string
+	File                 string // of the record, below the prefix
+}
+
+// Entries returns all packages that conda installed, in order; none in an environment that conda did not make.
+func Entries(env *host.Within) ([]Entry, error) {
+	names, err := env.List(Meta)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the packages: %w", err)
+	}
+	found := []Entry{}
+	for _, name := range names {
+		if match := recordFile.FindStringSubmatch(name); match != nil {
+			found = append(found, Entry{strings.ToLower(match[1]), match[2], match[3], path.Join(Meta, name)})
+		}
+	}
+	return found, nil
+}
+
+// Read reads a record.
+func (e Entry) Read(env *host.Within) (Record, error) {
+	data, err := env.Read(e.File, recordLimit)
+	if err != nil {
+		return Record{}, err
+	}
+	return ParseRecord(data)
+}
+
+// ParseRecord reads a record.
+func ParseRecord(data []byte) (Record, error) {
+	var record Record
+	if err := json.Unmarshal(data, &record); err != nil {
+		return record, fmt.Errorf("the record cannot be read: %w", err)
+	}
+	if record.Name == "" || record.Version == "" {
+		return record, errors.New("the record names no package")
+	}
+	return record, nil
+}
+
+// Explicitly returns the record's line in an explicit list; "" where it does not say where it came from.
+func (r Record) Explicitly() string {
+	if r.URL == "" || strings.ContainsAny(r.URL, " \n\r") {
+		return ""
+	}
+	if r.MD5 == "" {
+		return r.URL
+	}
+	return r.URL + "#" + r.MD5
+}
+
+// List returns an explicit list of packages.
+func List(lines []string) []byte {
+	return []byte("@EXPLICIT\n" + strings.Join(lines, "\n") + "\n")
+}
+
+var command = regexp.MustCompile(`(?m)^# cmd: (.+)$`)
+
+// LastCommand returns what was typed to change the environment last, from its history; "" when that is not known.
+func LastCommand(env *host.Within) string {
+	data, err := env.Read(History, historyLimit)
+	if err != nil {
+		return ""
+	}
+	all := command.FindAllSubmatch(data, -1)
+	if len(all) == 0 {
+		return ""
+	}
+	program, arguments, _ := strings.Cut(string(all[len(all)-1][1]), " ")
+	return strings.TrimSpace(path.Base(program) + " " + arguments)
+}

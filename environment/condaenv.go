@@ -1,0 +1,357 @@
+package environment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"tljh/conda"
+	"tljh/hub"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// Conda makes user environments that are conda's, with packages of a channel. What the channel lacks comes from the Python package index.
+type Conda struct {
+	Builder *Builder
+}
+
+// byConda are the packages that a user environment begins with, as far as the channel has them. JupyterHub itself is always the hub's version, which
+// a channel may not have yet: it comes from the index, like what else the channel lacks.
+var byConda = []string{"python=" + pythonMinor, "pip", "jupyterlab", "notebook", "ipykernel", "ipywidgets", "nbgitpuller", "jupyter-resource-usage"}
+
+// Name implements Manager.
+func (c Conda) Name() string { return "conda" }
+
+// Create implements Manager.
+func (c Conda) Create(ctx context.Context, dir string) error {
+	if err := c.prepare(dir); err != nil {
+		return err
+	}
+	lacking, err := c.solve(ctx, c.Builder.Conda.Create, dir, byConda)
+	if err != nil {
+		return err
+	}
+	return c.complete(ctx, dir, lacking)
+}
+
+// prepare makes the empty folder of an environment. It belongs to the account that all of conda's work is done as.
+func (c Conda) prepare(dir string) error {
+	owner, err := c.owner()
+	if err != nil {
+		return err
+	}
+	return c.Builder.Host.Files.Mkdir(dir, owner)
+}
+
+func (c Conda) owner() (host.Attr, error) {
+	uid, gid, err := c.Builder.Host.Files.AccountIDs(layout.EnvironmentUser)
+	return host.Attr{Mode: 0o755, UID: uid, GID: gid}, err
+}
+
+// solve lets conda install specs, without those that the channel lacks, which it returns.
+func (c Conda) solve(ctx context.Context, verb func(prefix string, specs []string) []string, dir string, specs []string) (lacking []string, err error) {
+	for {
+		output, err := c.run(ctx, verb(dir, specs))
+		if err == nil || ctx.Err() != nil {
+			return lacking, err
+		}
+		missing := conda.Lacking(output, specs)
+		if len(missing) == 0 {
+			return lacking, explainConda(err, output)
+		}
+		lacking = append(lacking, missing...)
+		specs = slices.DeleteFunc(slices.Clone(specs), func(spec string) bool { return slices.Contains(missing, spec) })
+		if len(specs) == 0 || slices.Contains(missing, byConda[0]) {
+			return lacking, host.Hint(err, "the channel %s has none of this: check sources.channel of %s", c.Builder.Conda.ChannelName(), layout.Config)
+		}
+		// What a refused attempt left is no environment.
+		if err := c.emptied(dir); err != nil {
+			return lacking, err
+		}
+	}
+}
+
+// emptied makes sure that a refused first attempt at an environment left nothing behind.
+func (c Conda) emptied(dir string) error {
+	env, err := c.Builder.Host.Files.Within(dir)
+	if err == nil {
+		_, err = env.Lstat(conda.History)
+		_ = env.Close()
+		if err == nil {
+			return nil // an environment that was there before
+		}
+	}
+	if err := c.Builder.Host.Files.RemoveTree(dir); err != nil {
+		return err
+	}
+	return c.prepare(dir)
+}
+
+func explainConda(err error, output string) error {
+	switch {
+	case conda.Unreachable(output):
+		return host.Hint(err, "check that this machine reaches its conda channel (network, proxy, certificates, sources.channel), then run the same command again")
+	case strings.Contains(output, "Unsatisfiable") || strings.Contains(output, "ould not solve"):
+		return host.Hint(err, "these packages do not fit together: ask for other versions, or for fewer")
+	}
+	return err
+}
+
+// run runs conda as the account of the user environment.
+func (c Conda) run(ctx context.Context, argv []string) (output string, err error) {
+	owner, err := c.owner()
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range []string{layout.Cache, condaHome(), condaCache()} {
+		attr := host.Attr{Mode: 0o711}
+		if dir != layout.Cache {
+			attr = host.Attr{Mode: 0o700, UID: owner.UID, GID: owner.GID}
+		}
+		if err := c.Builder.Host.Files.Mkdir(dir, attr); err != nil {
+			return "", err
+		}
+	}
+	result, err := c.Builder.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: c.Builder.condaEnv(), UID: uint32(owner.UID), GID: uint32(owner.GID)})
+	return string(result.Output), err
+}
+
+// complete adds what comes from the index, and keeps conda from changing what the hub depends on.
+func (c Conda) complete(ctx context.Context, dir string, lacking []string) error {
+	wanted := []string{}
+	for _, name := range append([]string{"jupyterhub"}, lacking...) {
+		wanted = append(wanted, pinOf(conda.Name(name)))
+	}
+	if err := c.pip(ctx, dir, wanted); err != nil {
+		return err
+	}
+	owner, err := c.owner()
+	if err != nil {
+		return err
+	}
+	pinned := "# Made by tljh-install. The hub and the users' servers must have the same version.\njupyterhub ==" + JupyterHubVersion() + "\n"
+	return c.Builder.Host.Files.Write(path.Join(dir, conda.Pinned), []byte(pinned), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID})
+}
+
+// pinOf returns a package with the version that this program's lock pins it at.
+func pinOf(name string) string {
+	if version := pinned(hub.Lock("user"), name); version != "" {
+		return name + "==" + version
+	}
+	return name
+}
+
+// pip installs packages from the index. What they need and conda did not bring gets the versions of this program's lock.
+func (c Conda) pip(ctx context.Context, dir string, wanted []string) error {
+	owner, err := c.owner()
+	if err != nil {
+		return err
+	}
+	packages, _, err := Packages(c.Builder.Host.Files, dir)
+	if err != nil {
+		return err
+	}
+	constraints := []string{}
+	for _, each := range parseLock(hub.Lock("user")) {
+		if _, there := packages[each.name]; !there {
+			constraints = append(constraints, each.name+"=="+each.version)
+		}
+	}
+	file := path.Join(condaHome(), "constraints.txt")
+	if err := c.Builder.Host.Files.Write(file, []byte(strings.Join(constraints, "\n")+"\n"), host.Attr{Mode: 0o644}); err != nil {
+		return err
+	}
+	_, err = c.Builder.Host.Runner.Run(ctx, host.Command{
+		Argv: append(uvAdd(dir), "--constraint", file, "--requirement", "-"), Env: c.Builder.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
+		Stdin: strings.NewReader(strings.Join(wanted, "\n") + "\n"),
+	})
+	return host.Hint(err, "check that this machine reaches its Python package index, then run the same command again")
+}
+
+// Install implements Manager: requirements are pip's.
+func (c Conda) Install(ctx context.Context, dir string, requirements []byte) error {
+	return UV(c).Install(ctx, dir, requirements)
+}
+
+// Add implements Manager: from the channel, or else from the index.
+func (c Conda) Add(ctx context.Context, dir string, packages []string) error {
+	forConda, forPip := []string{}, []string{}
+	for _, name := range packages {
+		if strings.ContainsAny(name, "@;[ ") { // a requirement in a form that only pip knows
+			forPip = append(forPip, name)
+			continue
+		}
+		forConda = append(forConda, name)
+	}
+	lacking, err := c.add(ctx, dir, forConda)
+	if err != nil {
+		return err
+	}
+	if forPip = append(forPip, lacking...); len(forPip) == 0 {
+		return nil
+	}
+	return c.Install(ctx, dir, []byte(strings.Join(forPip, "\n")+"\n"))
+}
+
+func (c Conda) add(ctx context.Context, dir string, specs []string) (lacking []string, err error) {
+	for len(specs) > 0 {
+		output, err := c.run(ctx, c.Builder.Conda.Install(dir, specs))
+		if err == nil || ctx.Err() != nil {
+			return lacking, err
+		}
+		missing := conda.Lacking(output, specs)
+		if len(missing) == 0 {
+			return lacking, explainConda(err, output)
+		}
+		lacking = append(lacking, missing...)
+		specs = slices.DeleteFunc(slices.Clone(specs), func(spec string) bool { return slices.Contains(missing, spec) })
+	}
+	return lacking, nil
+}
+
+// Rebuild implements Manager: the packages of a snapshot, each from where it came from.
+func (c Conda) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error {
+	if len(snapshot.Explicit) == 0 {
+		return errors.New("the snapshot does not tell where its packages came from")
+	}
+	if err := c.prepare(dir); err != nil {
+		return err
+	}
+	if err := c.explicit(ctx, "create", dir, snapshot.Explicit); err != nil {
+		return err
+	}
+	wanted := []string{}
+	for _, name := range slices.Sorted(maps.Keys(snapshot.Pip)) {
+		wanted = append(wanted, name+"=="+snapshot.Pip[name])
+	}
+	if err := c.pipExactly(ctx, dir, wanted); err != nil {
+		return err
+	}
+	return c.complete(ctx, dir, nil)
+}
+
+func (c Conda) explicit(ctx context.Context, verb, dir string, lines []string) error {
+	list := path.Join(layout.Cache, "explicit.txt")
+	if err := c.Builder.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}); err != nil {
+		return err
+	}
+	if err := c.Builder.Host.Files.Write(list, conda.List(lines), host.Attr{Mode: 0o644}); err != nil {
+		return err
+	}
+	output, err := c.run(ctx, conda.Explicit(verb, dir, list))
+	return explainConda(err, output)
+}
+
+func (c Conda) pipExactly(ctx context.Context, dir string, wanted []string) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	owner, err := c.owner()
+	if err != nil {
+		return err
+	}
+	_, err = c.Builder.Host.Runner.Run(ctx, host.Command{
+		Argv: append(uvAdd(dir), "--no-deps", "--reinstall", "--requirement", "-"), Env: c.Builder.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
+		Stdin: strings.NewReader(strings.Join(wanted, "\n") + "\n"),
+	})
+	return err
+}
+
+// Reinstall implements Manager: conda's packages by conda, the others from the index.
+func (c Conda) Reinstall(ctx context.Context, dir string, troubles []Trouble) error {
+	lines, others := []string{}, []Trouble{}
+	for _, trouble := range troubles {
+		if trouble.Explicit == "" {
+			others = append(others, trouble)
+			continue
+		}
+		lines = append(lines, trouble.Explicit)
+	}
+	if len(lines) > 0 {
+		if err := c.explicit(ctx, "install", dir, lines); err != nil {
+			return err
+		}
+	}
+	return UV(c).Reinstall(ctx, dir, others)
+}
+
+// Move implements Manager: conda writes the prefix into files of its packages, as text or padded with zeros in programs. They are written anew, as
+// their contents are those of the snapshot, too.
+func (c Conda) Move(dir, before string) error {
+	env, err := c.Builder.Host.Files.Within(dir)
+	if err != nil {
+		return err
+	}
+	defer env.Close()
+	entries, err := conda.Entries(env)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := c.moveEntry(env, entry, dir, before); err != nil {
+			return fmt.Errorf("%s: %w", entry.Name, err)
+		}
+	}
+	return c.Builder.renamePrograms(dir, before)
+}
+
+func (c Conda) moveEntry(env *host.Within, entry conda.Entry, dir, before string) error {
+	data, err := env.Read(entry.File, recordLimit)
+	if err != nil {
+		return err
+	}
+	record, err := conda.ParseRecord(data)
+	if err != nil {
+		return err
+	}
+	sums := map[string]string{}
+	for _, file := range record.Paths.Paths {
+		if file.Placeholder == "" {
+			continue
+		}
+		sum, err := c.moveFile(env, dir, file, before)
+		if err != nil {
+			return err
+		}
+		if sum != "" {
+			sums[file.InPrefix] = sum
+		}
+	}
+	moved := data
+	for old, sum := range sums {
+		if old != "" {
+			moved = bytes.ReplaceAll(moved, []byte(old), []byte(sum))
+		}
+	}
+	moved = bytes.ReplaceAll(moved, []byte(before+"/"), []byte(dir+"/"))
+	if bytes.Equal(moved, data) {
+		return nil
+	}
+	return c.Builder.rewrite(env, dir, entry.File, moved)
+}
+
+// moveFile returns the sha256 of the file as it is then; "" when it was not changed.
+func (c Conda) moveFile(env *host.Within, dir string, file conda.Path, before string) (string, error) {
+	data, err := env.Read(file.Path, fileLimit)
+	if err != nil {
+		return "", nil // missing or replaced: what is broken stays so, and check tells
+	}
+	var moved []byte
+	if file.Mode == "binary" {
+		moved, err = conda.ReplacePadded(data, before, dir)
+	} else {
+		moved = conda.Replace(data, before, dir)
+	}
+	if err != nil || bytes.Equal(moved, data) {
+		return "", err
+	}
+	return hexSum(moved), c.Builder.rewrite(env, dir, file.Path, moved)
+}
+
+const fileLimit = 1 << 30

@@ -1,0 +1,76 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// Within reads from a folder that others can put anything into. No link leads out of it, no pipe is waited for, and no file is read that is longer than
+// expected.
+type Within struct {
+	root *os.Root
+}
+
+// Within opens the folder p. Whoever calls it closes it.
+func (f Files) Within(p string) (*Within, error) {
+	root, err := os.OpenRoot(f.Path(p))
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", p, err)
+	}
+	return &Within{root}, nil
+}
+
+// Close closes the folder.
+func (w *Within) Close() error { return w.root.Close() }
+
+// FS returns the folder as a tree to walk through.
+func (w *Within) FS() fs.FS { return w.root.FS() }
+
+// Lstat describes a file without following it.
+func (w *Within) Lstat(name string) (fs.FileInfo, error) { return w.root.Lstat(name) }
+
+// Open opens a regular file to read.
+func (w *Within) Open(name string) (*os.File, error) {
+	file, err := w.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, file.Close(), &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")})
+	}
+	return file, nil
+}
+
+// Read returns the contents of a regular file of no more than limit bytes.
+func (w *Within) Read(name string, limit int64) ([]byte, error) {
+	file, err := w.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("longer than %d bytes", limit)}
+	}
+	return data, err
+}
+
+// Readlink returns where a link leads.
+func (w *Within) Readlink(name string) (string, error) { return w.root.Readlink(name) }
+
+// List returns the names in one of its folders, sorted; none when there is no such folder.
+func (w *Within) List(name string) ([]string, error) {
+	entries, err := fs.ReadDir(w.root.FS(), name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := make([]string, 0, len(entries))
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, err
+}
