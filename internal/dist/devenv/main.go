@@ -27,10 +27,11 @@ import (
 //go:embed lint.txt
 var lintLock []byte
 
-const usage = "usage: devenv [-cache DIR] tests|lint|hub|user|node\n\n" +
+const usage = "usage: devenv [-cache DIR] tests|lint|hub|user|node|mirror\n\n" +
 	"tests            the hub's packages and pytest (hub/locks/hub.txt, hub/locks/test.txt)\n" +
 	"lint             ruff (internal/dist/devenv/lint.txt)\n" +
-	"hub, user, node  what the lock of that name holds (node: and uv)\n"
+	"hub, user, node  what the lock of that name holds (node: and uv)\n" +
+	"mirror           what makes the conda mirror of the integration tests (integration-tests/mirror/locks/tools.txt)\n"
 
 func main() {
 	cache := flag.String("cache", ".cache", "folder that the environments are kept in")
@@ -48,7 +49,7 @@ func main() {
 
 func run(ctx context.Context, cache string, args []string) (string, error) {
 	if len(args) != 1 {
-		return "", errors.New("say which environment: tests, lint, hub, user or node")
+		return "", errors.New("say which environment: tests, lint, hub, user, node or mirror")
 	}
 	cache, err := filepath.Abs(cache)
 	if err != nil {
@@ -78,13 +79,17 @@ func locksOf(name string) ([][]byte, error) {
 	if name == "lint" {
 		return [][]byte{lintLock}, nil
 	}
-	files, ok := map[string][]string{"tests": {"hub", "test"}, "hub": {"hub"}, "user": {"user"}, "node": {"node", "uv"}}[name]
+	const hub = "hub/locks/"
+	files, ok := map[string][]string{
+		"tests": {hub + "hub.txt", hub + "test.txt"}, "hub": {hub + "hub.txt"}, "user": {hub + "user.txt"}, "node": {hub + "node.txt", hub + "uv.txt"},
+		"mirror": {"integration-tests/mirror/locks/tools.txt"},
+	}[name]
 	if !ok {
-		return nil, fmt.Errorf("there is no environment %q: say tests, lint, hub, user or node", name)
+		return nil, fmt.Errorf("there is no environment %q: say tests, lint, hub, user, node or mirror", name)
 	}
 	var locks [][]byte
 	for _, file := range files {
-		data, err := os.ReadFile("hub/locks/" + file + ".txt")
+		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}

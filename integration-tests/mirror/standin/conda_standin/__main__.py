@@ -1,0 +1,3 @@
+from conda_standin.cli import conda
+
+conda()
