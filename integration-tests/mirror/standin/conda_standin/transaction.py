@@ -139,10 +139,11 @@ def open_records(prefix: Prefix) -> None:
 
 
 def package_cache(folders: list[str]):
-    """What is unpacked there was checked when it came: conda does not read all of it again either."""
+    """What is unpacked there was checked when it came: conda does not read all of it again either. rattler locks each folder, and so takes none that
+    it can't write to."""
     from rattler.package_cache import PackageCache, PackageCacheLayer, ValidationMode
 
-    layers = [PackageCacheLayer(each).with_validation_mode(ValidationMode.skip()) for each in folders if os.path.isdir(each)]
+    layers = [PackageCacheLayer(each).with_validation_mode(ValidationMode.skip()) for each in folders if os.access(each, os.W_OK | os.X_OK)]
     return PackageCache.from_layers(layers)
 
 
