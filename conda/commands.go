@@ -28,7 +28,15 @@ func Explicit(verb, prefix, file string) []string {
 }
 
 func (s Settings) command(verb, prefix string, specs []string) []string {
-	return append([]string{Program, verb, "--yes", "--quiet", "--prefix", prefix, "--override-channels", "--channel", s.ChannelName()}, specs...)
+	argv := []string{Program, verb, "--yes", "--quiet", "--prefix", prefix, "--override-channels"}
+	channels := s.Channels
+	if len(channels) == 0 {
+		channels = []string{s.ChannelName()}
+	}
+	for _, channel := range channels {
+		argv = append(argv, "--channel", channel)
+	}
+	return append(argv, specs...)
 }
 
 // Environ returns what conda's commands need in their environment, beside the person's own settings.

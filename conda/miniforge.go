@@ -35,6 +35,8 @@ type Settings struct {
 	Channel string // by name or address
 	Alias   string // the address that channels' names are looked for at
 	CA      string // a file of all certificates to trust
+
+	Channels []string // that one environment takes packages from, the first before all others; none is Channel
 }
 
 // DefaultChannel is the channel that Miniforge is made from.

@@ -105,6 +105,18 @@ func (r Record) Explicitly() string {
 	return r.URL + "#" + r.MD5
 }
 
+// ChannelOf returns the channel of a package's address: what comes before its platform and file.
+func ChannelOf(address string) string {
+	at := strings.LastIndexByte(address, '/')
+	if at < 0 {
+		return address
+	}
+	if folder := strings.LastIndexByte(address[:at], '/'); folder >= 0 {
+		return address[:folder]
+	}
+	return address[:at]
+}
+
 // List returns an explicit list of packages.
 func List(lines []string) []byte {
 	return []byte("@EXPLICIT\n" + strings.Join(lines, "\n") + "\n")

@@ -41,6 +41,8 @@ type Manager interface {
 	Name() string
 	// Create makes an environment in the folder dir, which is not there yet, with the packages every server needs.
 	Create(ctx context.Context, dir string) error
+	// Compose makes one there with what a source asks for; all that every server needs, or only what a kernel needs.
+	Compose(ctx context.Context, dir string, source *Source, kernel bool) error
 	// Rebuild makes one there with just the packages of a snapshot.
 	Rebuild(ctx context.Context, dir string, snapshot Snapshot) error
 	// Install adds what a text in the form of requirements.txt asks for to the environment in dir.
@@ -63,6 +65,9 @@ func (b *Builder) Manager(name string) Manager {
 	}
 	return UV{b}
 }
+
+// DownloadEnv is the environment of commands that fetch something.
+func (b *Builder) DownloadEnv() []string { return b.Host.DownloadEnv(b.Environ) }
 
 func (b *Builder) env() []string {
 	return append(b.Host.DownloadEnv(b.Environ),

@@ -40,6 +40,41 @@ func (c Conda) Create(ctx context.Context, dir string) error {
 	return c.complete(ctx, dir, lacking)
 }
 
+// Compose implements Manager. What is in the source comes in one go with what servers need, so that the solver sees all of it.
+func (c Conda) Compose(ctx context.Context, dir string, source *Source, kernel bool) error {
+	if err := c.prepare(dir); err != nil {
+		return err
+	}
+	specs := slices.Clone(byConda)
+	if kernel {
+		specs = []string{byConda[0], "pip", "ipykernel"}
+	}
+	if source.Python != "" {
+		specs[0] = "python=" + source.Python
+	}
+	for _, spec := range source.Conda {
+		specs = slices.DeleteFunc(specs, func(ours string) bool { return conda.Name(ours) == conda.Name(spec) })
+	}
+	settings := c.Builder.Conda
+	settings.Channels = source.Channels
+	ours := specs
+	lacking, err := c.solve(ctx, settings.Create, dir, slices.Concat(specs, source.Conda))
+	if err != nil {
+		return err
+	}
+	for _, spec := range lacking {
+		if !slices.Contains(ours, spec) {
+			return host.Hint(fmt.Errorf("no channel has %s, which environment.yml asks for", spec), "correct its name or version, or move it to the section pip")
+		}
+	}
+	if !kernel {
+		if err := c.complete(ctx, dir, lacking); err != nil {
+			return err
+		}
+	}
+	return UV(c).fromIndex(ctx, dir, source)
+}
+
 // prepare makes the empty folder of an environment. It belongs to the account that all of conda's work is done as.
 func (c Conda) prepare(dir string) error {
 	owner, err := c.owner()

@@ -31,8 +31,19 @@ const (
 	User Kind = "user"
 )
 
+// kernelPrefix begins the kinds of environments that are kernels beside the users' own.
+const kernelPrefix = "kernel-"
+
+// KernelOf is the kind of the environment of an extra kernel.
+func KernelOf(name string) Kind { return Kind(kernelPrefix + name) }
+
 // Link returns the path of the symbolic link that leads to the live generation.
-func (k Kind) Link() string { return path.Join(layout.Root, string(k)) }
+func (k Kind) Link() string {
+	if name, ok := strings.CutPrefix(string(k), kernelPrefix); ok {
+		return path.Join(layout.Kernels, "env", name)
+	}
+	return path.Join(layout.Root, string(k))
+}
 
 // Generation is one build of an environment.
 type Generation struct {

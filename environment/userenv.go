@@ -43,6 +43,76 @@ func (u UV) Create(ctx context.Context, dir string) error {
 	return u.Builder.compile(ctx, python, path.Join(dir, "lib"))
 }
 
+// Compose implements Manager.
+func (u UV) Compose(ctx context.Context, dir string, source *Source, kernel bool) error {
+	if kernel {
+		if err := u.Builder.venv(ctx, dir); err != nil {
+			return err
+		}
+		if err := u.pip(ctx, dir, "", []string{pinOf("ipykernel"), pinOf("pip")}, false); err != nil {
+			return err
+		}
+	} else if err := u.Create(ctx, dir); err != nil {
+		return err
+	}
+	if err := u.give(dir); err != nil {
+		return err
+	}
+	return u.fromIndex(ctx, dir, source)
+}
+
+// give makes the environment that is being made the account's whose work the rest is: what a source asks for may run code while it is installed.
+func (u UV) give(dir string) error {
+	uid, gid, err := u.Builder.Host.Files.AccountIDs(layout.EnvironmentUser)
+	if err != nil {
+		return err
+	}
+	return u.Builder.Host.Files.HandOver(dir, uid, gid, host.ACL{gid: host.Writer, host.Others: host.Reader})
+}
+
+// fromIndex installs what a source has from the index: the pip section of its environment.yml, and its requirements.txt.
+func (u UV) fromIndex(ctx context.Context, dir string, source *Source) error {
+	if len(source.Pip) > 0 {
+		if err := u.pip(ctx, dir, source.Dir, source.Pip, true); err != nil {
+			return err
+		}
+	}
+	if !source.Requirements {
+		return nil
+	}
+	return u.pip(ctx, dir, source.Dir, []string{"--requirement " + fileRequirements}, true)
+}
+
+// pip installs requirements, which may name files below a folder. With hold, JupyterHub's version stays the hub's.
+func (u UV) pip(ctx context.Context, dir, folder string, requirements []string, hold bool) error {
+	argv := uvAdd(dir)
+	if hold {
+		constraint, err := u.constraint()
+		if err != nil {
+			return err
+		}
+		argv = append(argv, "--constraint", constraint)
+	}
+	command, err := u.Builder.asOwner(dir, host.Command{
+		Argv: append(argv, "--requirement", "-"), Env: u.Builder.env(), Dir: folder, Stdin: strings.NewReader(strings.Join(requirements, "\n") + "\n"),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = u.Builder.Host.Runner.Run(ctx, command)
+	return err
+}
+
+// constraint returns a file that holds JupyterHub's version: a server with another one would not start.
+func (u UV) constraint() (string, error) {
+	file := path.Join(layout.Cache, "constraints.txt")
+	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
+	if err := u.Builder.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}); err != nil {
+		return file, err
+	}
+	return file, u.Builder.Host.Files.Write(file, []byte(text), host.Attr{Mode: 0o644})
+}
+
 // Rebuild implements Manager.
 func (u UV) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error {
 	if err := u.Builder.venv(ctx, dir); err != nil {
@@ -77,12 +147,8 @@ func (b *Builder) asOwner(dir string, command host.Command) (host.Command, error
 
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
 func (u UV) Install(ctx context.Context, dir string, requirements []byte) error {
-	constraint := path.Join(layout.Cache, "constraints.txt")
-	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
-	if err := u.Builder.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}); err != nil {
-		return err
-	}
-	if err := u.Builder.Host.Files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
+	constraint, err := u.constraint()
+	if err != nil {
 		return err
 	}
 	command, err := u.Builder.asOwner(dir, host.Command{

@@ -75,8 +75,8 @@ func TestConda(t *testing.T) {
 	want.Contains(t, said, "exit 0")
 	h.awaitSnapshot(t, "cowsay 4.0 → 6.1")
 	want.Contains(t, h.must(t, "tljh-install env history"), "conda install", admin)
-	want.Contains(t, shell(t, k, "pip install --quiet six"), "exit 0")
-	h.awaitSnapshot(t, "+six")
+	want.Contains(t, shell(t, k, "pip install --quiet toolz"), "exit 0")
+	h.awaitSnapshot(t, "+toolz")
 
 	// A second admin in turn.
 	enrol(t, teacher, "carol")

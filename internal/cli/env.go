@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -49,8 +50,8 @@ func newEnvCommand(streams Streams) *cobra.Command {
 			RunE: func(_ *cobra.Command, args []string) error { return c.diff(args) },
 		},
 		{
-			Use: "export", Short: "Print what is installed as a requirements.txt", Args: noArgs,
-			RunE: func(*cobra.Command, []string) error { return c.export() },
+			Use: "export [FOLDER]", Short: "Print what is installed as a requirements.txt, or write a folder that env apply takes", Args: cobra.MaximumNArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error { return c.export(args) },
 		},
 		{
 			Use: "check", Short: "Tell whether it is whole and users' servers can start", Args: noArgs,
@@ -75,6 +76,7 @@ func newEnvCommand(streams Streams) *cobra.Command {
 			RunE: func(cmd *cobra.Command, _ []string) error { return c.snapshot(cmd.Context()) },
 		},
 	}
+	verbs = append(verbs, newApplyCommand(c), newKernelsCommand(c))
 	for _, verb := range verbs {
 		verb.Flags().BoolVar(&c.json, "json", false, "print JSON")
 		verb.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
@@ -196,13 +198,46 @@ func (c *envCommand) list() error {
 	return nil
 }
 
-func (c *envCommand) export() error {
+func (c *envCommand) export(args []string) error {
+	if len(args) == 1 {
+		return c.exportFolder(args[0])
+	}
 	packages, err := c.installed()
 	if err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(packages)) {
 		fmt.Fprintf(c.streams.Out, "%s==%s\n", name, packages[name])
+	}
+	return nil
+}
+
+// exportFolder writes what env apply takes, into a folder that is new or empty.
+func (c *envCommand) exportFolder(dir string) error {
+	files := host.Files{}
+	described, err := environment.Export(files)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return &installer.BadInput{Err: host.Hint(fmt.Errorf("%s is not empty", dir), "name another folder: what is in this one stays as it is")}
+	}
+	for _, name := range slices.Sorted(maps.Keys(described)) {
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(described[name], "#!") {
+			mode = 0o755
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(described[name]), mode); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.streams.Out, filepath.Join(dir, name))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ const (
 	Python        = Root + "/python"
 	Generations   = Root + "/generations"
 	Snapshots     = Root + "/snapshots"
+	Kernels       = Root + "/kernels"
 	Hub           = Root + "/hub"
 	User          = Root + "/user"
 	Tools         = Root + "/tools"

@@ -233,11 +233,18 @@ class UserSpawner(SystemdSpawner):
         # What conda's commands mean when nothing was activated.
         if (prefix := self._conda_prefix()) is not None:
             env.setdefault("CONDA_PREFIX", prefix)
+        if folders := self._kernel_folders():
+            env["JUPYTER_PATH"] = ":".join([*folders, *filter(None, [env.get("JUPYTER_PATH")])])
         if self._own_tmp():
             env["JUPYTER_RUNTIME_DIR"] = RUNTIME
         # Without a port, jupyterhub-singleuser leaves the choice to its arguments.
         env["JUPYTERHUB_SERVICE_URL"] = self.socket_url + (self.server.base_url if self.server else "/")
         return env
+
+    def _kernel_folders(self) -> list[str]:
+        """Where Jupyter finds the extra kernels: those for everybody, and those of groups that the user belongs to."""
+        root = Path(self.cmd[0]).parent.parent.parent / "kernels"
+        return [str(root / name) for name in ("all", *(f"group-{group}" for group in self._groups())) if (root / name / "kernels").is_dir()]
 
     def _conda_prefix(self) -> str | None:
         """The users' environment, if conda made it."""

@@ -1,0 +1,77 @@
+package environment
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"tljh/conda"
+	"tljh/internal/host"
+)
+
+// Export describes the live user environment by files that ReadSource reads: name → contents.
+func Export(files host.Files) (map[string]string, error) {
+	live, ok := Current(files, User)
+	if !ok {
+		return nil, errNoUserEnvironment
+	}
+	env, err := files.Within(live.Path())
+	if err != nil {
+		return nil, err
+	}
+	defer env.Close()
+	all, err := installed(env)
+	if err != nil {
+		return nil, err
+	}
+	described := map[string]string{}
+	if data, err := env.Read(startProgram, sourceLimit); err == nil {
+		described[fileStart] = string(data)
+	}
+	if live.Manager == "conda" {
+		text, err := exportConda(env, all)
+		described[fileEnvironment] = text
+		return described, err
+	}
+	python := strings.TrimPrefix(path.Base(path.Dir(siteWithin(env))), "python")
+	described[fileRuntime] = "python-" + python + "\n"
+	lines := []string{}
+	for _, each := range all {
+		lines = append(lines, each.name+"=="+each.version)
+	}
+	slices.Sort(lines)
+	described[fileRequirements] = strings.Join(lines, "\n") + "\n"
+	return described, nil
+}
+
+func exportConda(env *host.Within, all []contents) (string, error) {
+	channels, specs, pip := []string{}, []any{}, map[string]string{}
+	for _, each := range all {
+		if !each.byConda {
+			pip[each.name] = each.version
+			continue
+		}
+		specs = append(specs, fmt.Sprintf("%s=%s", each.entry.Name, each.version))
+		if record, err := each.entry.Read(env); err == nil && record.URL != "" {
+			if channel := conda.ChannelOf(record.URL); !slices.Contains(channels, channel) {
+				channels = append(channels, channel)
+			}
+		}
+	}
+	if len(pip) > 0 {
+		lines := []string{}
+		for _, name := range slices.Sorted(maps.Keys(pip)) {
+			lines = append(lines, name+"=="+pip[name])
+		}
+		specs = append(specs, map[string][]string{"pip": lines})
+	}
+	text, err := yaml.Marshal(struct {
+		Channels     []string `yaml:"channels"`
+		Dependencies []any    `yaml:"dependencies"`
+	}{channels, specs})
+	return string(text), err
+}
