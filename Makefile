@@ -20,6 +20,9 @@ BUILD      = $(BUILD_ENV) GOARCH=$(1) $(GO) build -trimpath -buildvcs=false -mod
 SHELL_FILES = find . \( -name .git -o -name .cache -o -name dist -o -name node_modules -o -name artefacts \) -prune -o -type f -size -200k \
 	-exec awk 'FNR == 1 { if (/^\#! *\/.*sh$$/) print FILENAME; nextfile }' {} +
 
+# Where there is Python, each with settings and tests of its own.
+PYTHON_FOLDERS = hub integration-tests/mirror
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,9 +63,10 @@ test-unit: ## Go's tests that need no guest
 	$(GO) test -timeout 15m ./...
 
 .PHONY: test-python
-test-python: ## pytest of hub/, on the CPython and the packages that the hub will have
+test-python: ## pytest of hub/ and of the tests' conda mirror, on the CPython and the packages that the hub will have
 	venv=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) tests) && \
-	cd hub && PYTHONDONTWRITEBYTECODE=1 "$$venv/bin/python" -m pytest -q -p no:cacheprovider
+	for folder in $(PYTHON_FOLDERS); do \
+		(cd $$folder && PYTHONDONTWRITEBYTECODE=1 "$$venv/bin/python" -m pytest -q -p no:cacheprovider); done
 
 .PHONY: test-integration
 test-integration: tools ## installs into throwaway guests with a real systemd (root)
@@ -87,8 +91,8 @@ lint: ## gofmt, vet, staticcheck, shellcheck, ruff
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(SHELL_FILES) | xargs -r shellcheck
-	@ruff=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) lint) && echo "ruff check hub" && \
-	"$$ruff/bin/ruff" check --no-cache hub && "$$ruff/bin/ruff" format --no-cache --check hub
+	@ruff=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) lint) && echo "ruff check $(PYTHON_FOLDERS)" && \
+	"$$ruff/bin/ruff" check --no-cache $(PYTHON_FOLDERS) && "$$ruff/bin/ruff" format --no-cache --check $(PYTHON_FOLDERS)
 
 .PHONY: lock
 lock: ## find the newest packages that fit and pin them by hash

@@ -226,9 +226,9 @@ func (w *writer) Write(p []byte) (done int, err error) {
 		if w.left >= 0 {
 			n = int(min(int64(n), w.left))
 		}
+		w.sent(n) // before: whoever got all bytes is to find them counted
 		n, err = w.ResponseWriter.Write(p[:n])
 		done += n
-		w.sent(n)
 		if err != nil {
 			return done, err
 		}

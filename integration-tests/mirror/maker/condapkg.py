@@ -139,7 +139,7 @@ def byte_code(name: str, source: bytes) -> tuple[str, bytes] | None:
     try:
         with warnings.catch_warnings(action="ignore"):
             code = compile(source, name, "exec", dont_inherit=True, optimize=-1)
-    except (SyntaxError, ValueError):
+    except SyntaxError, ValueError:
         return None
     head = importlib.util.MAGIC_NUMBER + struct.pack("<I", 1) + importlib.util.source_hash(source)
     return importlib.util.cache_from_source(name), head + marshal.dumps(code)

@@ -14,11 +14,12 @@ import os
 import sys
 from pathlib import Path
 
-import locks
 import miniforge
 import own
 from condapkg import Package, write
 from wheels import Shelf, Wheel, convert, shelf
+
+import locks
 
 HERE = Path(__file__).resolve().parent
 STANDIN = HERE.parent / "standin"

@@ -105,7 +105,7 @@ class Shelf:
                 continue
             name = canonicalize_name(stated.name)
             requirement = self.overrides.get(name, stated)
-            if not applies(requirement, ()):
+            if requirement is not stated and not applies(requirement, extras):
                 continue
             found.add(dependency(requirement))
             key = name, frozenset(requirement.extras)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conda_standin import errors
-from conda_standin.net import Network, download
+from conda_standin.net import Network, digest, download
 
 SUFFIXES = (".conda", ".tar.bz2")
 
@@ -56,7 +56,7 @@ def unpacked(folders: Iterable[str], record) -> Path | None:
 def described(folder: Path) -> dict | None:
     try:
         return json.loads((folder / "info" / "repodata_record.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except OSError, ValueError:
         return None
 
 
@@ -100,20 +100,15 @@ class Cache:
             if there.is_file() and same(there, sha256, md5):
                 return there
         to = home / record.file_name
-        download(self.network, record.url, to, sha256, md5, record.size)
+        download(self.network, record.url, to, sha256=sha256, md5=md5, size=record.size)
         with open(home / "urls.txt", "a", encoding="utf-8") as file:
             file.write(record.url + "\n")
         return to
 
 
 def same(path: Path, sha256: str, md5: str) -> bool:
-    import hashlib
-
     kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)
-    if not expected:
-        return False
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest() == expected
+    return bool(expected) and digest(path, kind) == expected
 
 
 def unpack(archive: Path, to: Path, record) -> None:
@@ -130,7 +125,7 @@ def unpack(archive: Path, to: Path, record) -> None:
         raise errors.invalid_archive(str(archive), str(error)) from error
     description = json.loads((part / "info" / "index.json").read_text(encoding="utf-8"))
     description |= {"fn": record.file_name, "url": record.url, "channel": record.url.rsplit("/", 2)[0]}
-    description |= {kind: value.hex() for kind, value in (("sha256", record.sha256), ("md5", record.md5)) if value}
+    description |= {kind: digest(archive, kind) for kind in ("sha256", "md5")}
     (part / "info" / "repodata_record.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
     shutil.rmtree(to, ignore_errors=True)
     part.rename(to)

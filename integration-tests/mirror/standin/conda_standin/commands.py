@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conda_standin import VERSION, errors, specs
 from conda_standin.cache import SUFFIXES, described, locked, same, stem, writable
-from conda_standin.net import SUBDIRS, Network, download
+from conda_standin.net import SUBDIRS, Network, digest, download
 from conda_standin.prefix import Prefix, as_json, pip_as_json, register, registered, unregister
 from conda_standin.settings import Settings
 from conda_standin.specs import Asked, Pinned
@@ -170,7 +170,8 @@ def add(args: Namespace, settings: Settings, prefix: Prefix, create: bool = Fals
         want = list({**have, **chosen}.values())
     else:
         unlocked = (set(have) if args.all else names) if update else set()
-        want = solve(settings, prefix, index, asked, have, unlocked)
+        pins = [each.spec for each in parsed([*prefix.pinned(), *settings.pinned_packages])]
+        want = solve(index, asked, have, unlocked, pins)
     if args.only_deps:
         want = [each for each in want if each.name.normalized not in names or each.name.normalized in have]
     again = frozenset(names if args.force_reinstall else ())
@@ -185,7 +186,7 @@ def read(name: str) -> str:
         raise errors.CondaError("CondaFileIOError", f"'{name}'. {error.strerror}") from error
 
 
-def solve(settings: Settings, prefix: Prefix, index: Index, asked: list[Asked], have: dict, unlocked: set[str]) -> list:
+def solve(index: Index, asked: list[Asked], have: dict, unlocked: set[str], pins: list[str]) -> list:
     names = {each.name for each in asked}
     wanted = [each.spec for each in asked]
     for name, record in have.items():
@@ -195,7 +196,6 @@ def solve(settings: Settings, prefix: Prefix, index: Index, asked: list[Asked], 
         earlier = [] if name in unlocked else [spec for spec in record.requested_specs or [] if specs.parse(spec).name == name]
         wanted += earlier or [name]
     locked_records = [record for name, record in have.items() if name not in unlocked]
-    pins = [each.spec for each in parsed([*prefix.pinned(), *settings.pinned_packages])]
     return index.solve(wanted, locked_records, pins)
 
 
@@ -224,7 +224,7 @@ def explicit_record(network: Network, settings: Settings, pinned: Pinned):
     for each in settings.pkgs_dirs:
         folder = Path(each, stem(file_name))
         known = described(folder)
-        if known and known.get("url") == pinned.url and all(not value or known.get(kind) == value for kind, value in (("md5", pinned.md5), ("sha256", pinned.sha256))):
+        if known and specs.same_package(pinned, known):
             record = PackageRecord.from_index_json(folder / "info" / "index.json", sha256=known.get("sha256"), md5=known.get("md5"))
             return RepoDataRecord(record, file_name, pinned.url, channel)
     home = writable(settings.pkgs_dirs)
@@ -232,9 +232,10 @@ def explicit_record(network: Network, settings: Settings, pinned: Pinned):
     with locked(home / ".standin.lock"):
         if not (archive.is_file() and same(archive, pinned.sha256, pinned.md5)):
             archive.unlink(missing_ok=True)
-            download(network, pinned.url, archive, pinned.sha256, pinned.md5)
+            download(network, pinned.url, archive, sha256=pinned.sha256, md5=pinned.md5)
     record = asyncio.run(archive_record(RepoDataRecord, archive))
     record.url, record.channel = pinned.url, channel
+    record.sha256, record.md5 = (bytes.fromhex(digest(archive, kind)) for kind in ("sha256", "md5"))
     return record
 
 
@@ -255,7 +256,7 @@ def remove(args: Namespace, settings: Settings) -> None:
         remove_all(args, settings, prefix)
         return
     if not args.specs:
-        raise errors.value_error("no package names supplied,\n       try \"conda remove -h\" for more details")
+        raise errors.value_error('no package names supplied,\n       try "conda remove -h" for more details')
     have = prefix.records()
     asked = parsed(args.specs)
     if missing := [each.text for each in asked if each.name not in have]:
@@ -497,12 +498,16 @@ def clean(args: Namespace, settings: Settings) -> None:
                 removed.append(str(path))
                 if not args.dry_run:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    say(args, {"success": True, "removed": removed}, "\n".join(f"Will remove {each}" for each in removed) or "There are no unused packages or archives to remove.")
+    say(
+        args,
+        {"success": True, "removed": removed},
+        "\n".join(f"Will remove {each}" for each in removed) or "There are no unused packages or archives to remove.",
+    )
 
 
 def to_clean(path: Path, args: Namespace) -> bool:
     if path.is_dir():
-        return path.name == "cache" and (args.all or args.index_cache) or (path / "info").is_dir() and (args.all or args.packages) and unused(path)
+        return (path.name == "cache" and (args.all or args.index_cache)) or ((path / "info").is_dir() and (args.all or args.packages) and unused(path))
     return path.name.endswith((*SUFFIXES, ".partial")) and (args.all or args.tarballs)
 
 
@@ -523,4 +528,3 @@ def run(args: Namespace, settings: Settings) -> None:
         print(f"{command[0]}: command not found", file=sys.stderr)
         raise SystemExit(127)
     raise SystemExit(subprocess.run(command, env=environ, check=False, cwd=args.cwd).returncode)
-

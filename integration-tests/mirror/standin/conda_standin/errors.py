@@ -116,8 +116,8 @@ def invalid_channel(name: str, url: str, status: int, reason: str) -> CondaError
     return CondaError(
         "UnavailableInvalidChannel",
         f"HTTP {status} {reason.upper()} for channel {name} <{url}>\n\nThe channel is not accessible or is invalid.\n\n"
-        "You will need to adjust your conda configuration to proceed.\n"
-        "Use `conda config --show channels` to view your configuration's current state,\nand use `conda config --show-sources` to view config file locations.\n",
+        "You will need to adjust your conda configuration to proceed.\nUse `conda config --show channels` to view your configuration's current state,\n"
+        "and use `conda config --show-sources` to view config file locations.\n",
     )
 
 

@@ -13,7 +13,7 @@ from conda_standin import VERSION, errors
 from conda_standin.settings import Settings, certificates
 
 SUBDIRS = ("linux-64", "noarch")
-CHUNK = 1 << 20
+CHUNK = 1 << 14  # a cut loses the chunk it is in
 TRY_AGAIN = (413, 429, 500, 503)
 
 
@@ -127,7 +127,7 @@ class Channels:
     def unless_changed(self, kept: Path, state: Path, url: str) -> dict[str, str]:
         try:
             known = json.loads(state.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except OSError, ValueError:
             return {}
         if not kept.exists() or known.get("url") != url:
             return {}
@@ -158,7 +158,7 @@ def replace(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def download(network: Network, url: str, to: Path, sha256: str = "", md5: str = "", size: int | None = None) -> None:
+def download(network: Network, url: str, to: Path, *, sha256: str = "", md5: str = "", size: int | None = None) -> None:
     """Goes on where an earlier try ended. Nothing has the file's name before its checksum is right."""
     if source := local(url):
         to.write_bytes(source.read_bytes())
@@ -180,12 +180,12 @@ def download(network: Network, url: str, to: Path, sha256: str = "", md5: str = 
 
 
 def check(part: Path, to: Path, url: str, sha256: str, md5: str) -> None:
-    for kind, expected in (("sha256", sha256), ("md5", md5)):
-        if not expected:
-            continue
-        with open(part, "rb") as file:
-            actual = hashlib.file_digest(file, lambda kind=kind: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-        if actual != expected:
-            part.unlink()
-            raise errors.checksum_mismatch(url, str(to), kind, expected, actual)
-        return
+    kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)
+    if expected and (actual := digest(part, kind)) != expected:
+        part.unlink()
+        raise errors.checksum_mismatch(url, str(to), kind, expected, actual)
+
+
+def digest(path: Path, kind: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()

@@ -51,7 +51,7 @@ class Prefix:
             yield
 
     def note(self, command: list[str], removed: list[str], added: list[str], verb: str, asked: list[str]) -> None:
-        entry = specs.history_entry(datetime.now(), command, VERSION, removed, added, verb, asked)
+        entry = specs.history_entry(datetime.now(), command, VERSION, removed=removed, added=added, verb=verb, specs=asked)
         with open(self.history, "a", encoding="utf-8") as file:
             file.write(entry)
 
@@ -121,4 +121,3 @@ def pip_as_json(name: str, version: str) -> dict:
         "platform": "pypi",
         "version": version,
     }
-

@@ -57,6 +57,13 @@ class Pinned:
     sha256: str = ""
 
 
+def same_package(pinned: Pinned, known: dict) -> bool:
+    """Whether an unpacked package, as its repodata_record.json has it, is the one that a list names: by checksum, or else by address."""
+    if pinned.sha256 or pinned.md5:
+        return all(not value or known.get(kind) == value for kind, value in (("sha256", pinned.sha256), ("md5", pinned.md5)))
+    return known.get("url") == pinned.url
+
+
 def meaningful(text: str) -> list[str]:
     """The lines of a file of specs, without comments."""
     lines = (line.split(" #")[0].strip() for line in text.splitlines())
@@ -81,7 +88,7 @@ def explicit(text: str) -> list[Pinned] | None:
     return pinned
 
 
-def history_entry(when: datetime, command: list[str], version: str, removed: Iterable[str], added: Iterable[str], verb: str, specs: list[str]) -> str:
+def history_entry(when: datetime, command: list[str], version: str, *, removed: Iterable[str], added: Iterable[str], verb: str, specs: list[str]) -> str:
     lines = [f"==> {when:%Y-%m-%d %H:%M:%S} <==", f"# cmd: {' '.join(command)}", f"# conda version: {version}"]
     lines += [f"-{each}" for each in sorted(removed)]
     lines += [f"+{each}" for each in sorted(added)]

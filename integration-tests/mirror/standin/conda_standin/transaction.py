@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from conda_standin import errors
-from conda_standin.cache import Cache, stem, writable
+from conda_standin.cache import Cache, stem, unpacked, writable
 from conda_standin.net import Channels, Network
 from conda_standin.prefix import Prefix, dist, register
 from conda_standin.settings import Settings
@@ -103,17 +104,33 @@ def carry_out(settings: Settings, network: Network, change: Change, command: lis
 
 
 def link(settings: Settings, change: Change) -> None:
-    from rattler import MatchSpec, exceptions
-    from rattler import install as rattler_install
-
     marker = Path(change.prefix.path, "CACHEDIR.TAG")
     known = marker.exists()
+    with tempfile.TemporaryDirectory(prefix="conda-") as view:
+        places = {str(Path(view, folder.name)): str(folder) for record in change.link if (folder := unpacked(settings.pkgs_dirs, record))}
+        for name, folder in places.items():
+            os.symlink(folder, name)
+        link_from(Path(view), change)
+        settle_records(change.prefix, places)
+    if not known:
+        marker.unlink(missing_ok=True)  # rattler's, not conda's
+    compile_pure(change)
+
+
+def link_from(view: Path, change: Change) -> None:
+    """rattler writes locks beside the packages that it links. In a folder of our own it may, and another account's cache is only read."""
+    from rattler import MatchSpec, exceptions
+    from rattler import install as rattler_install
+    from rattler.package_cache import PackageCache, PackageCacheLayer, ValidationMode
+
+    # What is unpacked was checked when it came: conda does not read all of it again either.
+    layer = PackageCacheLayer(view).with_validation_mode(ValidationMode.skip())
     try:
         asyncio.run(
             rattler_install(
                 change.want,
                 target_prefix=change.prefix.path,
-                package_cache=package_cache(settings.pkgs_dirs),
+                package_cache=PackageCache.from_layers([layer]),
                 reinstall_packages=set(change.again) or None,
                 show_progress=False,
                 execute_link_scripts=True,
@@ -123,28 +140,18 @@ def link(settings: Settings, change: Change) -> None:
         )
     except exceptions.InstallerError as error:
         raise errors.CondaError("CondaError", f"Cannot link the packages: {error}") from error
-    if not known:
-        marker.unlink(missing_ok=True)  # rattler's, not conda's
-    compile_pure(change)
-    open_records(change.prefix)
 
 
-def open_records(prefix: Prefix) -> None:
+def settle_records(prefix: Prefix, places: dict[str, str]) -> None:
     """rattler keeps its records to their owner. conda's are files like others, which umask and access control lists apply to."""
     for path in prefix.meta.glob("*.json"):
-        if path.stat().st_mode & 0o777 == 0o600:
-            text = path.read_bytes()
-            path.unlink()
-            path.write_bytes(text)
-
-
-def package_cache(folders: list[str]):
-    """What is unpacked there was checked when it came: conda does not read all of it again either. rattler locks each folder, and so takes none that
-    it can't write to."""
-    from rattler.package_cache import PackageCache, PackageCacheLayer, ValidationMode
-
-    layers = [PackageCacheLayer(each).with_validation_mode(ValidationMode.skip()) for each in folders if os.access(each, os.W_OK | os.X_OK)]
-    return PackageCache.from_layers(layers)
+        if path.stat().st_mode & 0o777 != 0o600:
+            continue
+        text = path.read_text(encoding="utf-8")
+        for name, folder in places.items():
+            text = text.replace(f'"{name}"', f'"{folder}"')
+        path.unlink()
+        path.write_text(text, encoding="utf-8")
 
 
 def compile_pure(change: Change) -> None:
