@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,7 +44,7 @@ type Manager interface {
 
 func (b *Builder) env() []string {
 	return append(b.Host.DownloadEnv(b.Environ),
-		"UV_CACHE_DIR="+uvCache("uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1",
+		"UV_CACHE_DIR="+uvCache(userCache), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1",
 		"PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1", "PIP_NO_INPUT=1", "PIP_ROOT_USER_ACTION=ignore", "PYTHONNOUSERSITE=1")
 }
 
@@ -119,6 +120,9 @@ func (b *Builder) uvInstall(ctx context.Context, lock, cache, python string) err
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheelsDir(), "--cache-dir", uvCache(cache),
 		"--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=hardlink", "--python", python, "--requirement", lock}
 	_, err := b.run(ctx, argv...)
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, forgetWheels(b.Host.Files)) // one of them may be the reason
+	}
 	return err
 }
 

@@ -11,6 +11,9 @@ import (
 	"tljh/internal/host"
 )
 
+// userCache is where uv unpacks what becomes the users'.
+const userCache = "uv"
+
 // UV makes user environments that are virtual environments on the carried CPython.
 type UV struct {
 	Builder *Builder
@@ -29,7 +32,7 @@ func (u UV) Create(ctx context.Context, dir string) error {
 		return err
 	}
 	python := path.Join(dir, "bin", "python")
-	if err := u.Builder.uvInstall(ctx, lock, "uv", python); err != nil {
+	if err := u.Builder.uvInstall(ctx, lock, userCache, python); err != nil {
 		return err
 	}
 	// The pages of the hub are the hub environment's; a user's server has no use for what they are made of.
@@ -73,6 +76,10 @@ func (u UV) Install(ctx context.Context, dir string, requirements []byte) error 
 
 // BuildUser builds a generation of the user environment.
 func (b *Builder) BuildUser(ctx context.Context, manager Manager) (Generation, error) {
+	// What an interrupted build unpacked may be short.
+	if err := b.Host.Files.RemoveTree(uvCache(userCache)); err != nil {
+		return Generation{}, err
+	}
 	generation := Generation{Kind: User, Digest: digestOf([]byte(PythonRelease), platform(), []byte(manager.Name()), hub.Lock("user")), Manager: manager.Name()}
 	return b.build(ctx, generation, manager.Create, b.testUser)
 }

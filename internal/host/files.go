@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -226,6 +227,16 @@ func (f Files) Sync(p string) (err error) {
 	}
 	defer dir.Close()
 	return unix.Syncfs(int(dir.Fd()))
+}
+
+// Boot names the machine's present boot; "" when the kernel does not say. What was written in an earlier one and never synced may be
+// gone or short.
+func (f Files) Boot() string {
+	id, err := f.Read("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
 // SHA256 returns the hexadecimal SHA-256 of the file p.
