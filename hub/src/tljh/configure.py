@@ -1,5 +1,6 @@
 """From settings to JupyterHub's configuration. What an admin can change has its place in config.yaml or jupyterhub_config.d."""
 
+import asyncio
 import copy
 import logging
 import sys
@@ -14,7 +15,7 @@ from traitlets import HasTraits, TraitError
 from traitlets.config import Config as TraitConfig
 from traitlets.utils.importstring import import_item
 
-from tljh import accounts, auth, breakglass, files, proxy, settings, spawner
+from tljh import accounts, admins, auth, breakglass, files, proxy, settings, spawner
 from tljh.paths import Paths
 
 log = logging.getLogger("tljh")
@@ -154,12 +155,20 @@ def the_proxy(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
     c.WatchedProxy.when_serving = lambda app: serving(app, paths, loaded)
 
 
-def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> None:
+# Seconds that the hub's start waits for servers of former admins to end. They are ended all the same.
+_DISMISS_PATIENCE = 30
+
+
+async def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> None:
     """Called when the hub serves."""
+    watch = admins.AdminWatch(app)
+    watch.start()
     if loaded.problems:
-        return
-    demote(app, settings.admins_before(paths) - loaded.config.users.admin)
+        return  # who is to be admin is not known for sure
+    former = settings.admins_before(paths) - loaded.config.users.admin
+    demote(app, former)
     settings.remember(paths, loaded)
+    await asyncio.wait({watch.check(former)}, timeout=_DISMISS_PATIENCE)
 
 
 def demote(app: JupyterHub, names: set[str]) -> None:
