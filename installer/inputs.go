@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,9 @@ type Inputs struct {
 	Admins       []Admin // those whose password this installation sees to
 	Requirements string  // a path or ""
 	Source       string  // where the requirements come from, for people
-	cleanup      func()
+
+	found   []byte // what config.yaml held, where it is what ConfigText comes from
+	cleanup func()
 }
 
 // Close removes temporary files.
@@ -107,6 +110,9 @@ func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error)
 	text, err := configText(h.Files, options)
 	if err != nil {
 		return nil, err
+	}
+	if options.ConfigFile == "" {
+		in.found = text
 	}
 	if in.ConfigText, in.Config, err = withAdmins(text, options.Admins); err != nil {
 		return nil, err
@@ -141,11 +147,30 @@ func configText(files host.Files, options Options) ([]byte, error) {
 	return data, judge(layout.Config, data)
 }
 
+// stale tells whether the config that is there has changed since it was read.
+func (in *Inputs) stale(files host.Files, options Options) (bool, error) {
+	if options.ConfigFile != "" {
+		return false, nil // it is to be replaced, whatever it says
+	}
+	found, err := files.Read(layout.Config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot read the config: %w", err)
+	}
+	return in.found == nil || !bytes.Equal(found, in.found), nil
+}
+
 func judge(name string, data []byte) error {
 	_, problems := config.Parse(name, data)
 	if problems.Err() == nil {
 		return nil
 	}
+	return invalid(name, problems)
+}
+
+func invalid(name string, problems config.Report) error {
 	return badInput(host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "correct %s, then run the same command again", name))
 }
 

@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -21,6 +22,7 @@ import (
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
+	"tljh/internal/step"
 )
 
 // Result is what install has to tell at its end.
@@ -64,15 +66,19 @@ func (e *BusyError) Error() string {
 	return "another command is changing this installation: " + e.Holder
 }
 
-// UnprovedError tells that everything was installed and yet the hub does not work.
+// UnprovedError tells that everything was installed and yet the hub does not work, or not with its config.
 type UnprovedError struct {
 	Err error
+
+	but string // what is wrong, before Err says why
 }
 
 func (e *UnprovedError) Error() string {
-	return "everything is installed, but the hub does not work: " + e.Err.Error()
+	return "everything is installed, but " + e.but + e.Err.Error()
 }
 func (e *UnprovedError) Unwrap() error { return e.Err }
+
+func unproved(err error) error { return &UnprovedError{Err: err, but: "the hub does not work: "} }
 
 // Installer installs.
 type Installer struct {
@@ -94,6 +100,9 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	}
 	defer in.Close()
 	i.useSources(in.Config.Sources)
+	if err := i.judgeConfig(ctx, in, options); err != nil {
+		return err
+	}
 	plan, err := InstallPlan(in, i.Builder)
 	if err != nil {
 		return err
@@ -116,19 +125,11 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 // Install brings the machine to what options and config ask for, proves it, and says how to get in.
 func (i *Installer) Install(ctx context.Context, options Options) (*Result, error) {
 	start, received := i.Now(), report.Received(i.Host.Files)
-	in, err := Gather(ctx, i.Host, options)
+	in, unlock, err := i.prepare(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	i.useSources(in.Config.Sources)
-	if err := i.preflight(ctx, in); err != nil {
-		return nil, err
-	}
-	unlock, err := Lock(ctx, i.Host.Files, i.Now())
-	if err != nil {
-		return nil, err
-	}
 	defer unlock()
 	i.Begin()
 	outcome, err := i.change(ctx, in)
@@ -145,6 +146,68 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	result.Changed = result.Changed || slices.ContainsFunc(result.Admins, func(a AdminResult) bool { return !a.Kept })
 	result.Seconds, result.Received = i.Now().Sub(start).Seconds(), received()
 	return result, nil
+}
+
+// prepare reads what is asked for, finds that it can be done, and keeps others from changing anything. A config that somebody changed while the
+// machine was being looked at is read again.
+func (i *Installer) prepare(ctx context.Context, options Options) (*Inputs, func(), error) {
+	for {
+		in, err := Gather(ctx, i.Host, options)
+		if err != nil {
+			return nil, nil, err
+		}
+		unlock, err := i.ready(ctx, in, options)
+		if err != nil {
+			in.Close()
+			return nil, nil, err
+		}
+		stale, err := in.stale(i.Host.Files, options)
+		if err == nil && !stale {
+			return in, unlock, nil
+		}
+		unlock()
+		in.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+		i.Report.Note("the config was changed meanwhile: it is read again")
+	}
+}
+
+// ready judges config and machine, and locks both the installation and its config.
+func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (func(), error) {
+	i.useSources(in.Config.Sources)
+	if err := i.judgeConfig(ctx, in, options); err != nil {
+		return nil, err
+	}
+	if err := i.preflight(ctx, in); err != nil {
+		return nil, err
+	}
+	unlock, err := Lock(ctx, i.Host.Files, i.Now())
+	if err != nil {
+		return nil, err
+	}
+	unlockConfig, err := ConfigFile{Host: i.Host, Path: layout.Config, Now: i.Now}.Lock(ctx, false)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return func() { unlockConfig(); unlock() }, nil
+}
+
+// judgeConfig judges the config as config edit does. What only the hub environment can tell is found out at the end where there is none yet, or
+// none that works: to mend it is what install is for.
+func (i *Installer) judgeConfig(ctx context.Context, in *Inputs, options Options) error {
+	file := ConfigFile{Host: i.Host, Path: layout.Config, Name: options.ConfigFile, Now: i.Now}
+	_, problems, err := file.Check(ctx, in.ConfigText)
+	if problems.Err() != nil {
+		return invalid(cmp.Or(options.ConfigFile, layout.Config), problems)
+	}
+	if err != nil && ctx.Err() == nil {
+		i.Report.Note("%v", err)
+		return nil
+	}
+	return err
 }
 
 // useSources lets all that is fetched come from where the config says.
@@ -166,6 +229,9 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	proved := receipt.Finished()
 	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	outcome, err := executor.Run(ctx, plan)
+	if start := new(step.StartError); errors.As(err, &start) && start.Unit == layout.HubUnit {
+		return outcome, unproved(err)
+	}
 	if err != nil {
 		return outcome, err
 	}
@@ -179,7 +245,10 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 		if ctx.Err() != nil {
 			return outcome, context.Cause(ctx)
 		}
-		return outcome, &UnprovedError{Err: err}
+		return outcome, unproved(err)
+	}
+	if err := taken(ctx, i.Host, in.ConfigText, in.Config); err != nil {
+		return outcome, host.Hint(&UnprovedError{Err: err}, "it runs with the last config that it could use. Correct the config: tljh-install config edit; then run the same command again")
 	}
 	if err := remember(i.Host.Files, i.Now, in.ConfigText, i.Who, "install"); err != nil {
 		return outcome, err

@@ -170,11 +170,21 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 	return nil
 }
 
+// StartError is a unit that does not start.
+type StartError struct {
+	Unit string
+	Err  error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
 // explain adds the unit's own words to an error.
 func (u Unit) explain(ctx context.Context, c *Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
+	err = &StartError{Unit: u.Name, Err: err}
 	if words := c.Host.Journal(ctx, u.Name, 15); words != "" {
 		err = fmt.Errorf("%w; its last words:\n%s", err, words)
 	}
