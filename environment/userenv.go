@@ -45,21 +45,23 @@ func (u UV) Create(ctx context.Context, dir string) error {
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
 func (u UV) Install(ctx context.Context, dir string, requirements []byte) error {
 	files := u.Builder.Host.Files
-	constraint := path.Join(dir, "constraints.txt")
-	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
-	if err := files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
-		return err
-	}
 	info, err := files.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	command := host.Command{
-		Env: u.Builder.env(), Stdin: bytes.NewReader(requirements),
-		Argv: []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
-			"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", "-"},
+	owner := host.AttrOf(info)
+	constraint := path.Join(dir, "constraints.txt")
+	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
+	if err := files.Write(constraint, []byte(text), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID}); err != nil {
+		return err
 	}
-	if owner := host.AttrOf(info); owner.UID != 0 {
+	env, args := u.Builder.forUV()
+	command := host.Command{
+		Env: env, Stdin: bytes.NewReader(requirements),
+		Argv: append([]string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
+			"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", "-"}, args...),
+	}
+	if owner.UID != 0 {
 		// It belongs to its account: what admins put into it never runs as root.
 		command.UID, command.GID = uint32(owner.UID), uint32(owner.GID)
 		command.Argv = append(command.Argv, "--no-cache")

@@ -186,9 +186,10 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 	if err := b.UnpackPython(); err != nil {
 		return err
 	}
-	index, err := b.Index()
-	if err != nil {
-		return err
+	env := b.env()
+	// Its own settings it reads itself, better than we do.
+	if index := b.anyOf(uvIndexes...); index != "" && b.pipSetting("index-url") == "" {
+		env = append(env, "PIP_INDEX_URL="+index)
 	}
 	return b.withPip(func(pythonPath string) error {
 		lock := path.Join(layout.Cache, string(w)+".txt")
@@ -197,8 +198,7 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 		}
 		argv := []string{pythonProgram(), "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
 			"--dest=" + wheelsDir(), "--requirement=" + lock}
-		env := append(b.env(), "PIP_INDEX_URL="+index, "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")
-		_, err = b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: env})
+		_, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: append(env, "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")})
 		if ctx.Err() != nil {
 			return err
 		}
