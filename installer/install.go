@@ -100,6 +100,9 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	}
 	defer in.Close()
 	i.useSources(in.Config.Sources)
+	if err := in.require(ctx, i.Builder.Client, options.Requirements); err != nil {
+		return err
+	}
 	if err := i.judgeConfig(ctx, in, options); err != nil {
 		return err
 	}
@@ -177,6 +180,9 @@ func (i *Installer) prepare(ctx context.Context, options Options) (*Inputs, func
 // ready judges config and machine, and locks both the installation and its config.
 func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (func(), error) {
 	i.useSources(in.Config.Sources)
+	if err := in.require(ctx, i.Builder.Client, options.Requirements); err != nil {
+		return nil, err
+	}
 	if err := i.judgeConfig(ctx, in, options); err != nil {
 		return nil, err
 	}
