@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,7 +126,8 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	return refused
 }
 
-// Install brings the machine to what options and config ask for, proves it, and says how to get in.
+// Install brings the machine to what options and config ask for, proves it, and says how to get in. A result that comes with an error holds the
+// passwords that were generated until then: they are shown nowhere else.
 func (i *Installer) Install(ctx context.Context, options Options) (*Result, error) {
 	start, received := i.Now(), report.Received(i.Host.Files)
 	in, unlock, err := i.prepare(ctx, options)
@@ -135,6 +137,9 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	defer in.Close()
 	defer unlock()
 	i.Begin()
+	if err := sweep(i.Host.Files); err != nil {
+		return nil, err
+	}
 	outcome, err := i.change(ctx, in)
 	if err != nil {
 		return nil, err
@@ -143,7 +148,7 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	for _, failed := range outcome.Failed {
 		result.Failed = append(result.Failed, failed.Error())
 	}
-	if result.Admins, err = i.passwords(ctx, in.Admins); err != nil {
+	if result.Admins, err = i.passwords(ctx, in.Admins, ShortestPassword(in.Config)); err != nil {
 		return result, err
 	}
 	result.Changed = result.Changed || slices.ContainsFunc(result.Admins, func(a AdminResult) bool { return !a.Kept })
@@ -214,6 +219,15 @@ func (i *Installer) judgeConfig(ctx context.Context, in *Inputs, options Options
 		return nil
 	}
 	return err
+}
+
+// sweep removes what killed runs were writing, 55 MB at most, and never finished. Nobody else writes there while both locks are held.
+func sweep(files host.Files) error {
+	var errs []error
+	for _, dir := range []string{path.Dir(layout.Binary), layout.Root, layout.State, layout.ConfigDir, layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile)} {
+		errs = append(errs, files.Sweep(dir))
+	}
+	return errors.Join(errs...)
 }
 
 // useSources lets all that is fetched come from where the config says.
@@ -336,13 +350,13 @@ func lock(ctx context.Context, files host.Files, now time.Time, what string, wai
 
 // passwords gives every admin without a password the one that was given, or a new one. One that is there is never changed:
 // the pasted line may be run again long after.
-func (i *Installer) passwords(ctx context.Context, admins []Admin) ([]AdminResult, error) {
+func (i *Installer) passwords(ctx context.Context, admins []Admin, least int) ([]AdminResult, error) {
 	results := []AdminResult{}
 	for _, admin := range admins {
 		result := AdminResult{Name: admin.Name}
 		password := admin.Password
 		if password == "" {
-			password = GeneratePassword()
+			password = GeneratePassword(least)
 			result.Password = password
 		}
 		i.Redact(password)
@@ -378,9 +392,11 @@ func SetPassword(ctx context.Context, h *host.Host, name, password string, ifAbs
 // Letters that cannot be mistaken for one another when copied from a screen.
 const passwordLetters = "abcdefghijkmnpqrstuvwxyz23456789"
 
-// GeneratePassword returns 80 random bits in four groups of four letters.
-func GeneratePassword() string {
-	random := make([]byte, 16)
+// GeneratePassword returns at least 80 random bits in groups of four letters: four groups, or as many more as it takes to have the characters that
+// are asked for.
+func GeneratePassword(least int) string {
+	groups := min(max(4, (least+5)/5), passwordMax/5)
+	random := make([]byte, 4*groups)
 	_, _ = rand.Read(random) // never fails: the program would end instead
 	var text strings.Builder
 	for n, b := range random {
@@ -390,6 +406,12 @@ func GeneratePassword() string {
 		text.WriteByte(passwordLetters[int(b)%len(passwordLetters)])
 	}
 	return text.String()
+}
+
+// ShortestPassword is how many characters the config asks for at least; 0 where it says nothing.
+func ShortestPassword(cfg *config.Config) int {
+	least, _ := cfg.Auth.Options["FirstUseAuthenticator"]["min_password_length"].(int64)
+	return int(least)
 }
 
 // publicAddress is where this machine reaches its own public door.

@@ -511,7 +511,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
 			Stamp: fixed(unit(layout.EdgeSocket)),
 		},
-		{Name: layout.EdgeUnit, What: "the edge", Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
+		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
 	}
 }
 

@@ -81,7 +81,7 @@ func AttrOf(info fs.FileInfo) Attr {
 func (f Files) Write(p string, data []byte, attr Attr) (err error) {
 	defer wrap(&err, "write", p)
 	dir := filepath.Dir(f.Path(p))
-	tmp, err := os.CreateTemp(dir, ".tljh-*")
+	tmp, err := os.CreateTemp(dir, unfinished+"*")
 	if err != nil {
 		return err
 	}
@@ -104,6 +104,21 @@ func (f Files) Write(p string, data []byte, attr Attr) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// unfinished begins the names of files that are being written.
+const unfinished = ".tljh-new-"
+
+// Sweep removes from the folder dir what killed programs were writing. Nobody may be writing there.
+func (f Files) Sweep(dir string) (err error) {
+	defer wrap(&err, "clear", dir)
+	names, err := f.List(dir)
+	for _, name := range names {
+		if strings.HasPrefix(name, unfinished) && err == nil {
+			err = f.Remove(filepath.Join(dir, name))
+		}
+	}
+	return err
 }
 
 // Append adds data to the end of the file p, which is made when absent, and waits until it is on disk.

@@ -16,7 +16,7 @@ from traitlets.config import Config as TraitConfig
 from traitlets.utils.importstring import import_item
 
 from tljh import accounts, admins, auth, breakglass, files, proxy, settings, spawner
-from tljh.paths import Paths
+from tljh.paths import PROBE_USER, Paths
 
 log = logging.getLogger("tljh")
 
@@ -195,7 +195,8 @@ def proxy_token(paths: Paths) -> str:
 def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator]) -> None:
     c.JupyterHub.authenticator_class = authenticator
     c.Authenticator.allowed_users = set(config.users.allowed)
-    c.Authenticator.blocked_users = set(config.users.banned)
+    # The installer removes its user's account and home: nobody may work there, whatever the authenticator.
+    c.Authenticator.blocked_users = {*config.users.banned, PROBE_USER}
     c.Authenticator.admin_users = set(config.users.admin)
     # As in the older TLJH: who was added on the admin page may log in.
     c.Authenticator.allow_existing_users = True
