@@ -11,8 +11,8 @@ import (
 	"tljh/internal/host"
 )
 
-// userCache is where uv unpacks what becomes the users'.
-const userCache = "uv"
+// userCache is where uv unpacks what becomes the users'. It is of one build only.
+const userCache = "uv-user"
 
 // UV makes user environments that are virtual environments on the carried CPython.
 type UV struct {

@@ -91,20 +91,20 @@ func TestPowerCutsWhileItInstalls(t *testing.T) {
 		"/opt/tljh/generations/user-*/lib/python3*/site-packages/jupyterlab",
 		"/opt/tljh/generations/hub-*/generation.json",
 	} {
-		ended := make(chan error, 1)
+		installing, stop := context.WithTimeout(ctx, installLimit)
+		ended := make(chan string, 1)
 		go func() {
-			r, err := m.Sh(ctx, line)
-			if err == nil {
-				err = fmt.Errorf("it ended with %d: %s", r.Code, r.Output())
-			}
-			ended <- err
+			r, err := m.Sh(installing, line)
+			ended <- fmt.Sprintf("exit code %d, %v\n%s", r.Code, err, r.Output())
+			stop() // nothing more is to be waited for
 		}()
-		reached, stop := context.WithTimeout(ctx, installLimit)
-		_, err := m.Sh(reached, "until ls -d "+moment+"; do sleep 0.1; done")
-		stop()
-		want.OK(t, err, moment)
+		_, err := m.Sh(installing, "until ls -d "+moment+"; do sleep 0.1; done")
+		if err != nil {
+			stop()
+			t.Fatalf("%s was not reached (%v): %s", moment, err, <-ended)
+		}
 		want.OK(t, m.Cut())
-		t.Logf("cut off at %s: %v", moment, <-ended)
+		t.Logf("cut off at %s: %s", moment, <-ended)
 		want.OK(t, m.Boot(ctx))
 	}
 	paste(t, m, line)
