@@ -107,11 +107,6 @@ func (in *install) boot(t *testing.T) *hub {
 	return h
 }
 
-func installedSnapshot(t *testing.T) *guest.Snapshot {
-	t.Helper()
-	return installation.snapshot(t)
-}
-
 func (in *install) snapshot(t *testing.T) *guest.Snapshot {
 	t.Helper()
 	in.once.Do(func() { in.snap, in.output, in.took, in.err = installOnce(in.suite) })

@@ -92,7 +92,8 @@ def test_what_runs_with_the_admins_group_is_found_and_ended(machine, monkeypatch
     monkeypatch.setattr(accounts.grp, "getgrnam", lambda name: SimpleNamespace(gr_gid=group))
     # One that ends when it is told to, and one that has to be killed; of all that runs here, nothing else is looked at.
     polite = subprocess.Popen(["sleep", "1000"])
-    stubborn = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(1000)"], stdout=subprocess.PIPE)
+    ignoring = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(1000)"
+    stubborn = subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE)
     try:
         stubborn.stdout.read(1)
         monkeypatch.setattr(accounts, "_processes", lambda: [child.pid for child in (polite, stubborn) if child.poll() is None])
