@@ -206,11 +206,12 @@ func (b *Builder) Repair(ctx context.Context, troubles []Trouble) error {
 		return err
 	}
 	owner := host.AttrOf(info)
+	env, args := b.forUV()
 	slices.Sort(wanted)
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-deps", "--reinstall", "--no-cache", "--link-mode=copy", "--compile-bytecode",
 		"--python", path.Join(live.Path(), "bin", "python")}
 	_, err = b.Host.Runner.Run(ctx, host.Command{
-		Argv: append(argv, slices.Compact(wanted)...), Env: b.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
+		Argv: slices.Concat(argv, args, slices.Compact(wanted)), Env: env, UID: uint32(owner.UID), GID: uint32(owner.GID),
 	})
 	return host.Hint(err, "tljh-install env rollback goes back to a snapshot, without the network")
 }

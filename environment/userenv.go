@@ -11,6 +11,9 @@ import (
 	"tljh/internal/host"
 )
 
+// userCache is where uv unpacks what becomes the users'. It is of one build only.
+const userCache = "uv-user"
+
 // UV makes user environments that are virtual environments on the carried CPython.
 type UV struct {
 	Builder *Builder
@@ -29,7 +32,7 @@ func (u UV) Create(ctx context.Context, dir string) error {
 		return err
 	}
 	python := path.Join(dir, "bin", "python")
-	if err := u.Builder.uvInstall(ctx, lock, "uv", python); err != nil {
+	if err := u.Builder.uvInstall(ctx, lock, userCache, python); err != nil {
 		return err
 	}
 	// The pages of the hub are the hub environment's; a user's server has no use for what they are made of.
@@ -42,21 +45,23 @@ func (u UV) Create(ctx context.Context, dir string) error {
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
 func (u UV) Install(ctx context.Context, dir string, requirements []byte) error {
 	files := u.Builder.Host.Files
-	constraint := path.Join(dir, "constraints.txt")
-	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
-	if err := files.Write(constraint, []byte(text), host.Attr{Mode: 0o644}); err != nil {
-		return err
-	}
 	info, err := files.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	command := host.Command{
-		Env: u.Builder.env(), Stdin: bytes.NewReader(requirements),
-		Argv: []string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
-			"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", "-"},
+	owner := host.AttrOf(info)
+	constraint := path.Join(dir, "constraints.txt")
+	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
+	if err := files.Write(constraint, []byte(text), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID}); err != nil {
+		return err
 	}
-	if owner := host.AttrOf(info); owner.UID != 0 {
+	env, args := u.Builder.forUV()
+	command := host.Command{
+		Env: env, Stdin: bytes.NewReader(requirements),
+		Argv: append([]string{uvProgram(), "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode",
+			"--python", path.Join(dir, "bin", "python"), "--constraint", constraint, "--requirement", "-"}, args...),
+	}
+	if owner.UID != 0 {
 		// It belongs to its account: what admins put into it never runs as root.
 		command.UID, command.GID = uint32(owner.UID), uint32(owner.GID)
 		command.Argv = append(command.Argv, "--no-cache")
@@ -73,6 +78,10 @@ func (u UV) Install(ctx context.Context, dir string, requirements []byte) error 
 
 // BuildUser builds a generation of the user environment.
 func (b *Builder) BuildUser(ctx context.Context, manager Manager) (Generation, error) {
+	// What an interrupted build unpacked may be short.
+	if err := b.Host.Files.RemoveTree(uvCache(userCache)); err != nil {
+		return Generation{}, err
+	}
 	generation := Generation{Kind: User, Digest: digestOf([]byte(PythonRelease), platform(), []byte(manager.Name()), hub.Lock("user")), Manager: manager.Name()}
 	return b.build(ctx, generation, manager.Create, b.testUser)
 }

@@ -213,6 +213,7 @@ func (p *planner) environments() {
 	p.beside(phaseEnvironments, hubNode, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
 	p.beside(phaseEnvironments, userNode, idUV, idCompile, idFetch(environment.UserWheels))
 	p.userDone = []string{idUser}
+	p.finally(ownerStep()) // before anything is added that is not of a lock: it comes in as the environment's account, not as root
 	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
 		text := []byte(strings.Join(packages, "\n") + "\n")
 		p.extra(requirementsStep(b, idPackages, "the packages of user_environment.packages", func() ([]byte, error) { return text, nil }))
@@ -220,7 +221,6 @@ func (p *planner) environments() {
 	if p.in.Requirements != "" {
 		p.extra(requirementsStep(b, idRequirements, "the requirements of "+p.in.Source, func() ([]byte, error) { return os.ReadFile(p.in.Requirements) }))
 	}
-	p.finally(ownerStep())
 	p.finally(snapshotStep(b))
 }
 
@@ -429,7 +429,10 @@ func requirementsStep(b *environment.Builder, id, what string, read func() ([]by
 			if err != nil {
 				return err
 			}
-			return environment.UV{Builder: b}.Install(ctx, live.Path(), requirements)
+			if err := (environment.UV{Builder: b}).Install(ctx, live.Path(), requirements); err != nil {
+				return err
+			}
+			return c.Host.Files.Sync(live.Path()) // what is recorded as done is on disk
 		},
 	}
 }
@@ -508,7 +511,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
 			Stamp: fixed(unit(layout.EdgeSocket)),
 		},
-		{Name: layout.EdgeUnit, What: "the edge", Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
+		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
 	}
 }
 
