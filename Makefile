@@ -91,8 +91,8 @@ lint: ## gofmt, vet, staticcheck, shellcheck, ruff
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(SHELL_FILES) | xargs -r shellcheck
-	@ruff=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) lint) && echo "ruff check $(PYTHON_FOLDERS)" && \
-	"$$ruff/bin/ruff" check --no-cache $(PYTHON_FOLDERS) && "$$ruff/bin/ruff" format --no-cache --check $(PYTHON_FOLDERS)
+	@ruff=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) lint) && echo "ruff check" && \
+	"$$ruff/bin/ruff" check --no-cache . && "$$ruff/bin/ruff" format --no-cache --check .
 
 .PHONY: lock
 lock: ## find the newest packages that fit and pin them by hash

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -147,6 +148,9 @@ func (b *Builder) uvInstall(ctx context.Context, lock, cache, python string) err
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheelsDir(), "--cache-dir", uvCache(cache),
 		"--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=hardlink", "--python", python, "--requirement", lock}
 	_, err := b.run(ctx, argv...)
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, forgetWheels(b.Host.Files)) // one of them may be the reason
+	}
 	return err
 }
 

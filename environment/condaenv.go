@@ -184,10 +184,6 @@ func pinOf(name string) string {
 
 // pip installs packages from the index. What they need and conda did not bring gets the versions of this program's lock.
 func (c Conda) pip(ctx context.Context, dir string, wanted []string) error {
-	owner, err := c.owner()
-	if err != nil {
-		return err
-	}
 	packages, _, err := Packages(c.Builder.Host.Files, dir)
 	if err != nil {
 		return err
@@ -202,10 +198,12 @@ func (c Conda) pip(ctx context.Context, dir string, wanted []string) error {
 	if err := c.Builder.Host.Files.Write(file, []byte(strings.Join(constraints, "\n")+"\n"), host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
-	_, err = c.Builder.Host.Runner.Run(ctx, host.Command{
-		Argv: append(uvAdd(dir), "--constraint", file, "--requirement", "-"), Env: c.Builder.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
-		Stdin: strings.NewReader(strings.Join(wanted, "\n") + "\n"),
-	})
+	command, err := c.Builder.adding(dir, "--constraint", file, "--requirement", "-")
+	if err != nil {
+		return err
+	}
+	command.Stdin = strings.NewReader(strings.Join(wanted, "\n") + "\n")
+	_, err = c.Builder.Host.Runner.Run(ctx, command)
 	return host.Hint(err, "check that this machine reaches its Python package index, then run the same command again")
 }
 
@@ -287,14 +285,12 @@ func (c Conda) pipExactly(ctx context.Context, dir string, wanted []string) erro
 	if len(wanted) == 0 {
 		return nil
 	}
-	owner, err := c.owner()
+	command, err := c.Builder.adding(dir, "--no-deps", "--reinstall", "--requirement", "-")
 	if err != nil {
 		return err
 	}
-	_, err = c.Builder.Host.Runner.Run(ctx, host.Command{
-		Argv: append(uvAdd(dir), "--no-deps", "--reinstall", "--requirement", "-"), Env: c.Builder.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
-		Stdin: strings.NewReader(strings.Join(wanted, "\n") + "\n"),
-	})
+	command.Stdin = strings.NewReader(strings.Join(wanted, "\n") + "\n")
+	_, err = c.Builder.Host.Runner.Run(ctx, command)
 	return err
 }
 

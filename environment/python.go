@@ -76,6 +76,10 @@ func (b *Builder) CompilePython(ctx context.Context) error {
 	if err := b.compile(ctx, pythonProgram(), path.Join(PythonPath(), "lib")); err != nil {
 		return err
 	}
+	// Python does not start with byte code that a power cut made short.
+	if err := b.Host.Files.Sync(PythonPath()); err != nil {
+		return err
+	}
 	return b.Host.Files.Write(compiled(), nil, host.Attr{Mode: 0o644})
 }
 

@@ -1,7 +1,6 @@
 package environment
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,9 @@ import (
 	"tljh/internal/host"
 	"tljh/internal/layout"
 )
+
+// userCache is where uv unpacks what becomes the users'. It is of one build only.
+const userCache = "uv-user"
 
 // UV makes user environments that are virtual environments on the carried CPython.
 type UV struct {
@@ -33,7 +35,7 @@ func (u UV) Create(ctx context.Context, dir string) error {
 		return err
 	}
 	python := path.Join(dir, "bin", "python")
-	if err := u.Builder.uvInstall(ctx, lock, "uv", python); err != nil {
+	if err := u.Builder.uvInstall(ctx, lock, userCache, python); err != nil {
 		return err
 	}
 	// The pages of the hub are the hub environment's; a user's server has no use for what they are made of.
@@ -85,22 +87,21 @@ func (u UV) fromIndex(ctx context.Context, dir string, source *Source) error {
 
 // pip installs requirements, which may name files below a folder. With hold, JupyterHub's version stays the hub's.
 func (u UV) pip(ctx context.Context, dir, folder string, requirements []string, hold bool) error {
-	argv := uvAdd(dir)
+	more := []string{"--requirement", "-"}
 	if hold {
 		constraint, err := u.constraint()
 		if err != nil {
 			return err
 		}
-		argv = append(argv, "--constraint", constraint)
+		more = append(more, "--constraint", constraint)
 	}
-	command, err := u.Builder.asOwner(dir, host.Command{
-		Argv: append(argv, "--requirement", "-"), Env: u.Builder.env(), Dir: folder, Stdin: strings.NewReader(strings.Join(requirements, "\n") + "\n"),
-	})
+	command, err := u.Builder.adding(dir, more...)
 	if err != nil {
 		return err
 	}
+	command.Dir, command.Stdin = folder, strings.NewReader(strings.Join(requirements, "\n")+"\n")
 	_, err = u.Builder.Host.Runner.Run(ctx, command)
-	return err
+	return errors.Join(err, u.Builder.unlock(dir))
 }
 
 // constraint returns a file that holds JupyterHub's version: a server with another one would not start.
@@ -122,43 +123,31 @@ func (u UV) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error {
 	for _, name := range slices.Sorted(maps.Keys(snapshot.Pip)) {
 		wanted = append(wanted, name+"=="+snapshot.Pip[name])
 	}
-	_, err := u.Builder.Host.Runner.Run(ctx, host.Command{
-		Argv: append(uvAdd(dir), "--no-deps", "--only-binary=:all:", "--requirement", "-"), Env: u.Builder.env(),
-		Stdin: strings.NewReader(strings.Join(wanted, "\n") + "\n"),
-	})
+	command, err := u.Builder.adding(dir, "--no-deps", "--only-binary=:all:", "--requirement", "-")
+	if err != nil {
+		return err
+	}
+	command.Stdin = strings.NewReader(strings.Join(wanted, "\n") + "\n")
+	_, err = u.Builder.Host.Runner.Run(ctx, command)
 	return host.Hint(err, "check that this machine reaches its Python package index, then run the same command again")
 }
 
-// uvAdd begins a command that installs into an environment. Its files are copies of what is downloaded, and nothing is kept beside them.
-func uvAdd(dir string) []string {
-	return []string{uvProgram(), "pip", "install", "--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python")}
-}
-
-// asOwner makes a command run as the owner of an environment: what admins put into it never runs as root.
-func (b *Builder) asOwner(dir string, command host.Command) (host.Command, error) {
+// adding is a command that installs into an environment, as its owner: what admins put into it never runs as root. Its files are copies of what is
+// downloaded, and nothing is kept beside them.
+func (b *Builder) adding(dir string, more ...string) (host.Command, error) {
 	info, err := b.Host.Files.Lstat(dir)
 	if err != nil {
-		return command, err
+		return host.Command{}, err
 	}
+	env, args := b.forUV()
 	owner := host.AttrOf(info)
-	command.UID, command.GID = uint32(owner.UID), uint32(owner.GID)
-	return command, nil
+	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python")}
+	return host.Command{Argv: slices.Concat(argv, args, more), Env: env, UID: uint32(owner.UID), GID: uint32(owner.GID)}, nil
 }
 
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
 func (u UV) Install(ctx context.Context, dir string, requirements []byte) error {
-	constraint, err := u.constraint()
-	if err != nil {
-		return err
-	}
-	command, err := u.Builder.asOwner(dir, host.Command{
-		Argv: append(uvAdd(dir), "--constraint", constraint, "--requirement", "-"), Env: u.Builder.env(), Stdin: bytes.NewReader(requirements),
-	})
-	if err != nil {
-		return err
-	}
-	_, err = u.Builder.Host.Runner.Run(ctx, command)
-	err = errors.Join(err, u.Builder.unlock(dir))
+	err := u.pip(ctx, dir, "", []string{string(requirements)}, true)
 	if err != nil && strings.Contains(err.Error(), "Python.h") {
 		return host.Hint(err, "a package has no wheel for this Python and needs a C compiler with Python's headers, which this environment lacks: ask for a version that has a wheel")
 	}
@@ -182,9 +171,7 @@ func (u UV) Reinstall(ctx context.Context, dir string, troubles []Trouble) error
 		return nil
 	}
 	slices.Sort(wanted)
-	command, err := u.Builder.asOwner(dir, host.Command{
-		Argv: append(append(uvAdd(dir), "--no-deps", "--reinstall"), slices.Compact(wanted)...), Env: u.Builder.env(),
-	})
+	command, err := u.Builder.adding(dir, append([]string{"--no-deps", "--reinstall"}, slices.Compact(wanted)...)...)
 	if err != nil {
 		return err
 	}
@@ -197,6 +184,10 @@ func (u UV) Move(dir, before string) error { return u.Builder.renamePrograms(dir
 
 // BuildUser builds a generation of the user environment.
 func (b *Builder) BuildUser(ctx context.Context, manager Manager) (Generation, error) {
+	// What an interrupted build unpacked may be short.
+	if err := b.Host.Files.RemoveTree(uvCache(userCache)); err != nil {
+		return Generation{}, err
+	}
 	generation := Generation{Kind: User, Digest: digestOf([]byte(PythonRelease), platform(), []byte(manager.Name()), hub.Lock("user")), Manager: manager.Name()}
 	return b.build(ctx, generation, manager.Create, b.testUser)
 }

@@ -51,15 +51,27 @@ func (w Bundle) lock() []byte { return hub.Lock(string(w)) }
 // again for the users'.
 func (w Bundle) Bytes(arch string) int64 { return hub.Sizes(string(w), arch) }
 
-// mark stands for all wheels of a bundle: it holds the digest of what they were asked for by.
+// mark stands for all wheels of a bundle: it holds the digest of what they were asked for by, and of the boot they were fetched in.
 func (w Bundle) mark() string { return path.Join(layout.Cache, "fetched-"+string(w)) }
 
-func (w Bundle) digest() string { return digestOf(w.lock(), platform()) }
+func (w Bundle) digest(files host.Files) string {
+	return digestOf(w.lock(), platform(), []byte(files.Boot()))
+}
 
-// Fetched tells whether all wheels of a bundle are there.
+// Fetched tells whether all wheels of a bundle are there. What was fetched in an earlier boot is looked at once more: nothing waits until a
+// wheel is on disk, so a power cut may have left short ones.
 func (w Bundle) Fetched(files host.Files) bool {
 	data, err := files.Read(w.mark())
-	return err == nil && string(data) == w.digest()
+	return err == nil && string(data) == w.digest(files)
+}
+
+// forgetWheels lets the next run look at every wheel again.
+func forgetWheels(files host.Files) error {
+	var errs []error
+	for _, bundle := range Bundles {
+		errs = append(errs, files.Remove(bundle.mark()))
+	}
+	return errors.Join(errs...)
 }
 
 // atOnce is how many wheels of a bundle are fetched side by side.
@@ -83,7 +95,7 @@ func (b *Builder) Fetch(ctx context.Context, w Bundle, progress func(bytes int64
 			return err
 		}
 	}
-	return files.Write(w.mark(), []byte(w.digest()), host.Attr{Mode: 0o644})
+	return files.Write(w.mark(), []byte(w.digest(files)), host.Attr{Mode: 0o644})
 }
 
 func (b *Builder) note(format string, args ...any) {
@@ -173,9 +185,10 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 	if err := b.UnpackPython(); err != nil {
 		return err
 	}
-	index, err := b.Index()
-	if err != nil {
-		return err
+	env := b.env()
+	// Its own settings it reads itself, better than we do.
+	if index := b.anyOf(uvIndexes...); index != "" && b.pipSetting("index-url") == "" {
+		env = append(env, "PIP_INDEX_URL="+index)
 	}
 	return b.withPip(func(pythonPath string) error {
 		lock := path.Join(layout.Cache, string(w)+".txt")
@@ -184,8 +197,7 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 		}
 		argv := []string{pythonProgram(), "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
 			"--dest=" + wheelsDir(), "--requirement=" + lock}
-		env := append(b.env(), "PIP_INDEX_URL="+index, "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")
-		_, err = b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: env})
+		_, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: append(env, "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")})
 		if ctx.Err() != nil {
 			return err
 		}

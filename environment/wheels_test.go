@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -244,7 +245,7 @@ func TestWheelThatIsNotTheLocksIsNotUnpacked(t *testing.T) {
 	wanted := parseLock(UVWheel.lock())[0]
 	name := fmt.Sprintf("uv-%s-py3-none-manylinux_2_17_%s.whl", wanted.version, machines[runtime.GOARCH])
 	require.NoError(t, os.WriteFile(s.builder.Host.Files.Path(wheelsDir()+"/"+name), wheelWith(t, "uv/uv"), 0o644))
-	require.NoError(t, s.builder.Host.Files.Write(UVWheel.mark(), []byte(UVWheel.digest()), host.Attr{Mode: 0o644}))
+	require.NoError(t, s.builder.Host.Files.Write(UVWheel.mark(), []byte(UVWheel.digest(s.builder.Host.Files)), host.Attr{Mode: 0o644}))
 	require.True(t, UVWheel.Fetched(s.builder.Host.Files))
 	err := s.builder.unpack(t.Context(), UVWheel, func(string) (string, fs.FileMode) { t.Error("unpacked"); return "", 0 })
 	require.ErrorContains(t, err, "checksum")
@@ -281,4 +282,48 @@ func TestExtractRefusesNamesThatLead(t *testing.T) {
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.Error(t, s.builder.unpackAll(stopped, "the wheel", wheel.File, func(string) (string, fs.FileMode) { return "/opt/c", 0o644 }))
+}
+
+// A power cut may leave wheels short that were fetched before it.
+func TestWheelsOfAnEarlierBootAreLookedAtAgain(t *testing.T) {
+	s := newShelf(t)
+	files := s.builder.Host.Files
+	const bootID = "/proc/sys/kernel/random/boot_id"
+	put(t, files, bootID, "one\n")
+	require.NoError(t, files.Write(HubWheels.mark(), []byte(HubWheels.digest(files)), host.Attr{Mode: 0o644}))
+	require.True(t, HubWheels.Fetched(files))
+	put(t, files, bootID, "two\n")
+	assert.False(t, HubWheels.Fetched(files))
+}
+
+func TestWheelsAreLookedAtAgainWhenTheyCannotBeInstalled(t *testing.T) {
+	s := newShelf(t)
+	files := s.builder.Host.Files
+	for _, bundle := range Bundles {
+		require.NoError(t, files.Write(bundle.mark(), []byte(bundle.digest(files)), host.Attr{Mode: 0o644}))
+	}
+	require.Error(t, s.builder.uvInstall(t.Context(), "/lock.txt", hubCache, "/python"))
+	for _, bundle := range Bundles {
+		assert.False(t, bundle.Fetched(files), bundle)
+	}
+}
+
+// What an interrupted build unpacked is not what the next one links into its generation.
+func TestABuildBeginsWithoutWhatAnotherUnpacked(t *testing.T) {
+	s := newShelf(t)
+	files := s.builder.Host.Files
+	require.NoError(t, os.MkdirAll(files.Path(layout.Generations), 0o755))
+	s.builder.Now = func() time.Time { return time.Unix(0, 0) }
+	builds := map[string]func(context.Context) error{
+		hubCache: func(ctx context.Context) error { _, err := s.builder.BuildHub(ctx); return err },
+		userCache: func(ctx context.Context) error {
+			_, err := s.builder.BuildUser(ctx, UV{Builder: s.builder})
+			return err
+		},
+	}
+	for cache, build := range builds {
+		put(t, files, uvCache(cache)+"/archive-v0/short.py", "")
+		require.Error(t, build(t.Context()), "there is no uv")
+		assert.NoFileExists(t, files.Path(uvCache(cache)+"/archive-v0/short.py"))
+	}
 }

@@ -91,7 +91,7 @@ func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([
 		return outcome.Changed, err
 	}
 	if slices.Contains(outcome.Changed, "unit "+layout.HubUnit) {
-		if err := a.taken(ctx, text); err != nil {
+		if err := taken(ctx, a.Host, text, cfg); err != nil {
 			return outcome.Changed, err
 		}
 	}
@@ -109,14 +109,18 @@ func remember(files host.Files, now func() time.Time, text []byte, who, how stri
 	return History{Files: files, Now: now}.Add(text, who, how)
 }
 
-// taken tells whether the hub, which starts from the last config that worked when it can't use one, runs with this one.
-func (a *Applier) taken(ctx context.Context, text []byte) error {
-	got, err := a.Host.Files.Read(layout.Applied)
+// taken tells whether the hub, which starts from the last config that worked when it can't use one, runs with this one: it keeps what it started with.
+func taken(ctx context.Context, h *host.Host, text []byte, cfg *config.Config) error {
+	got, err := h.Files.Read(layout.Applied)
 	if err == nil && bytes.Equal(got, text) {
 		return nil
 	}
+	// It was not started anew for what it does not read.
+	if before, _ := config.Parse(layout.Applied, got); err == nil && before != nil && before.HubView() == cfg.HubView() {
+		return nil
+	}
 	words := []string{}
-	for line := range strings.Lines(a.Host.Journal(ctx, layout.HubUnit, 100)) {
+	for line := range strings.Lines(h.Journal(ctx, layout.HubUnit, 100)) {
 		if strings.Contains(line, layout.Config) {
 			words = append(words, strings.TrimSpace(line))
 		}

@@ -2,6 +2,7 @@ package installer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 type ConfigFile struct {
 	Host *host.Host
 	Path string
+	Name string // in messages, when the text is another file's; "" is Path
 	Now  func() time.Time
 }
 
@@ -74,7 +76,7 @@ func (f ConfigFile) Lock(ctx context.Context, wait bool) (func(), error) {
 // Check judges a text as a whole: by itself, by what it names on this machine, and, where the authenticator is another than before, by what the
 // hub environment says of it. The config is nil when it can't be used.
 func (f ConfigFile) Check(ctx context.Context, text []byte) (*config.Config, config.Report, error) {
-	cfg, report := config.Parse(f.Path, text)
+	cfg, report := config.Parse(cmp.Or(f.Name, f.Path), text)
 	if cfg == nil || !f.hubs() {
 		return cfg, report, nil
 	}

@@ -229,9 +229,15 @@ func FuzzParseReceipt(f *testing.F) {
 func TestGeneratedPasswordsDifferAndAreAccepted(t *testing.T) {
 	seen := []string{}
 	for range 100 {
-		password := GeneratePassword()
+		password := GeneratePassword(0)
+		assert.Len(t, password, 19)
 		assert.NoError(t, checkPassword("x", password))
 		assert.False(t, slices.Contains(seen, password))
 		seen = append(seen, password)
+	}
+	for least := range 70 {
+		password := GeneratePassword(least)
+		assert.GreaterOrEqual(t, len(password), least)
+		assert.NoError(t, checkPassword("x", password))
 	}
 }

@@ -1,18 +1,14 @@
 package installer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
-	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"tljh/config"
 	"tljh/internal/host"
@@ -89,7 +85,9 @@ type Inputs struct {
 	Admins       []Admin       // those whose password this installation sees to
 	Requirements string        // a path or ""
 	Source       string        // where the requirements come from, for people
-	cleanup      func()
+
+	found   []byte // what config.yaml held, where it is what ConfigText comes from
+	cleanup func()
 }
 
 // Close removes temporary files.
@@ -102,21 +100,20 @@ func (in *Inputs) Close() {
 // DefaultAdmin is the admin of an installation that was told of none.
 const DefaultAdmin = "admin"
 
-// Gather reads what a plan is made from. It changes nothing.
+// Gather reads what a plan is made from, but for the requirements. It changes nothing.
 func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error) {
 	in := &Inputs{Facts: h.Facts(ctx)}
 	text, err := configText(h.Files, options)
 	if err != nil {
 		return nil, err
 	}
+	if options.ConfigFile == "" {
+		in.found = text
+	}
 	if in.ConfigText, in.Config, err = withAdmins(text, options.Admins); err != nil {
 		return nil, err
 	}
 	in.Admins = adminsToSee(in.Config, options.Admins)
-	in.Source = options.Requirements
-	if in.Requirements, in.cleanup, err = requirements(ctx, options.Requirements); err != nil {
-		return nil, err
-	}
 	return in, nil
 }
 
@@ -142,11 +139,30 @@ func configText(files host.Files, options Options) ([]byte, error) {
 	return data, judge(layout.Config, data)
 }
 
+// stale tells whether the config that is there has changed since it was read.
+func (in *Inputs) stale(files host.Files, options Options) (bool, error) {
+	if options.ConfigFile != "" {
+		return false, nil // it is to be replaced, whatever it says
+	}
+	found, err := files.Read(layout.Config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot read the config: %w", err)
+	}
+	return in.found == nil || !bytes.Equal(found, in.found), nil
+}
+
 func judge(name string, data []byte) error {
 	_, problems := config.Parse(name, data)
 	if problems.Err() == nil {
 		return nil
 	}
+	return invalid(name, problems)
+}
+
+func invalid(name string, problems config.Report) error {
 	return badInput(host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "correct %s, then run the same command again", name))
 }
 
@@ -194,58 +210,4 @@ func adminsToSee(cfg *config.Config, given []Admin) []Admin {
 		admins = append(admins, Admin{Name: strings.ToLower(name)})
 	}
 	return admins
-}
-
-const requirementsLimit = 1 << 20
-
-// requirements returns the path of the requirements file; what has an address is fetched to a temporary file first.
-func requirements(ctx context.Context, source string) (string, func(), error) {
-	if source == "" {
-		return "", nil, nil
-	}
-	address, err := url.Parse(source)
-	if err != nil || address.Scheme != "http" && address.Scheme != "https" {
-		info, err := os.Stat(source)
-		if err == nil && !info.Mode().IsRegular() {
-			err = errors.New("not a file")
-		}
-		if err != nil {
-			return "", nil, badInput(fmt.Errorf("cannot read the requirements %s: %w", source, err))
-		}
-		source, err = filepath.Abs(source)
-		return source, nil, err
-	}
-	data, err := fetch(ctx, source)
-	if err != nil {
-		return "", nil, badInput(fmt.Errorf("cannot fetch the requirements: %w", err))
-	}
-	file, err := os.CreateTemp("", "requirements-*.txt")
-	if err != nil {
-		return "", nil, err
-	}
-	defer file.Close()
-	_, err = file.Write(data)
-	return file.Name(), func() { _ = os.Remove(file.Name()) }, err
-}
-
-func fetch(ctx context.Context, address string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", request.URL.Redacted(), response.Status)
-	}
-	data, err := io.ReadAll(io.LimitReader(response.Body, requirementsLimit+1))
-	if len(data) > requirementsLimit {
-		return nil, fmt.Errorf("%s holds more than %d KiB", request.URL.Redacted(), requirementsLimit>>10)
-	}
-	return data, err
 }

@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,7 @@ import (
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
+	"tljh/internal/step"
 )
 
 // Result is what install has to tell at its end.
@@ -64,15 +67,19 @@ func (e *BusyError) Error() string {
 	return "another command is changing this installation: " + e.Holder
 }
 
-// UnprovedError tells that everything was installed and yet the hub does not work.
+// UnprovedError tells that everything was installed and yet the hub does not work, or not with its config.
 type UnprovedError struct {
 	Err error
+
+	but string // what is wrong, before Err says why
 }
 
 func (e *UnprovedError) Error() string {
-	return "everything is installed, but the hub does not work: " + e.Err.Error()
+	return "everything is installed, but " + e.but + e.Err.Error()
 }
 func (e *UnprovedError) Unwrap() error { return e.Err }
+
+func unproved(err error) error { return &UnprovedError{Err: err, but: "the hub does not work: "} }
 
 // Installer installs.
 type Installer struct {
@@ -94,6 +101,12 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	}
 	defer in.Close()
 	UseSources(i.Builder, in.Config.Sources)
+	if err := in.require(ctx, i.Builder.Client, options.Requirements); err != nil {
+		return err
+	}
+	if err := i.judgeConfig(ctx, in, options); err != nil {
+		return err
+	}
 	refused := i.preflight(ctx, in, options)
 	plan, err := InstallPlan(in, i.Builder)
 	if err != nil {
@@ -113,24 +126,20 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	return refused
 }
 
-// Install brings the machine to what options and config ask for, proves it, and says how to get in.
+// Install brings the machine to what options and config ask for, proves it, and says how to get in. A result that comes with an error holds the
+// passwords that were generated until then: they are shown nowhere else.
 func (i *Installer) Install(ctx context.Context, options Options) (*Result, error) {
 	start, received := i.Now(), report.Received(i.Host.Files)
-	in, err := Gather(ctx, i.Host, options)
+	in, unlock, err := i.prepare(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	UseSources(i.Builder, in.Config.Sources)
-	if err := i.preflight(ctx, in, options); err != nil {
-		return nil, err
-	}
-	unlock, err := Lock(ctx, i.Host.Files, i.Now())
-	if err != nil {
-		return nil, err
-	}
 	defer unlock()
 	i.Begin()
+	if err := sweep(i.Host.Files); err != nil {
+		return nil, err
+	}
 	outcome, err := i.change(ctx, in)
 	if err != nil {
 		return nil, err
@@ -139,12 +148,86 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	for _, failed := range outcome.Failed {
 		result.Failed = append(result.Failed, failed.Error())
 	}
-	if result.Admins, err = i.passwords(ctx, in.Admins); err != nil {
+	if result.Admins, err = i.passwords(ctx, in.Admins, ShortestPassword(in.Config)); err != nil {
 		return result, err
 	}
 	result.Changed = result.Changed || slices.ContainsFunc(result.Admins, func(a AdminResult) bool { return !a.Kept })
 	result.Seconds, result.Received = i.Now().Sub(start).Seconds(), received()
 	return result, nil
+}
+
+// prepare reads what is asked for, finds that it can be done, and keeps others from changing anything. A config that somebody changed while the
+// machine was being looked at is read again.
+func (i *Installer) prepare(ctx context.Context, options Options) (*Inputs, func(), error) {
+	for {
+		in, err := Gather(ctx, i.Host, options)
+		if err != nil {
+			return nil, nil, err
+		}
+		unlock, err := i.ready(ctx, in, options)
+		if err != nil {
+			in.Close()
+			return nil, nil, err
+		}
+		stale, err := in.stale(i.Host.Files, options)
+		if err == nil && !stale {
+			return in, unlock, nil
+		}
+		unlock()
+		in.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+		i.Report.Note("the config was changed meanwhile: it is read again")
+	}
+}
+
+// ready judges config and machine, and locks both the installation and its config.
+func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (func(), error) {
+	UseSources(i.Builder, in.Config.Sources)
+	if err := in.require(ctx, i.Builder.Client, options.Requirements); err != nil {
+		return nil, err
+	}
+	if err := i.judgeConfig(ctx, in, options); err != nil {
+		return nil, err
+	}
+	if err := i.preflight(ctx, in, options); err != nil {
+		return nil, err
+	}
+	unlock, err := Lock(ctx, i.Host.Files, i.Now())
+	if err != nil {
+		return nil, err
+	}
+	unlockConfig, err := ConfigFile{Host: i.Host, Path: layout.Config, Now: i.Now}.Lock(ctx, false)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return func() { unlockConfig(); unlock() }, nil
+}
+
+// judgeConfig judges the config as config edit does. What only the hub environment can tell is found out at the end where there is none yet, or
+// none that works: to mend it is what install is for.
+func (i *Installer) judgeConfig(ctx context.Context, in *Inputs, options Options) error {
+	file := ConfigFile{Host: i.Host, Path: layout.Config, Name: options.ConfigFile, Now: i.Now}
+	_, problems, err := file.Check(ctx, in.ConfigText)
+	if problems.Err() != nil {
+		return invalid(cmp.Or(options.ConfigFile, layout.Config), problems)
+	}
+	if err != nil && ctx.Err() == nil {
+		i.Report.Note("%v", err)
+		return nil
+	}
+	return err
+}
+
+// sweep removes what killed runs were writing, 55 MB at most, and never finished. Nobody else writes there while both locks are held.
+func sweep(files host.Files) error {
+	var errs []error
+	for _, dir := range []string{path.Dir(layout.Binary), layout.Root, layout.State, layout.ConfigDir, layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile)} {
+		errs = append(errs, files.Sweep(dir))
+	}
+	return errors.Join(errs...)
 }
 
 // change runs the plan and the proof.
@@ -160,6 +243,9 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	proved := receipt.Finished()
 	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	outcome, err := executor.Run(ctx, plan)
+	if start := new(step.StartError); errors.As(err, &start) && start.Unit == layout.HubUnit {
+		return outcome, unproved(err)
+	}
 	if err != nil {
 		return outcome, err
 	}
@@ -173,7 +259,10 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 		if ctx.Err() != nil {
 			return outcome, context.Cause(ctx)
 		}
-		return outcome, &UnprovedError{Err: err}
+		return outcome, unproved(err)
+	}
+	if err := taken(ctx, i.Host, in.ConfigText, in.Config); err != nil {
+		return outcome, host.Hint(&UnprovedError{Err: err}, "it runs with the last config that it could use. Correct the config: tljh-install config edit; then run the same command again")
 	}
 	if err := remember(i.Host.Files, i.Now, in.ConfigText, i.Who, "install"); err != nil {
 		return outcome, err
@@ -258,13 +347,13 @@ func lock(ctx context.Context, files host.Files, now time.Time, what string, wai
 
 // passwords gives every admin without a password the one that was given, or a new one. One that is there is never changed:
 // the pasted line may be run again long after.
-func (i *Installer) passwords(ctx context.Context, admins []Admin) ([]AdminResult, error) {
+func (i *Installer) passwords(ctx context.Context, admins []Admin, least int) ([]AdminResult, error) {
 	results := []AdminResult{}
 	for _, admin := range admins {
 		result := AdminResult{Name: admin.Name}
 		password := admin.Password
 		if password == "" {
-			password = GeneratePassword()
+			password = GeneratePassword(least)
 			result.Password = password
 		}
 		i.Redact(password)
@@ -300,9 +389,11 @@ func SetPassword(ctx context.Context, h *host.Host, name, password string, ifAbs
 // Letters that cannot be mistaken for one another when copied from a screen.
 const passwordLetters = "abcdefghijkmnpqrstuvwxyz23456789"
 
-// GeneratePassword returns 80 random bits in four groups of four letters.
-func GeneratePassword() string {
-	random := make([]byte, 16)
+// GeneratePassword returns at least 80 random bits in groups of four letters: four groups, or as many more as it takes to have the characters that
+// are asked for.
+func GeneratePassword(least int) string {
+	groups := min(max(4, (least+5)/5), passwordMax/5)
+	random := make([]byte, 4*groups)
 	_, _ = rand.Read(random) // never fails: the program would end instead
 	var text strings.Builder
 	for n, b := range random {
@@ -312,6 +403,12 @@ func GeneratePassword() string {
 		text.WriteByte(passwordLetters[int(b)%len(passwordLetters)])
 	}
 	return text.String()
+}
+
+// ShortestPassword is how many characters the config asks for at least; 0 where it says nothing.
+func ShortestPassword(cfg *config.Config) int {
+	least, _ := cfg.Auth.Options["FirstUseAuthenticator"]["min_password_length"].(int64)
+	return int(least)
 }
 
 // publicAddress is where this machine reaches its own public door.

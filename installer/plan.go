@@ -226,8 +226,7 @@ func (p *planner) environments() {
 	}
 	p.beside(phaseEnvironments, managerStep(), idUser)
 	p.userDone = []string{idUser}
-	// From here on, nothing that is installed there runs as root.
-	p.finally(ownerStep())
+	p.finally(ownerStep()) // before anything is added that is not of a lock: it comes in as the environment's account, not as root
 	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
 		p.extra(addStep(b, packages))
 	}
@@ -523,7 +522,10 @@ func changeStep(b *environment.Builder, id, what, stamp string, change func(ctx 
 			if !ok {
 				return errors.New("there is no user environment")
 			}
-			return change(ctx, b.Manager(live.Manager), live.Path())
+			if err := change(ctx, b.Manager(live.Manager), live.Path()); err != nil {
+				return err
+			}
+			return c.Host.Files.Sync(live.Path()) // what is recorded as done is on disk
 		},
 	}
 }
@@ -602,7 +604,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
 			Stamp: fixed(unit(layout.EdgeSocket)),
 		},
-		{Name: layout.EdgeUnit, What: "the edge", Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
+		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
 	}
 }
 

@@ -30,8 +30,11 @@ type Proof struct {
 	Name    string // by which Public is asked for; "" is none
 	Pending bool   // the certificate comes from an authority, and may not be there yet
 
-	prefix     string // of accounts' names
-	door       string // what people get to: Public, or the proxy itself while there is no certificate
+	hubDoor, proxyDoor, proxyAPI string // where hub and proxy listen
+
+	patience   time.Duration // with an answer that does not come
+	prefix     string        // of accounts' names
+	door       string        // what people get to: Public, or the proxy itself while there is no certificate
 	token      string
 	proxyToken string
 	client     *http.Client
@@ -40,7 +43,8 @@ type Proof struct {
 // NewProof makes the proof of a config.
 func NewProof(h *host.Host, r *report.Reporter, cfg *config.Config) *Proof {
 	p := &Proof{Host: h, Report: r, BaseURL: cfg.BaseURL, Public: "http://" + publicAddress(cfg.HTTP.Address, cfg.HTTP.Port)}
-	p.prefix = cfg.Users.AccountPrefix
+	p.hubDoor, p.proxyDoor, p.proxyAPI = "http://"+layout.HubAddress, "http://"+layout.ProxyAddress, "http://"+layout.ProxyAPIAddress
+	p.patience, p.prefix = answerTime, cfg.Users.AccountPrefix
 	if !cfg.HTTPS.Enabled {
 		return p
 	}
@@ -176,7 +180,7 @@ func (p *Proof) call(ctx context.Context, method, address, token string, body an
 }
 
 func (p *Proof) hub(ctx context.Context, method, name string, body any) (answer, error) {
-	return p.call(ctx, method, "http://"+layout.HubAddress+path.Join(p.BaseURL, "hub/api", name), p.token, body)
+	return p.call(ctx, method, p.hubDoor+path.Join(p.BaseURL, "hub/api", name), p.token, body)
 }
 
 // until polls a request until good says yes, and returns the last reason why not when the time is up.
@@ -205,15 +209,15 @@ func until(ctx context.Context, limit time.Duration, what string, try func(conte
 type finalError struct{ error }
 
 func (p *Proof) api(ctx context.Context) error {
-	return until(ctx, answerTime, "the hub's API does not answer", func(ctx context.Context) error {
+	return until(ctx, p.patience, "the hub's API does not answer", func(ctx context.Context) error {
 		got, err := p.hub(ctx, http.MethodGet, "info", nil)
 		return expect(got, err, http.StatusOK, http.StatusForbidden)
 	})
 }
 
 func (p *Proof) routes(ctx context.Context) error {
-	return until(ctx, answerTime, "the proxy has no route to the hub", func(ctx context.Context) error {
-		got, err := p.call(ctx, http.MethodGet, "http://"+layout.ProxyAPIAddress+"/api/routes", p.proxyToken, nil)
+	return until(ctx, p.patience, "the proxy has no route to the hub", func(ctx context.Context) error {
+		got, err := p.call(ctx, http.MethodGet, p.proxyAPI+"/api/routes", p.proxyToken, nil)
 		if err := expect(got, err, http.StatusOK); err != nil {
 			return err
 		}
@@ -231,7 +235,7 @@ func (p *Proof) routes(ctx context.Context) error {
 func (p *Proof) login(ctx context.Context) error {
 	p.door = p.Public
 	if !p.Pending {
-		return until(ctx, answerTime, "the login page does not come through the public door", p.loginPage)
+		return until(ctx, p.patience, "the login page does not come through the public door", p.loginPage)
 	}
 	err := until(ctx, issueTime, "there is no certificate", p.loginPage)
 	if err == nil || ctx.Err() != nil {
@@ -243,8 +247,8 @@ func (p *Proof) login(ctx context.Context) error {
 		return err
 	}
 	p.Report.Note("there is no certificate for %s yet; the server goes on trying. Visitors see why, and so does: journalctl -u %s", p.Name, layout.EdgeUnit)
-	p.door = "http://" + layout.ProxyAddress
-	return until(ctx, answerTime, "the login page does not come through the proxy", p.loginPage)
+	p.door = p.proxyDoor
+	return until(ctx, p.patience, "the login page does not come through the proxy", p.loginPage)
 }
 
 func (p *Proof) loginPage(ctx context.Context) error {
@@ -283,7 +287,7 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 	if err := until(ctx, spawnTime, "the probe user's server does not start", p.serverReady); err != nil {
 		return err
 	}
-	return until(ctx, answerTime, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
+	return until(ctx, p.patience, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
 		got, err := p.call(ctx, http.MethodGet, p.door+path.Join(p.BaseURL, "user", layout.ProbeUser, "api/status"), p.token, nil)
 		return expect(got, err, http.StatusOK)
 	})
@@ -314,7 +318,7 @@ func (p *Proof) serverReady(ctx context.Context) error {
 // removeProbe takes away the probe user's server, the user, the account and the home, as far as they are there.
 func (p *Proof) removeProbe(ctx context.Context) error {
 	user := "users/" + layout.ProbeUser
-	err := until(ctx, answerTime, "cannot remove the probe user", func(ctx context.Context) error {
+	err := until(ctx, p.patience, "cannot remove the probe user", func(ctx context.Context) error {
 		if got, err := p.hub(ctx, http.MethodDelete, user+"/server", nil); err != nil || got.status == http.StatusAccepted {
 			return errors.Join(err, errors.New("its server is still stopping"))
 		}
@@ -328,7 +332,7 @@ func (p *Proof) removeProbe(ctx context.Context) error {
 }
 
 func (p *Proof) removeAccount(ctx context.Context, account string) error {
-	return until(ctx, answerTime, "cannot remove the probe user's account", func(ctx context.Context) error {
+	return until(ctx, p.patience, "cannot remove the probe user's account", func(ctx context.Context) error {
 		passwd, err := p.Host.Files.Read("/etc/passwd")
 		if err != nil || !strings.Contains("\n"+string(passwd), "\n"+account+":") {
 			return err

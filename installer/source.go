@@ -130,20 +130,20 @@ func archiveName(name string) string {
 	return ""
 }
 
-// place writes files below a folder that is new: nothing leads out of it.
-type place struct {
+// unpacking writes files below a folder that is new: nothing leads out of it.
+type unpacking struct {
 	root     *os.Root
 	uid, gid int
 	left     int64
 	files    int
 }
 
-func newPlace(dir string, uid, gid int) (*place, error) {
+func newUnpacking(dir string, uid, gid int) (*unpacking, error) {
 	root, err := os.OpenRoot(dir)
-	return &place{root: root, uid: uid, gid: gid, left: unpackedLimit, files: filesLimit}, err
+	return &unpacking{root: root, uid: uid, gid: gid, left: unpackedLimit, files: filesLimit}, err
 }
 
-func (p *place) folder(name string) error {
+func (p *unpacking) folder(name string) error {
 	if name == "." {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (p *place) folder(name string) error {
 	return p.root.Lchown(name, p.uid, p.gid)
 }
 
-func (p *place) file(name string, run bool, from io.Reader) (err error) {
+func (p *unpacking) file(name string, run bool, from io.Reader) (err error) {
 	if !filepath.IsLocal(name) {
 		return fmt.Errorf("it holds the odd name %q", name)
 	}
@@ -191,7 +191,7 @@ func (p *place) file(name string, run bool, from io.Reader) (err error) {
 
 // copyFolder copies a folder's files. What is neither file nor folder is left out, as is git's own.
 func copyFolder(from, to string, uid, gid int) error {
-	p, err := newPlace(to, uid, gid)
+	p, err := newUnpacking(to, uid, gid)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func copyFolder(from, to string, uid, gid int) error {
 }
 
 func unpack(name string, data []byte, to string, uid, gid int) error {
-	p, err := newPlace(to, uid, gid)
+	p, err := newUnpacking(to, uid, gid)
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func unpack(name string, data []byte, to string, uid, gid int) error {
 	return errors.New("it is no folder, and no archive (.zip, .tar.gz)")
 }
 
-func (p *place) zip(data []byte) error {
+func (p *unpacking) zip(data []byte) error {
 	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return err
@@ -249,7 +249,7 @@ func (p *place) zip(data []byte) error {
 	return nil
 }
 
-func (p *place) zipped(entry *zip.File) error {
+func (p *unpacking) zipped(entry *zip.File) error {
 	from, err := entry.Open()
 	if err != nil {
 		return err
@@ -258,7 +258,7 @@ func (p *place) zipped(entry *zip.File) error {
 	return p.file(entry.Name, entry.Mode().Perm()&0o100 != 0, from)
 }
 
-func (p *place) tar(data []byte) error {
+func (p *unpacking) tar(data []byte) error {
 	unzipped, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return err

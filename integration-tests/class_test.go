@@ -105,7 +105,10 @@ func TestNobodyTakesAnothersName(t *testing.T) {
 
 func TestLimitsHold(t *testing.T) {
 	t.Parallel()
-	h := installed(t)
+	installed(t).limitsHold(t)
+}
+
+func (h *hub) limitsHold(t *testing.T) {
 	h.config(t, "users:\n  admin: [alice]\nlimits:\n  memory: 512M\n  cpu: 0.5\n")
 	teacher := h.admin(t)
 	b := h.student(t, teacher, "bob")
@@ -143,7 +146,10 @@ print((time.process_time() - p) / (time.monotonic() - t))`)
 
 func TestSudo(t *testing.T) {
 	t.Parallel()
-	h := installed(t)
+	installed(t).sudoIsForAdmins(t)
+}
+
+func (h *hub) sudoIsForAdmins(t *testing.T) {
 	teacher := h.admin(t)
 	start(t, teacher)
 	student := h.student(t, teacher, "bob")
@@ -155,10 +161,10 @@ func TestSudo(t *testing.T) {
 	want.Lacks(t, compute(t, kernel(t, student), "import subprocess as s; print(s.run(['id', '-Gn'], capture_output=True, text=True).stdout)"), "jupyterhub-admins", "sudo")
 }
 
-// TestTwentyAtOnce is the first minute of a lesson.
-func TestTwentyAtOnce(t *testing.T) {
+// TestAClassOfForty is the first minutes of a lesson: the admin and 40 students log in, start JupyterLab and run code, and all of them stay at work.
+func TestAClassOfForty(t *testing.T) {
 	t.Parallel()
-	const class = 20
+	const class, atOnce = 40, 10 // browsers that wait for a server; more would only test the patience of a small machine
 	h := installed(t)
 	teacher := h.admin(t)
 	var names []string
@@ -169,12 +175,13 @@ func TestTwentyAtOnce(t *testing.T) {
 	begin := time.Now()
 	var wg sync.WaitGroup
 	errs := make([]error, class)
+	turn := make(chan struct{}, atOnce)
 	for i, name := range names {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
+			turn <- struct{}{}
 			errs[i] = h.begin(t.Context(), name)
-		}()
+			<-turn
+		})
 	}
 	wg.Wait()
 	for i, err := range errs {
@@ -182,8 +189,10 @@ func TestTwentyAtOnce(t *testing.T) {
 			t.Errorf("%s: %v", names[i], err)
 		}
 	}
-	took := time.Since(begin)
-	t.Logf("%d students were at work after %.1f s", class, took.Seconds())
+	t.Logf("%d students were at work after %.1f s", class, time.Since(begin).Seconds())
+	want.Equal(t, strconv.Itoa(class), h.MustSh(t, "systemctl list-units --no-legend --plain --state=active 'jupyter-student*.service' | wc -l"), "servers that run")
+	start(t, teacher)
+	want.Equal(t, "42", compute(t, kernel(t, teacher), "print(6*7)"))
 }
 
 // begin is what one student does: log in, start the server, run something.
@@ -227,6 +236,16 @@ func TestASpawnThatFailsSaysWhy(t *testing.T) {
 		want.True(t, strings.Contains(message, "full") || strings.Contains(message, "space"), "a full home is told as: "+message)
 		h.MustSh(t, "umount /home/jupyter-bob")
 		start(t, b)
+		want.OK(t, b.StopServer(t.Context(), "bob"))
+	})
+	t.Run("there is no memory left", func(t *testing.T) {
+		b := h.login(t, "carol", passwordOf("carol"))
+		h.MustSh(t, "systemctl set-property --runtime tljh-users.slice MemoryMax=80M")
+		message := strings.ToLower(spawnFailure(t, b))
+		want.Contains(t, message, "memory")
+		h.MustSh(t, "systemctl set-property --runtime tljh-users.slice MemoryMax=infinity")
+		start(t, b)
+		want.OK(t, b.StopServer(t.Context(), "carol"))
 	})
 	t.Run("the user environment is broken", func(t *testing.T) {
 		b := h.login(t, "carol", passwordOf("carol"))

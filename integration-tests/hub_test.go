@@ -77,8 +77,9 @@ func (h *hub) paste(t *testing.T, args string) guest.Result {
 	return r
 }
 
-// installation is a hub installed once, from whose disk the guests of most tests start.
-var installation struct {
+// install is a hub installed once, from whose disk the guests of tests start.
+type install struct {
+	suite  string
 	once   sync.Once
 	snap   *guest.Snapshot
 	output string
@@ -86,30 +87,39 @@ var installation struct {
 	err    error
 }
 
+// Most tests start from the first; those of which the distribution is a part also from the second.
+var (
+	installation = &install{suite: guest.Bookworm}
+	onDebian13   = &install{suite: guest.Trixie}
+)
+
 // installed boots a guest on which the hub of alice is installed and waits until it answers.
 func installed(t *testing.T) *hub {
 	t.Helper()
+	return installation.boot(t)
+}
+
+func (in *install) boot(t *testing.T) *hub {
+	t.Helper()
 	guest.Require(t)
-	snap := installedSnapshot(t)
-	h := bare(t, guest.Options{From: snap})
+	h := bare(t, guest.Options{From: in.snapshot(t)})
 	h.awaitHub(t, 30*time.Second)
 	return h
 }
 
-func installedSnapshot(t *testing.T) *guest.Snapshot {
+func (in *install) snapshot(t *testing.T) *guest.Snapshot {
 	t.Helper()
-	in := &installation
-	in.once.Do(func() { in.snap, in.output, in.took, in.err = installOnce() })
+	in.once.Do(func() { in.snap, in.output, in.took, in.err = installOnce(in.suite) })
 	if in.err != nil {
 		t.Fatalf("cannot install the hub that this test uses: %v", in.err)
 	}
 	return in.snap
 }
 
-func installOnce() (snap *guest.Snapshot, output string, took time.Duration, err error) {
+func installOnce(suite string) (snap *guest.Snapshot, output string, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), installLimit)
 	defer cancel()
-	g, err := lab.New(ctx, guest.Options{Name: "installed"})
+	g, err := lab.New(ctx, guest.Options{Name: "installed-" + suite, Suite: suite})
 	if err != nil {
 		return nil, "", 0, err
 	}

@@ -18,7 +18,10 @@ const routesBack = 5 * time.Second
 // TestWorkGoesOn breaks what can break below a student who is at work.
 func TestWorkGoesOn(t *testing.T) {
 	t.Parallel()
-	h := installed(t)
+	installed(t).workGoesOn(t)
+}
+
+func (h *hub) workGoesOn(t *testing.T) {
 	b := h.student(t, h.admin(t), "bob")
 	k := kernel(t, b)
 	compute(t, k, "x = 42")
@@ -104,7 +107,10 @@ func (h *hub) stillAtWork(t *testing.T, b *client.Browser, kernelID string) {
 
 func TestTheServerIsRebooted(t *testing.T) {
 	t.Parallel()
-	h := installed(t)
+	installed(t).serverIsRebooted(t)
+}
+
+func (h *hub) serverIsRebooted(t *testing.T) {
 	teacher := h.admin(t)
 	b := h.student(t, teacher, "bob")
 	compute(t, kernel(t, b), "open('notes', 'w').write('kept')")

@@ -49,7 +49,10 @@ var forbidden = [][]string{
 // TestAStudentTriesEverything lets a student try to read, write and reach what belongs to others, from a notebook.
 func TestAStudentTriesEverything(t *testing.T) {
 	t.Parallel()
-	h := installed(t)
+	installed(t).studentTriesEverything(t)
+}
+
+func (h *hub) studentTriesEverything(t *testing.T) {
 	teacher := h.admin(t)
 	start(t, teacher)
 	carol := h.student(t, teacher, "carol")

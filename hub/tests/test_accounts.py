@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +18,7 @@ class Machine:
         monkeypatch.setattr(accounts, "_find", self.people.get)
         monkeypatch.setattr(accounts, "_run", self.run)
         monkeypatch.setattr(accounts, "_group_exists", lambda group: group in self.groups)
-        monkeypatch.setattr(accounts, "_is_member", lambda name, group: name in self.groups.get(group, set()))
+        monkeypatch.setattr(accounts, "_members", lambda group: sorted(self.groups.get(group, ())))
         monkeypatch.setattr(accounts, "_uid_taken", lambda uid: any(entry.pw_uid == uid for entry in self.people.values()))
 
     def add(self, name, gecos="", uid=None, home=True):
@@ -61,6 +63,52 @@ def test_admins_come_and_go(machine):
     assert machine.groups["jupyterhub-admins"] == {"jupyter-bob"}
     accounts.ensure("bob", False, {})
     assert machine.groups["jupyterhub-admins"] == set()
+
+
+def test_the_admins_group_tells_whose_its_accounts_are(machine):
+    accounts.ensure("bob", True, {})
+    accounts.ensure("Ünal", True, {})
+    machine.add("operator", "Olga Operator")
+    machine.groups["jupyterhub-admins"].add("operator")
+    assert accounts.in_admins_group([]) == {"jupyter-bob": "bob", accounts.system_name("Ünal"): "Ünal"}
+    # Without a prefix, accounts of the site say nothing: they are known by the name of who was an admin.
+    accounts.PREFIX = ""
+    try:
+        assert accounts.in_admins_group(["operator", "carol"])["operator"] == "operator"
+        assert "carol" not in accounts.in_admins_group(["operator", "carol"])
+    finally:
+        accounts.PREFIX = "jupyter-"
+    accounts.leave_admins("jupyter-bob")
+    assert machine.groups["jupyterhub-admins"] == {accounts.system_name("Ünal"), "operator"}
+    done = len(machine.commands)
+    accounts.leave_admins("jupyter-bob")
+    assert len(machine.commands) == done
+
+
+def test_what_runs_with_the_admins_group_is_found_and_ended(machine, monkeypatch):
+    machine.add("jupyter-bob", mark("bob"), uid=os.geteuid())
+    machine.groups["jupyterhub-admins"] = set()
+    group = os.getegid()
+    monkeypatch.setattr(accounts.grp, "getgrnam", lambda name: SimpleNamespace(gr_gid=group))
+    # One that ends when it is told to, and one that has to be killed; of all that runs here, nothing else is looked at.
+    polite = subprocess.Popen(["sleep", "1000"])
+    ignoring = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(1000)"
+    stubborn = subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE)
+    try:
+        stubborn.stdout.read(1)
+        monkeypatch.setattr(accounts, "_processes", lambda: [child.pid for child in (polite, stubborn) if child.poll() is None])
+        monkeypatch.setattr(accounts, "_GRACE", 0.3)
+        assert sorted(accounts.with_admins_group("jupyter-bob")) == sorted([polite.pid, stubborn.pid])
+        assert accounts.with_admins_group("jupyter-nobody") == []
+        accounts.end_with_admins_group("jupyter-bob")
+        assert (polite.wait(), stubborn.wait()) == (-15, -9)
+        group = 4242
+        assert accounts.with_admins_group("jupyter-bob") == []
+    finally:
+        for child in (polite, stubborn):
+            child.kill()
+            child.wait()
+        stubborn.stdout.close()
 
 
 def test_extra_groups_are_made(machine):

@@ -216,7 +216,7 @@ def test_who_is_taken_off_the_list_of_admins_is_none_any_more(hub, here):
             assert await visitor.api("POST", f"users/{name}") == 201
             users[name].orm_user.admin = True
         visitor.app.db.commit()
-        configure.serving(visitor.app, here, settings.load(here))
+        await configure.serving(visitor.app, here, settings.load(here))
         assert [users[name].admin for name in ("alice", "zoe", "carl")] == [True, False, True]
         assert "admin" not in {role.name for role in users["zoe"].orm_user.roles}
 
@@ -224,10 +224,18 @@ def test_who_is_taken_off_the_list_of_admins_is_none_any_more(hub, here):
     assert here.applied.read_text() == here.config.read_text()
 
 
-def test_a_config_that_was_not_used_demotes_nobody(here):
+def test_a_config_that_was_not_used_demotes_nobody(hub, here):
     from tljh import configure, settings
 
     here.applied.write_text("users: {admin: [alice]}")
     here.config.write_text("users: [")
-    configure.serving(None, here, settings.load(here))
+
+    async def test(visitor):
+        assert await visitor.api("POST", "users/alice") == 201
+        visitor.app.users["alice"].orm_user.admin = True
+        visitor.app.db.commit()
+        await configure.serving(visitor.app, here, settings.load(here))
+        assert visitor.app.users["alice"].admin
+
+    hub(test)
     assert here.applied.read_text() == "users: {admin: [alice]}"

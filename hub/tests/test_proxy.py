@@ -71,7 +71,11 @@ def watched(unused_port, monkeypatch):
             config.WatchedProxy.auth_token = "secret"
             config.WatchedProxy.should_start = False
             config.WatchedProxy.watch_interval = 0.1
-            config.WatchedProxy.when_serving = lambda app: told.append("serving")
+
+            async def serving(app):
+                told.append("serving")
+
+            config.WatchedProxy.when_serving = serving
             made = WatchedProxy(config=config, app=app, hub=hub, public_url="http://127.0.0.1")
             try:
                 await test(made, app, Table(unused_port), told)

@@ -30,32 +30,11 @@ const password = "correct-horse-battery"
 // TestHubOnAKernelOfItsOwn does, on a machine like a server, what the guests of package guest cannot show: limits of cgroup version 2,
 // a real reboot, and a power cut.
 func TestHubOnAKernelOfItsOwn(t *testing.T) {
-	if os.Getenv("TLJH_VM") != "1" {
-		t.Skip("this test boots machines under QEMU; run it with `make test-vm` (TLJH_VM=1)")
-	}
+	require(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	folder := t.TempDir()
-	dist, err := release.Build(ctx, guest.RepositoryRoot(), filepath.Join(folder, "dist"))
-	want.OK(t, err)
-	base, err := qemu.Open(ctx, guest.Trixie)
-	want.OK(t, err)
-	defer base.CloseOnSignal()()
-	m, err := base.Thaw(ctx)
-	want.OK(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			keepLogs(t, m)
-		}
-		want.OK(t, m.Close())
-	})
+	m, line := machine(ctx, t)
 	want.Equal(t, "cgroup2fs", sh(t, m, "stat -fc %T /sys/fs/cgroup"))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	want.OK(t, err)
-	server := release.Serve(ln, dist)
-	defer server.Close()
-	url := "http://" + net.JoinHostPort(qemu.Host, strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
-	line := release.Line(url, "", "--admin alice:"+password)
 
 	// A power cut at the very moment at which the line says that all is well.
 	r := paste(t, m, line)
@@ -98,6 +77,72 @@ func TestHubOnAKernelOfItsOwn(t *testing.T) {
 		awaitHub(t, m)
 		compute(t, kernel(t, work(t, m, "alice", password)), "print(open('notes').read())", "kept")
 	})
+}
+
+// TestPowerCutsWhileItInstalls cuts the power while wheels come in, while an environment is being filled, and after the hub's is whole. What a server has
+// written and not synced is gone then, names of files that have no contents yet stay, and the same command must finish all the same.
+func TestPowerCutsWhileItInstalls(t *testing.T) {
+	require(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Minute)
+	defer cancel()
+	m, line := machine(ctx, t)
+	for _, moment := range []string{
+		"/opt/tljh/cache/fetched-hub",
+		"/opt/tljh/generations/user-*/lib/python3*/site-packages/jupyterlab",
+		"/opt/tljh/generations/hub-*/generation.json",
+	} {
+		installing, stop := context.WithTimeout(ctx, installLimit)
+		ended := make(chan string, 1)
+		go func() {
+			r, err := m.Sh(installing, line)
+			ended <- fmt.Sprintf("exit code %d, %v\n%s", r.Code, err, r.Output())
+			stop() // nothing more is to be waited for
+		}()
+		_, err := m.Sh(installing, "until ls -d "+moment+"; do sleep 0.1; done")
+		if err != nil {
+			stop()
+			t.Fatalf("%s was not reached (%v): %s", moment, err, <-ended)
+		}
+		want.OK(t, m.Cut())
+		t.Logf("cut off at %s: %s", moment, <-ended)
+		want.OK(t, m.Boot(ctx))
+	}
+	paste(t, m, line)
+	awaitHub(t, m)
+	work(t, m, "alice", password)
+	want.Equal(t, "", sh(t, m, "tljh-install env check >/dev/null || tljh-install env check"), "what is wrong with the user environment")
+}
+
+// require leaves a test out where no machines are wanted.
+func require(t *testing.T) {
+	t.Helper()
+	if os.Getenv("TLJH_VM") != "1" {
+		t.Skip("this test boots machines under QEMU; run it with `make test-vm` (TLJH_VM=1)")
+	}
+}
+
+// machine thaws a machine that can reach a release, and returns the line that root pastes there.
+func machine(ctx context.Context, t *testing.T) (m *qemu.Machine, line string) {
+	t.Helper()
+	dist, err := release.Build(ctx, guest.RepositoryRoot(), filepath.Join(t.TempDir(), "dist"))
+	want.OK(t, err)
+	base, err := qemu.Open(ctx, guest.Trixie)
+	want.OK(t, err)
+	t.Cleanup(base.CloseOnSignal())
+	m, err = base.Thaw(ctx)
+	want.OK(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			keepLogs(t, m)
+		}
+		want.OK(t, m.Close())
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	want.OK(t, err)
+	server := release.Serve(ln, dist)
+	t.Cleanup(func() { server.Close() })
+	url := "http://" + net.JoinHostPort(qemu.Host, strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+	return m, release.Line(url, "", "--admin alice:"+password)
 }
 
 func keepLogs(t *testing.T, m *qemu.Machine) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"tljh/hub"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -354,4 +355,15 @@ func TestRealListenerIsFound(t *testing.T) {
 	require.NoError(t, socket.Close())
 	finding := m.all()["ports"]
 	assert.NotContains(t, finding.Message, fmt.Sprintf("port %d is taken", m.Port))
+}
+
+// The locks were made for a glibc; the check lets no older one pass, and turns no other away.
+func TestGlibcIsThatOfTheLocks(t *testing.T) {
+	for _, name := range []string{"uv", "hub", "node", "user"} {
+		made, _, _ := strings.Cut(string(hub.Lock(name)), "\n")
+		assert.Contains(t, made, fmt.Sprintf("glibc %d.%d or later", MinGlibcMajor, MinGlibcMinor), name)
+	}
+	script, err := os.ReadFile("../../hub/locks/remake.sh")
+	require.NoError(t, err)
+	assert.Contains(t, string(script), fmt.Sprintf("manylinux_%d_%d", MinGlibcMajor, MinGlibcMinor))
 }

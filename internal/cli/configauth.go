@@ -116,7 +116,7 @@ func (c *configCommand) runBreakGlass(name string) error {
 	if err != nil {
 		return err
 	}
-	password := installer.GeneratePassword()
+	password := installer.GeneratePassword(0)
 	until := time.Now().Add(installer.GlassTime)
 	if err := installer.BreakGlass(c.file().Host.Files, admin.Name, password, until); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -95,9 +96,23 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 	}
 	result, err := i.Install(ctx, options)
 	if err != nil {
-		return o.finish(r.report, streams, err)
+		return errors.Join(o.rescue(streams, result), o.finish(r.report, streams, err))
 	}
 	return o.conclude(i, streams, result)
+}
+
+// rescue shows the passwords that a run which failed has stored already.
+func (o installOptions) rescue(streams Streams, result *installer.Result) error {
+	if result == nil || !slices.ContainsFunc(result.Admins, func(a installer.AdminResult) bool { return a.Password != "" }) {
+		return nil
+	}
+	if o.json {
+		return writeJSON(streams.Out, result)
+	}
+	for n, admin := range result.Admins {
+		fmt.Fprintf(streams.Out, "  %-10s%s%s\n", label(n, "Log in as"), admin.Name, passwordNote(admin))
+	}
+	return nil
 }
 
 // run is what a command that changes the machine works and reports with.

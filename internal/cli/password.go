@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"tljh/config"
 	"tljh/installer"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -51,7 +52,7 @@ func runPassword(ctx context.Context, streams Streams, name string, generate boo
 	if !h.Files.Exists(layout.Hub) {
 		return host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
 	}
-	password := installer.GeneratePassword()
+	password := installer.GeneratePassword(shortest(h))
 	if !generate {
 		if password, err = readPassword(streams, admin.Name); err != nil {
 			return err
@@ -69,6 +70,19 @@ func runPassword(ctx context.Context, streams Streams, name string, generate boo
 	}
 	_, err = fmt.Fprintf(streams.Err, "The password of %s is set.\n", admin.Name)
 	return err
+}
+
+// shortest is how long a password has to be; 0 where the config can't be read, of which the hub tells.
+func shortest(h *host.Host) int {
+	text, err := h.Files.Read(layout.Config)
+	if err != nil {
+		return 0
+	}
+	cfg, _ := config.Parse(layout.Config, text)
+	if cfg == nil {
+		return 0
+	}
+	return installer.ShortestPassword(cfg)
 }
 
 // readPassword asks twice where there is a terminal.

@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -80,7 +81,7 @@ func AttrOf(info fs.FileInfo) Attr {
 func (f Files) Write(p string, data []byte, attr Attr) (err error) {
 	defer wrap(&err, "write", p)
 	dir := filepath.Dir(f.Path(p))
-	tmp, err := os.CreateTemp(dir, ".tljh-*")
+	tmp, err := os.CreateTemp(dir, unfinished+"*")
 	if err != nil {
 		return err
 	}
@@ -103,6 +104,21 @@ func (f Files) Write(p string, data []byte, attr Attr) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// unfinished begins the names of files that are being written.
+const unfinished = ".tljh-new-"
+
+// Sweep removes from the folder dir what killed programs were writing. Nobody may be writing there.
+func (f Files) Sweep(dir string) (err error) {
+	defer wrap(&err, "clear", dir)
+	names, err := f.List(dir)
+	for _, name := range names {
+		if strings.HasPrefix(name, unfinished) && err == nil {
+			err = f.Remove(filepath.Join(dir, name))
+		}
+	}
+	return err
 }
 
 // Append adds data to the end of the file p, which is made when absent, and waits until it is on disk.
@@ -226,6 +242,16 @@ func (f Files) Sync(p string) (err error) {
 	}
 	defer dir.Close()
 	return unix.Syncfs(int(dir.Fd()))
+}
+
+// Boot names the machine's present boot; "" when the kernel does not say. What was written in an earlier one and never synced may be
+// gone or short.
+func (f Files) Boot() string {
+	id, err := f.Read("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
 // SHA256 returns the hexadecimal SHA-256 of the file p.

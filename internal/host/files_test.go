@@ -312,3 +312,15 @@ func TestHashAndGroup(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", sum)
 }
+
+func TestWhatKilledProgramsWereWritingIsSweptAway(t *testing.T) {
+	files := host.Files{Root: t.TempDir()}
+	for _, name := range []string{"/.tljh-new-123", "/.tljh-install.abc", "/kept"} {
+		require.NoError(t, os.WriteFile(files.Path(name), nil, 0o600))
+	}
+	require.NoError(t, files.Sweep("/"))
+	require.NoError(t, files.Sweep("/nosuch"))
+	names, err := files.List("/")
+	require.NoError(t, err)
+	assert.Equal(t, []string{".tljh-install.abc", "kept"}, names)
+}

@@ -104,6 +104,9 @@ type Unit struct {
 	What   string
 	Enable bool
 
+	// OnDemand units are started by their socket: one that nobody needed yet is in order.
+	OnDemand bool
+
 	// Stamp says what the unit runs: its file, its program's version, its settings. When it differs from the one journalled
 	// at the last good start, the unit is restarted.
 	Stamp func(c *Context) string
@@ -131,6 +134,8 @@ func (u Unit) Check(ctx context.Context, c *Context) (State, error) {
 		return Absent, err
 	}
 	switch {
+	case u.OnDemand && unit.Load == "loaded" && unit.Active == "inactive" && !unit.NeedsReload && c.Recorded(u.ID()) == u.Stamp(c):
+		return Same, nil
 	case unit.Load == "not-found" || unit.Active != "active" && unit.Active != "activating":
 		return Absent, nil
 	case unit.Active == "activating" || unit.NeedsReload || u.Enable && unit.Enabled != "enabled" || c.Recorded(u.ID()) != u.Stamp(c):
@@ -170,11 +175,21 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 	return nil
 }
 
+// StartError is a unit that does not start.
+type StartError struct {
+	Unit string
+	Err  error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
 // explain adds the unit's own words to an error.
 func (u Unit) explain(ctx context.Context, c *Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
+	err = &StartError{Unit: u.Name, Err: err}
 	if words := c.Host.Journal(ctx, u.Name, 15); words != "" {
 		err = fmt.Errorf("%w; its last words:\n%s", err, words)
 	}

@@ -4,13 +4,16 @@ Who owns an account is written in its comment field (GECOS), which only root can
 lost, and an admin can hand an account on with usermod.
 """
 
+import contextlib
 import grp
 import os
 import pwd
+import signal
 import stat
 import subprocess
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -182,6 +185,72 @@ def _ensure_managed(name: str, managed: dict[str, bool]) -> None:
             _run("gpasswd", "--delete", name, group)
 
 
+def in_admins_group(names: Iterable[str]) -> dict[str, str]:
+    """The accounts in the admins' group, each with the hub user it belongs to: those that say so themselves, and those of these names."""
+    found = {system_name(name): name for name in names}
+    for account in _members(ADMINS_GROUP):
+        entry = _find(account)
+        owner = entry.pw_gecos.split(",")[0] if entry is not None else ""
+        if owner.startswith(_MARK):
+            found[account] = unquote(owner.removeprefix(_MARK), errors="surrogatepass")
+    return {account: name for account, name in found.items() if _is_member(account, ADMINS_GROUP)}
+
+
+def leave_admins(account: str) -> None:
+    with _one_at_a_time:
+        if _is_member(account, ADMINS_GROUP):
+            _run("gpasswd", "--delete", account, ADMINS_GROUP)
+
+
+def with_admins_group(account: str) -> list[int]:
+    """The account's processes that have the admins' group, whatever the system's files say by now."""
+    entry = _find(account)
+    if entry is None or not _group_exists(ADMINS_GROUP):
+        return []
+    group = grp.getgrnam(ADMINS_GROUP).gr_gid
+    return [pid for pid in _processes() if _runs_as(pid, entry.pw_uid, group)]
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _runs_as(pid: int, uid: int, group: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False  # it has ended
+    fields = {key: rest.split() for key, _, rest in (line.partition(":") for line in text.splitlines())}
+    return str(uid) in fields.get("Uid", []) and str(group) in fields.get("Groups", []) + fields.get("Gid", [])
+
+
+_GRACE = 2.0
+_END_PATIENCE = 20.0
+
+
+def end_with_admins_group(account: str) -> None:
+    """End these processes: told to first, then killed, and looked for again, as they may start others meanwhile."""
+    begun = time.monotonic()
+    told: set[int] = set()
+    while found := with_admins_group(account):
+        kill = time.monotonic() - begun > _GRACE
+        for pid in found:
+            if kill or pid not in told:
+                told.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+        if time.monotonic() - begun > _END_PATIENCE:
+            raise AccountError(f"Processes of {account} do not end: {', '.join(map(str, found))}")
+        time.sleep(0.05)
+
+
+def _members(group: str) -> list[str]:
+    try:
+        return grp.getgrnam(group).gr_mem
+    except KeyError:
+        return []
+
+
 def _join(name: str, group: str, system: bool) -> None:
     if not _group_exists(group):
         _run("groupadd", *(["--system"] if system else []), group)
@@ -198,10 +267,7 @@ def _group_exists(group: str) -> bool:
 
 
 def _is_member(name: str, group: str) -> bool:
-    try:
-        return name in grp.getgrnam(group).gr_mem
-    except KeyError:
-        return False
+    return name in _members(group)
 
 
 def _run(*argv: str) -> None:

@@ -1,5 +1,6 @@
 """From settings to JupyterHub's configuration. What an admin can change has its place in config.yaml or jupyterhub_config.d."""
 
+import asyncio
 import copy
 import logging
 import sys
@@ -14,8 +15,8 @@ from traitlets import HasTraits, TraitError
 from traitlets.config import Config as TraitConfig
 from traitlets.utils.importstring import import_item
 
-from tljh import accounts, auth, breakglass, files, proxy, settings, spawner
-from tljh.paths import Paths
+from tljh import accounts, admins, auth, breakglass, files, proxy, settings, spawner
+from tljh.paths import PROBE_USER, Paths
 
 log = logging.getLogger("tljh")
 
@@ -154,12 +155,20 @@ def the_proxy(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
     c.WatchedProxy.when_serving = lambda app: serving(app, paths, loaded)
 
 
-def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> None:
+# Seconds that the hub's start waits for servers of former admins to end. They are ended all the same.
+_DISMISS_PATIENCE = 30
+
+
+async def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> None:
     """Called when the hub serves."""
+    watch = admins.AdminWatch(app)
+    watch.start()
     if loaded.problems:
-        return
-    demote(app, settings.admins_before(paths) - loaded.config.users.admin)
+        return  # who is to be admin is not known for sure
+    former = settings.admins_before(paths) - loaded.config.users.admin
+    demote(app, former)
     settings.remember(paths, loaded)
+    await asyncio.wait({watch.check(former)}, timeout=_DISMISS_PATIENCE)
 
 
 def demote(app: JupyterHub, names: set[str]) -> None:
@@ -186,7 +195,8 @@ def proxy_token(paths: Paths) -> str:
 def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator]) -> None:
     c.JupyterHub.authenticator_class = authenticator
     c.Authenticator.allowed_users = set(config.users.allowed)
-    c.Authenticator.blocked_users = set(config.users.banned)
+    # The installer removes its user's account and home: nobody may work there, whatever the authenticator.
+    c.Authenticator.blocked_users = {*config.users.banned, PROBE_USER}
     c.Authenticator.admin_users = set(config.users.admin)
     # As in the older TLJH: who was added on the admin page may log in.
     c.Authenticator.allow_existing_users = True

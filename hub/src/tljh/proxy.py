@@ -4,7 +4,7 @@ JupyterHub alone would give them back after up to five minutes, and would not st
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 from jupyterhub.app import JupyterHub
@@ -18,7 +18,7 @@ from tljh.notify import notify
 
 class WatchedProxy(ConfigurableHTTPProxy):
     watch_interval = Float(1.0, config=True, help="Seconds between two looks at the proxy's routes.")
-    when_serving: Callable[[JupyterHub], None] | None = Any(None, config=True, help="Called once, with the application, when the hub serves.")
+    when_serving: Callable[[JupyterHub], Awaitable[None]] | None = Any(None, config=True, help="Called once, with the application, when the hub serves.")
 
     _watcher = None
     _away = False
@@ -47,7 +47,7 @@ class WatchedProxy(ConfigurableHTTPProxy):
         await asyncio.shield(self.app._start_future)
         if self.when_serving is not None:
             try:
-                self.when_serving(self.app)
+                await self.when_serving(self.app)
             except Exception:
                 self.log.exception("Cannot finish the start")
         notify("READY=1\nSTATUS=Serving")

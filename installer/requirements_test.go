@@ -1,0 +1,86 @@
+package installer
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/fetch"
+)
+
+// required returns the text that is installed of a source.
+func required(t *testing.T, source string) (string, error) {
+	t.Helper()
+	in := &Inputs{}
+	defer in.Close()
+	client := &fetch.Client{Tries: 2, Pause: time.Millisecond}
+	if err := in.require(t.Context(), client, source); err != nil {
+		var bad *BadInput
+		require.ErrorAs(t, err, &bad)
+		return "", err
+	}
+	text, err := os.ReadFile(in.Requirements)
+	require.NoError(t, err)
+	in.Close()
+	require.NoFileExists(t, in.Requirements)
+	return string(text), nil
+}
+
+func TestRequirementsFromAnAddress(t *testing.T) {
+	failing := true
+	mux := http.NewServeMux()
+	mux.HandleFunc("/course.txt", func(w http.ResponseWriter, _ *http.Request) {
+		if failing {
+			failing = false
+			http.Error(w, "later", http.StatusBadGateway)
+			return
+		}
+		_, _ = w.Write([]byte("numpy\ncowsay==6.1"))
+	})
+	mux.HandleFunc("/long.txt", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(strings.Repeat("numpy\n", 200_000)))
+	})
+	mux.HandleFunc("/more.txt", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("-r others.txt\n")) })
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	text, err := required(t, server.URL+"/course.txt")
+	require.NoError(t, err)
+	assert.Equal(t, "numpy\ncowsay==6.1\n", text)
+	for path, words := range map[string]string{"/nosuch.txt": "404", "/long.txt": "longer than", "/more.txt": "others.txt"} {
+		_, err := required(t, server.URL+path)
+		assert.ErrorContains(t, err, words)
+	}
+	server.Close()
+	_, err = required(t, server.URL+"/course.txt")
+	assert.ErrorContains(t, err, "cannot fetch the requirements")
+}
+
+func TestRequirementsTakeInWhatTheyInclude(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"course.txt": "# the course\n-r week/one.txt  # first\nscipy\r\n--requirement=last.txt", "week/one.txt": "-r two.txt\nnumpy # fast", "week/two.txt": "pandas>=2\n",
+		"last.txt": "rich @ https://example.org/rich.whl\n", "circle.txt": "-r circle.txt\n", "missing.txt": "-r nosuch.txt\n",
+		"bound.txt": "numpy\n-c limits.txt\n", "ours.txt": "./our-package\n", "wheel.txt": "ours @ file:///root/ours.whl\n", "edit.txt": "-e .\n",
+	} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	text, err := required(t, filepath.Join(dir, "course.txt"))
+	require.NoError(t, err)
+	assert.Equal(t, "# the course\npandas>=2\nnumpy # fast\nscipy\nrich @ https://example.org/rich.whl\n", text)
+	for name, words := range map[string]string{
+		"circle.txt": "include themselves", "missing.txt": "nosuch.txt", "bound.txt": "-c limits.txt", "ours.txt": "./our-package", "wheel.txt": "ours.whl", "edit.txt": "-e .",
+		"nothing-here.txt": "no such file", ".": "no file",
+	} {
+		_, err := required(t, filepath.Join(dir, name))
+		assert.ErrorContains(t, err, words, name)
+	}
+}
