@@ -57,6 +57,8 @@ check-version:
 
 .PHONY: test
 test: tools lint test-unit test-python test-integration ## everything: lint, unit, Python and integration tests
+	@if [ -w /dev/kvm ]; then $(MAKE) --no-print-directory test-vm; else \
+		echo "left out, as there is no /dev/kvm and it would take an hour: make test-vm (limits, reboots and power cuts on a kernel of its own)"; fi
 
 .PHONY: test-unit
 test-unit: ## Go's tests that need no guest
@@ -81,8 +83,8 @@ try: tools dist ## a hub in a throwaway guest, on a port of localhost
 	$(GO) run ./integration-tests/cmd/try
 
 .PHONY: bench
-bench: tools dist ## an installation against the same downloads by pip, uv and npm alone
-	$(GO) run ./integration-tests/cmd/bench
+bench: tools dist ## an installation against the same downloads by pip, uv and npm alone (BENCH=-strict fails on a missed aim)
+	$(GO) run ./integration-tests/cmd/bench $(BENCH)
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck, shellcheck, ruff

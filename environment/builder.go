@@ -34,6 +34,7 @@ type Builder struct {
 
 	python sync.Mutex // held while Python is unpacked
 	wheels sync.Map   // by name, a mutex that is held while the wheel is fetched
+	base   base
 }
 
 // Manager makes user environments, and changes those it made: uv or conda.

@@ -117,6 +117,7 @@ func (b *Builder) fetchSimply(ctx context.Context, w Bundle, progress func(bytes
 	if err != nil {
 		return err
 	}
+	b.base.learn.Do(func() { b.learnBase(ctx, index) })
 	var there atomic.Int64
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(atOnce)
@@ -142,35 +143,113 @@ func (b *Builder) fetchWheel(ctx context.Context, index string, wanted pin) (int
 	if file, ok := b.wheelHere(wanted); ok {
 		return b.sizeOf(file), nil
 	}
-	page, err := url.JoinPath(index, wanted.name, "/")
-	if err != nil {
-		return 0, errors.New("the package index is no web address")
+	if size, ok := b.fetchPlaced(ctx, wanted); ok || ctx.Err() != nil {
+		return size, context.Cause(ctx)
 	}
-	body, mediaType, from, err := b.Client.Page(ctx, page, "application/vnd.pypi.simple.v1+json, text/html;q=0.5", pageLimit)
+	wheel, address, err := b.findWheel(ctx, index, wanted)
 	if err != nil {
 		return 0, err
 	}
-	links, err := parseIndex(body, mediaType)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", fetch.Plain(page), err)
-	}
-	wheel, ok := choose(links, wanted, runtime.GOARCH)
-	if !ok {
-		return 0, fmt.Errorf("%s has no wheel of %s %s for this machine with a checksum that is expected", fetch.Plain(page), wanted.name, wanted.version)
-	}
-	address, err := from.Parse(wheel.URL)
-	if err != nil {
-		return 0, fmt.Errorf("%s names an odd address for %s", fetch.Plain(page), wheel.Name)
-	}
-	if asked, err := url.Parse(page); err == nil && address.Host == asked.Host && address.User == nil {
-		address.User = asked.User
-	}
-	address.Fragment = ""
 	to := path.Join(wheelsDir(), wheel.Name)
 	if err := b.Client.File(ctx, address.String(), to, wheel.Hashes["sha256"]); err != nil {
 		return 0, err
 	}
 	return b.sizeOf(to), nil
+}
+
+// findWheel looks for a package's wheel on its page of an index.
+func (b *Builder) findWheel(ctx context.Context, index string, wanted pin) (wheel link, address *url.URL, err error) {
+	page, err := url.JoinPath(index, wanted.name, "/")
+	if err != nil {
+		return wheel, nil, errors.New("the package index is no web address")
+	}
+	body, mediaType, from, err := b.Client.Page(ctx, page, "application/vnd.pypi.simple.v1+json, text/html;q=0.5", pageLimit)
+	if err != nil {
+		return wheel, nil, err
+	}
+	links, err := parseIndex(body, mediaType)
+	if err != nil {
+		return wheel, nil, fmt.Errorf("%s: %w", fetch.Plain(page), err)
+	}
+	wheel, ok := choose(links, wanted, runtime.GOARCH)
+	if !ok {
+		return wheel, nil, fmt.Errorf("%s has no wheel of %s %s for this machine with a checksum that is expected", fetch.Plain(page), wanted.name, wanted.version)
+	}
+	address, err = from.Parse(wheel.URL)
+	if err != nil {
+		return wheel, nil, fmt.Errorf("%s names an odd address for %s", fetch.Plain(page), wheel.Name)
+	}
+	if asked, err := url.Parse(page); err == nil && address.Host == asked.Host && address.User == nil {
+		address.User = asked.User
+	}
+	address.Fragment = ""
+	return wheel, address, nil
+}
+
+// base is where an index keeps its files, when that is known. Pages of packages list all that was ever released: those of a hub's packages are 40 MB
+// together, a fifth of what is fetched. Where one of them shows that the index keeps files by their digests, the others need not be asked for.
+type base struct {
+	learn sync.Once
+	mu    sync.Mutex
+	url   string // of the folder that all places are below; "" when files have to be looked for
+}
+
+// learnBase asks for one page, a short one: it is of a package that is one file for all machines. That there is nothing to learn is no error.
+func (b *Builder) learnBase(ctx context.Context, index string) {
+	places := hub.Places()
+	for _, wanted := range parseLock(HubWheels.lock()) {
+		if len(wanted.hashes) > 1 || places[wanted.hashes[0]] == "" {
+			continue
+		}
+		_, address, err := b.findWheel(ctx, index, wanted)
+		if err != nil || address.RawQuery != "" {
+			return
+		}
+		if found, ok := strings.CutSuffix(address.String(), places[wanted.hashes[0]]); ok {
+			b.base.set(found)
+		}
+		return
+	}
+}
+
+func (b *base) set(url string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.url = url
+}
+
+func (b *base) get() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.url
+}
+
+// fetchPlaced brings a wheel from where the index keeps it. Where it is not, nothing is known of the index any more.
+func (b *Builder) fetchPlaced(ctx context.Context, wanted pin) (int64, bool) {
+	from := b.base.get()
+	if from == "" {
+		return 0, false
+	}
+	var links []link
+	places := hub.Places()
+	for _, sum := range wanted.hashes {
+		if place := places[sum]; place != "" {
+			links = append(links, link{Name: path.Base(place), URL: from + place, Hashes: map[string]string{"sha256": sum}})
+		}
+	}
+	wheel, ok := choose(links, wanted, runtime.GOARCH)
+	if !ok {
+		return 0, false
+	}
+	to := path.Join(wheelsDir(), wheel.Name)
+	if err := b.Client.File(ctx, wheel.URL, to, wheel.Hashes["sha256"]); err != nil {
+		if ctx.Err() == nil {
+			b.note("%s is looked for on its page: %v", wheel.Name, err)
+			b.base.set("")
+		}
+		return 0, false
+	}
+	return b.sizeOf(to), true
 }
 
 func (b *Builder) sizeOf(file string) int64 {

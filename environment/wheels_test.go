@@ -327,3 +327,72 @@ func TestABuildBeginsWithoutWhatAnotherUnpacked(t *testing.T) {
 		assert.NoFileExists(t, files.Path(uvCache(cache)+"/archive-v0/short.py"))
 	}
 }
+
+func TestPlacesAreThoseOfTheLocks(t *testing.T) {
+	places := hub.Places()
+	known := map[string]bool{}
+	for _, bundle := range Bundles {
+		for _, wanted := range parseLock(bundle.lock()) {
+			for _, sum := range wanted.hashes {
+				if place := places[sum]; place != "" {
+					known[sum] = true
+					assert.Regexp(t, `^packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/]+\.whl$`, place)
+					assert.True(t, strings.HasPrefix(strings.ToLower(filepath.Base(place)), strings.ReplaceAll(wanted.name, "-", "_")+"-"), place)
+				}
+			}
+		}
+	}
+	assert.Len(t, places, len(known), "places of other files; hub/locks/remake.sh makes them with the locks")
+}
+
+// An index that keeps files by their digests, and nothing but one page of a package.
+func TestWheelsAreFetchedFromTheirPlaces(t *testing.T) {
+	var first, other pin
+	for _, wanted := range parseLock(HubWheels.lock()) {
+		if len(wanted.hashes) == 1 && first.name == "" {
+			first = wanted
+		} else if len(wanted.hashes) == 1 {
+			other = wanted
+			break
+		}
+	}
+	places := hub.Places()
+	var asked []string
+	var server *httptest.Server
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		if r.URL.Path == "/simple/"+first.name+"/" {
+			place := places[first.hashes[0]]
+			fmt.Fprintf(w, `<a href="%s/files/%s#sha256=%s">`, server.URL, place, first.hashes[0])
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	defer server.Close()
+	s := newShelf(t)
+	s.builder.learnBase(t.Context(), server.URL+"/simple")
+	require.Equal(t, server.URL+"/files/", s.builder.base.get())
+
+	// It is asked for there; where it is not, its page is, and those of all others.
+	_, err := s.builder.fetchWheel(t.Context(), server.URL+"/simple", other)
+	require.Error(t, err)
+	assert.Equal(t, []string{"/simple/" + first.name + "/", "/files/" + places[other.hashes[0]], "/simple/" + other.name + "/"}, asked)
+	assert.Empty(t, s.builder.base.get())
+
+	// Another kind of index tells nothing.
+	s = newShelf(t)
+	s.builder.learnBase(t.Context(), s.index)
+	assert.Empty(t, s.builder.base.get())
+}
+
+func TestAWheelFromItsPlaceIsTheOneThatIsWanted(t *testing.T) {
+	wanted := parseLock(UVWheel.lock())[0]
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "something else") }))
+	defer server.Close()
+	s := newShelf(t)
+	s.builder.base.set(server.URL + "/")
+	_, ok := s.builder.fetchPlaced(t.Context(), wanted)
+	require.False(t, ok)
+	_, there := s.builder.wheelHere(wanted)
+	assert.False(t, there)
+}

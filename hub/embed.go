@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 // Only named kinds of file: a developer's folder also holds byte code and tests.
@@ -20,6 +21,9 @@ var locks embed.FS
 
 //go:embed locks/sizes.json
 var sizesJSON []byte
+
+//go:embed locks/places.txt
+var places string
 
 //go:embed proxy/package.json proxy/package-lock.json
 var proxy embed.FS
@@ -47,6 +51,17 @@ func Sizes(lock, arch string) int64 {
 		panic(fmt.Sprintf("sizes.json is damaged: %v", err))
 	}
 	return sizes[lock][arch]
+}
+
+// Places tells by a wheel's SHA-256 where package indexes keep it: the end of its address, which is the same on every index that keeps files below
+// a digest of their contents.
+func Places() map[string]string {
+	found := map[string]string{}
+	for line := range strings.Lines(places) {
+		sum, place, _ := strings.Cut(strings.TrimSpace(line), " ")
+		found[sum] = place
+	}
+	return found
 }
 
 func sub(tree embed.FS, dir string) fs.FS {

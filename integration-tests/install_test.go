@@ -26,6 +26,10 @@ func TestPasteTheLineOnDebian12AsRoot(t *testing.T) {
 	want.Contains(t, installation.output, "http://10.99.", admin)
 	want.Lacks(t, installation.output, adminPassword) // it was typed by its owner, and screens are seen by others
 	h.looksInstalled(t)
+	used, err := h.DiskUsed(t.Context(), "/opt/tljh")
+	want.OK(t, err)
+	want.True(t, used <= 750e6, fmt.Sprintf("/opt/tljh takes %d bytes", used))
+	want.Equal(t, "", h.MustSh(t, "find /var/lib/dpkg/status -newer /opt/tljh/state/installer.token"), "packages of the distribution were changed")
 	h.usable(t, adminPassword)
 	t.Run("the probe user is gone", h.noProbeUser)
 	t.Run("no secret is left where others read it", h.noSecretsAbout)

@@ -2,6 +2,7 @@
 
 pin.py requirements FOLDER NAME WITHOUT    from FOLDER/pylock.NAME-ARCH.toml; what WITHOUT pins is left out
 pin.py sizes FOLDER NAME...
+pin.py places FOLDER NAME...               where indexes keep the files: below the host, by the file's own digest
 """
 
 import json
@@ -79,12 +80,29 @@ def sizes(folder: Path, names: list[str]) -> str:
     return json.dumps(total, indent=2) + "\n"
 
 
+# Indexes, and many mirrors of them, keep a file below a digest of its contents, whatever the host and the folder before it.
+PLACE = re.compile(r"packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/?#]+\.whl$")
+
+
+def places(folder: Path, names: list[str]) -> str:
+    found = {}
+    for name in names:
+        for arch in ARCHITECTURES:
+            for package in packages(folder, name, arch).values():
+                for wheel in package["wheels"]:
+                    if place := PLACE.search(wheel["url"]):
+                        found[wheel["hashes"]["sha256"]] = place[0]
+    return "".join(f"{digest} {place}\n" for digest, place in sorted(found.items(), key=lambda pair: pair[1].rsplit("/", 1)[1]))
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["requirements", folder, name, without]:
             text = requirements(Path(folder), name, Path(without))
         case ["sizes", folder, *names]:
             text = sizes(Path(folder), names)
+        case ["places", folder, *names]:
+            text = places(Path(folder), names)
         case _:
             sys.exit(__doc__)
     sys.stdout.write(text)

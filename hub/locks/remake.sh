@@ -16,13 +16,14 @@ main() {
 	pin node "$work/nothing"
 	pin test hub.txt
 	python pin.py sizes "$work" hub user uv node >"$work/sizes.json"
+	python pin.py places "$work" hub user uv node >"$work/places.txt"
 	proxy
 	for name in hub user uv node test; do
 		cp "$work/$name.txt" "$name.txt"
 	done
-	cp "$work/sizes.json" sizes.json
+	cp "$work/sizes.json" "$work/places.txt" .
 	cp "$work/proxy/package-lock.json" ../proxy/package-lock.json
-	echo "remade: hub.txt user.txt uv.txt node.txt test.txt sizes.json ../proxy/package-lock.json" >&2
+	echo "remade: hub.txt user.txt uv.txt node.txt test.txt sizes.json places.txt ../proxy/package-lock.json" >&2
 }
 
 tools() {

@@ -87,7 +87,7 @@ func TestPowerCutsWhileItInstalls(t *testing.T) {
 	defer cancel()
 	m, line := machine(ctx, t)
 	for _, moment := range []string{
-		"/opt/tljh/cache/fetched-hub",
+		"/opt/tljh/cache/fetched-*",
 		"/opt/tljh/generations/user-*/lib/python3*/site-packages/jupyterlab",
 		"/opt/tljh/generations/hub-*/generation.json",
 	} {
