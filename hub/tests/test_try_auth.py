@@ -37,12 +37,13 @@ def test_other_authenticators(here):
 
 
 def test_what_an_authenticator_knows():
-    answer = check_authenticator.answer("github", ["GitHubOAuthenticator", "OAuthenticator", "Other"])
+    answer = check_authenticator.answer("github", {"GitHubOAuthenticator": {"client_id": 5, "client_secret": "x"}, "OAuthenticator": {}, "Other": {"a": 1}})
     assert answer["ok"]
     assert "client_id" in answer["classes"]["GitHubOAuthenticator"]["options"]
     assert answer["classes"]["OAuthenticator"]["exists"]
-    assert answer["classes"]["Other"] == {"exists": False, "options": []}
-    bad = check_authenticator.answer("no_such.Thing", [])
+    assert answer["classes"]["Other"] == {"exists": False, "options": [], "refused": {}}
+    assert answer["classes"]["GitHubOAuthenticator"]["refused"] == {"client_id": "must be a text, not a number"}
+    bad = check_authenticator.answer("no_such.Thing", {})
     assert not bad["ok"]
     assert "no_such" in bad["error"]
 
@@ -50,7 +51,7 @@ def test_what_an_authenticator_knows():
 def test_as_a_program(here):
     done = subprocess.run(
         [sys.executable, "-m", "tljh.check_authenticator"],
-        input=json.dumps({"type": "native", "sections": []}),
+        input=json.dumps({"type": "native", "sections": {"NativeAuthenticator": {}}}),
         capture_output=True,
         text=True,
         check=True,

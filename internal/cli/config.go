@@ -53,7 +53,7 @@ func (c *configCommand) commands() []*cobra.Command {
 		c.change("unset KEY", "Take a key out, so that its default holds", 1, changeUnset),
 		c.change("add KEY VALUE…", "Add to a list", -2, changeAdd),
 		c.change("remove KEY VALUE…", "Take out of a list", -2, changeRemove),
-		c.validate(), c.explain(), c.schema(), c.reloadCommand(), c.history(), c.revert(), c.testAuth(), c.breakGlass(),
+		c.validate(), c.explain(), c.schema(), c.reloadCommand(), c.history(), c.revert(), c.testAuth(), c.breakGlass(), c.forHub(),
 	}
 }
 
@@ -346,6 +346,20 @@ func (c *configCommand) schema() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			_, err := c.streams.Out.Write(config.JSONSchema())
 			return err
+		},
+	}
+}
+
+// forHub is for the hub, which reads its config with it at every start.
+func (c *configCommand) forHub() *cobra.Command {
+	return &cobra.Command{
+		Use: "for-hub", Short: "Read a config from standard input for the hub, as JSON", Hidden: true, Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			data, err := io.ReadAll(io.LimitReader(c.streams.In, configLimit))
+			if err != nil {
+				return fmt.Errorf("cannot read standard input: %w", err)
+			}
+			return json.NewEncoder(c.streams.Out).Encode(config.ReadForHub(data))
 		},
 	}
 }

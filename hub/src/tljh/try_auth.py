@@ -23,9 +23,9 @@ def no(reason: str) -> Answer:
 
 async def attempt(paths: Paths, name: str, password: str) -> Answer:
     try:
-        config = settings.parse(paths.config.read_text(encoding="utf-8"))
-        cls = configure.authenticator_class(config.auth.type)
-    except (OSError, UnicodeError, settings.ConfigError) as error:
+        config = settings.read(paths, paths.config.read_text(encoding="utf-8"))
+        cls = configure.usable_authenticator(config.auth)
+    except (OSError, UnicodeError, settings.ConfigError, settings.NoAnswer) as error:
         return no(f"the config can't be used: {error}")
     c = Config()
     configure.logins(c, config, cls)
