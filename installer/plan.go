@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"tljh/config"
 	"tljh/environment"
@@ -48,7 +49,9 @@ func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 
 // ApplyPlan makes the plan that puts another config into effect on a machine with an installation.
 func ApplyPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
-	p := &planner{in: in, builder: builder}
+	p := &planner{in: in, builder: builder, patience: hubPatience}
+	// Whatever it was written by, it is root's alone afterwards.
+	p.then(phaseServices, step.File{Path: layout.Config, What: "config", Content: in.ConfigText, Attr: secret})
 	if err := p.services(); err != nil {
 		return Plan{}, err
 	}
@@ -61,7 +64,13 @@ type planner struct {
 	plan     Plan
 	userDone []string // the steps after which nobody changes the user environment any more
 	last     string   // of the steps whose order is fixed
+	patience time.Duration
 }
+
+// hubPatience is how long a hub may take to come up with another config before that is taken back. It takes seconds, on a busy machine some more.
+const hubPatience = 90 * time.Second
+
+var errHubPatience = fmt.Errorf("it did not come up within %.0f seconds", hubPatience.Seconds())
 
 // then adds a step that comes after the one added by then before it, and after the others named.
 func (p *planner) then(phase string, s step.Step, after ...string) {
@@ -215,7 +224,7 @@ func (p *planner) environments() {
 	p.userDone = []string{idUser}
 	p.finally(ownerStep()) // before anything is added that is not of a lock: it comes in as the environment's account, not as root
 	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
-		text := []byte(strings.Join(packages, "\n") + "\n")
+		text := packagesText(packages)
 		p.extra(requirementsStep(b, idPackages, "the packages of user_environment.packages", func() ([]byte, error) { return text, nil }))
 	}
 	if p.in.Requirements != "" {
@@ -223,6 +232,9 @@ func (p *planner) environments() {
 	}
 	p.finally(snapshotStep(b))
 }
+
+// packagesText is a list of packages as a file of requirements.
+func packagesText(packages []string) []byte { return []byte(strings.Join(packages, "\n") + "\n") }
 
 // finally adds a step that comes after all that changes the user environment.
 func (p *planner) finally(s step.Step) {
@@ -506,7 +518,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 	return []step.Unit{
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
 		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest())},
-		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit))},
+		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit)), Patience: p.patience, TooLong: errHubPatience},
 		{
 			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
 			Stamp: fixed(unit(layout.EdgeSocket)),

@@ -26,6 +26,7 @@ const (
 	Passwords     = State + "/passwords.sqlite"
 	ConfigHistory = State + "/config-history"
 	Applied       = State + "/config.applied.yaml"
+	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
 	Shared        = "/srv/tljh"
 	Log           = Root + "/installer.log"
