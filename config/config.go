@@ -161,7 +161,7 @@ func Default() *Config {
 // Parse reads a file. The name is for the report only. The config is nil when the report holds an error.
 func Parse(name string, data []byte) (*Config, Report) {
 	c, w, problems := readAll(data)
-	report := Report{File: name, source: w.src, Problems: sorted(problems)}
+	report := Report{File: name, source: w.src, walker: w, Problems: sorted(problems)}
 	if anyError(report.Problems) {
 		return nil, report
 	}

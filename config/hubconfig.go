@@ -69,6 +69,15 @@ func (c *Config) forHub() map[string]any {
 	return root
 }
 
+// AuthenticatorQuestion is what the hub environment is asked about the authenticator: its answer is for CheckAuthenticator.
+func (c *Config) AuthenticatorQuestion() ([]byte, error) {
+	sections := map[string]any{}
+	for class, options := range c.Auth.Options {
+		sections[class] = exact(options)
+	}
+	return json.Marshal(map[string]any{"type": c.Auth.Type, "sections": sections})
+}
+
 func hubValue(value any) any {
 	switch v := value.(type) {
 	case *Bytes:

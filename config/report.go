@@ -37,6 +37,14 @@ type Report struct {
 	Problems []Problem
 
 	source *source
+	walker *walker // which knows where everything stands
+}
+
+// more lets checks of the same file go on, and returns what they tell.
+func (r Report) more(check func(w *walker)) []Problem {
+	w := &walker{src: r.walker.src, keys: r.walker.keys, at: r.walker.at}
+	check(w)
+	return w.problems
 }
 
 func anyError(problems []Problem) bool {
