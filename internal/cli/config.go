@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"slices"
@@ -58,7 +59,17 @@ func (c *configCommand) commands() []*cobra.Command {
 }
 
 func (c *configCommand) file() installer.ConfigFile {
-	return installer.ConfigFile{Host: host.Local(nil), Path: c.path, Now: time.Now}
+	return installer.ConfigFile{Host: host.Local(nil), Path: c.path, Now: time.Now, Who: who()}
+}
+
+// changePatience is how long a change by a program waits for somebody who is editing.
+const changePatience = time.Minute
+
+// lock keeps others from editing meanwhile, and tells whom it waits for.
+func (c *configCommand) lock(ctx context.Context, patience time.Duration) (func(), error) {
+	return c.file().Lock(ctx, patience, func(holder string) {
+		fmt.Fprintf(c.streams.Err, "Waiting: somebody is editing the config (%s).\n", holder)
+	})
 }
 
 // read returns the file's contents.
@@ -185,11 +196,14 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 
 // runChange edits the file by a program: lock, read, edit, judge, save, tell.
 func (c *configCommand) runChange(ctx context.Context, how string, edit func([]byte) ([]byte, error)) error {
+	if c.reload && c.path != layout.Config {
+		return &usageError{fmt.Errorf("the hub reads %s only: leave --reload or --config-path out", layout.Config)}
+	}
 	if _, err := c.read(); err != nil {
 		return err // before a lock is asked for that only root gets
 	}
 	file := c.file()
-	unlock, err := file.Lock(ctx, true)
+	unlock, err := c.lock(ctx, changePatience)
 	if err != nil {
 		return err
 	}
@@ -224,16 +238,15 @@ func (c *configCommand) after(ctx context.Context, how string, saved []byte) err
 	if c.reload {
 		return c.apply(ctx, how)
 	}
-	applied, err := c.file().Host.Files.Read(layout.Applied)
-	if err != nil {
-		return nil
-	}
-	old, _ := config.Parse("", applied)
 	now, _ := config.Parse("", saved)
-	if old == nil || now == nil {
+	if now == nil {
 		return nil
 	}
-	if changes := config.Changes(old, now); len(changes) > 0 {
+	pending, _ := installer.Pending(c.file().Host.Files, now)
+	switch {
+	case slices.ContainsFunc(pending, func(c config.Change) bool { return c.NeedsInstall }):
+		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install install")
+	case len(pending) > 0:
 		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install config reload")
 	}
 	return nil
@@ -284,12 +297,14 @@ func (c *configCommand) runValidate(ctx context.Context, args []string) error {
 		data, err = io.ReadAll(io.LimitReader(c.streams.In, configLimit))
 	default:
 		name = args[0]
-		data, err = os.ReadFile(name)
+		data, err = readLimited(name)
 	}
 	if err != nil {
 		return err
 	}
-	cfg, report, err := c.file().Check(ctx, data)
+	file := c.file()
+	file.Thorough = true
+	cfg, report, err := file.Check(ctx, data)
 	if err != nil {
 		return err
 	}
@@ -305,6 +320,15 @@ func (c *configCommand) runValidate(ctx context.Context, args []string) error {
 		return &errTold{exitBadInput}
 	}
 	return err
+}
+
+func readLimited(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the config: %w", err)
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, configLimit))
 }
 
 func (c *configCommand) explain() *cobra.Command {
@@ -411,6 +435,9 @@ func (c *configCommand) history() *cobra.Command {
 func (c *configCommand) runHistory(args []string) error {
 	history := installer.History{Files: c.file().Host.Files, Now: time.Now}
 	versions, err := history.Versions()
+	if errors.Is(err, fs.ErrPermission) {
+		return host.Hint(errors.New("only root can see the config's history: it holds secrets"), "put sudo in front")
+	}
 	if err != nil {
 		return err
 	}
@@ -457,6 +484,13 @@ func (c *configCommand) showVersion(history installer.History, versions []instal
 			return err
 		}
 	}
-	_, err = fmt.Fprint(c.streams.Out, config.Diff(before, now, name, "version "+text))
+	diff := config.Diff(before, now, name, "version "+text)
+	if c.json {
+		return json.NewEncoder(c.streams.Out).Encode(struct {
+			installer.Version
+			Diff string `json:"diff"`
+		}{versions[n], diff})
+	}
+	_, err = fmt.Fprint(c.streams.Out, diff)
 	return err
 }
