@@ -1,7 +1,9 @@
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 from tljh import check_authenticator, passwords, try_auth
 
@@ -23,6 +25,30 @@ def test_first_use_compares(here):
     assert attempt(here, "users: {admin: [alice]}") == {"ok": True, "admin": True, "reason": ""}
     assert attempt(here, "users: {admin: [alice]}", password="wrong")["reason"] == "the password is wrong"
     assert attempt(here, "users: {banned: [alice]}")["ok"] is False
+
+
+def known(here, name):
+    """Somebody whom an admin added."""
+    with closing(sqlite3.connect(here.database)) as db:
+        db.execute("CREATE TABLE IF NOT EXISTS users (name TEXT, admin INTEGER)")
+        db.execute("INSERT INTO users VALUES (?, 0)", (name,))
+        db.commit()
+
+
+def test_first_use_asks_who_may_enter(here):
+    passwords.Passwords(here.passwords).set("alice", passwords.digest("correct-horse"))
+    assert "nobody has allowed" in attempt(here, "users: {admin: [bob]}")["reason"]
+    assert attempt(here, "users: {allowed: [alice]}")["ok"] is True
+    assert attempt(here, "auth: {FirstUseAuthenticator: {create_users: true}}")["ok"] is True
+    known(here, "alice")
+    assert attempt(here, "users: {admin: [bob]}") == {"ok": True, "admin": False, "reason": ""}
+
+
+def test_others_know_whom_an_admin_added(here):
+    dummy = "auth: {type: dummy, DummyAuthenticator: {password: correct-horse}}\nusers: {allowed: [bob]}"
+    assert attempt(here, dummy)["ok"] is False
+    known(here, "alice")
+    assert attempt(here, dummy)["ok"] is True
 
 
 def test_other_authenticators(here):
