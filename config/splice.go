@@ -272,6 +272,9 @@ func targetOf(path string) (*target, error) {
 	}
 	for _, key := range schema(&Config{}) {
 		row := strings.Split(key.path, ".")
+		if key.typ == anything && slices.Equal(row, parts[:min(len(row), len(parts))]) {
+			return nil, fmt.Errorf("%s is not used: %s", key.path, strings.TrimSuffix(key.doc, "."))
+		}
 		if key.typ == anything || len(row) > len(parts) {
 			continue
 		}
@@ -317,6 +320,9 @@ func (t *target) free() bool { return t.key.path == "auth.*" && !t.exact }
 
 // text tells whether the place takes a text, whatever that looks like.
 func (t *target) text() bool {
+	if t.free() { // a password is a text, even one of digits
+		return len(t.parts) == 3 && isSecret(t.parts[2]) && !strings.HasSuffix(t.parts[2], "s")
+	}
 	return t.exact && t.key.schema["type"] == "string" || !t.exact && t.key.path == "user_environment.variables"
 }
 
@@ -343,10 +349,19 @@ func (t *target) encode(value string) (string, error) {
 	if t.exact && t.key.schema["type"] == "boolean" && yesNo.MatchString(value) {
 		return strconv.FormatBool(truth(value)), nil
 	}
-	if isFlow(value) {
+	if isFlow(value) || t.free() && isQuoted(value) {
 		return value, nil
 	}
 	return t.item(value), nil
+}
+
+// isQuoted tells whether a value is a whole text in quotes.
+func isQuoted(value string) bool {
+	var node yaml.Node
+	if value[0] != '"' && value[0] != '\'' || decode(yaml.NewDecoder(strings.NewReader(value)), &node) != nil || len(node.Content) != 1 {
+		return false
+	}
+	return node.Content[0].Kind == yaml.ScalarNode && node.Content[0].Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 && node.Content[0].LineComment == ""
 }
 
 // isFlow tells whether a text is a whole list or mapping on one line.
