@@ -103,19 +103,31 @@ func lastInEffect(history History) *config.Config {
 }
 
 // Pending returns the changes of a config that are not in effect: the hub's own keys as of what it runs with, which may be a config that it took by itself, and
-// all others as of the last reload or installation. It is false where that cannot be told.
-func Pending(files host.Files, cfg *config.Config) ([]config.Change, bool) {
+// all others as of the last reload or installation. It is false where that cannot be told. Documents that are known spare reading them again.
+func Pending(files host.Files, cfg *config.Config, known ...*config.Document) ([]config.Change, bool) {
+	read := func(data []byte) *config.Config {
+		for _, d := range known {
+			if bytes.Equal(d.Data, data) {
+				return d.Config
+			}
+		}
+		d := config.Read("", data)
+		known = append(known, d)
+		return d.Config
+	}
 	applied, err := files.Read(layout.Applied)
 	if err != nil {
 		return nil, false
 	}
-	running, _ := config.Parse("", applied)
-	settled := lastInEffect(History{Files: files})
+	running := read(applied)
 	if running == nil {
 		return nil, false
 	}
-	if settled == nil {
-		settled = running
+	settled := running
+	if _, text, ok := (History{Files: files}).Last(); ok {
+		if last := read(text); last != nil {
+			settled = last
+		}
 	}
 	pending := slices.DeleteFunc(config.Changes(running, cfg), func(c config.Change) bool { return !c.Hub })
 	for _, change := range config.Changes(settled, cfg) {

@@ -90,12 +90,12 @@ func (f ConfigFile) Lock(ctx context.Context, patience time.Duration, busy func(
 // Check judges a text as a whole: by itself, by what it names on this machine, and by what the hub environment says of its authenticator. The config is nil
 // when it can't be used.
 func (f ConfigFile) Check(ctx context.Context, text []byte) (*config.Config, config.Report, error) {
-	cfg, report := config.Parse(cmp.Or(f.Name, f.Path), text)
-	return f.CheckParsed(ctx, cfg, report)
+	return f.CheckRead(ctx, config.Read(cmp.Or(f.Name, f.Path), text))
 }
 
-// CheckParsed is Check of what was read already.
-func (f ConfigFile) CheckParsed(ctx context.Context, cfg *config.Config, report config.Report) (*config.Config, config.Report, error) {
+// CheckRead is Check of what was read already.
+func (f ConfigFile) CheckRead(ctx context.Context, d *config.Document) (*config.Config, config.Report, error) {
+	cfg, report := d.Config, d.Report
 	if cfg == nil || !f.hubs() {
 		return cfg, report, nil
 	}

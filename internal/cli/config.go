@@ -165,20 +165,22 @@ func (c *configCommand) print(data []byte, key string) error {
 	return err
 }
 
-type changeKind func(data []byte, args []string) ([]byte, error)
+type changeKind func(d *config.Document, args []string) (*config.Document, error)
 
-func changeSet(data []byte, args []string) ([]byte, error) {
-	return config.Set(data, args[0], args[1])
+func changeSet(d *config.Document, args []string) (*config.Document, error) {
+	return d.Set(args[0], args[1])
 }
 
-func changeUnset(data []byte, args []string) ([]byte, error) { return config.Unset(data, args[0]) }
-
-func changeAdd(data []byte, args []string) ([]byte, error) {
-	return config.Add(data, args[0], args[1:]...)
+func changeUnset(d *config.Document, args []string) (*config.Document, error) {
+	return d.Unset(args[0])
 }
 
-func changeRemove(data []byte, args []string) ([]byte, error) {
-	return config.Remove(data, args[0], args[1:]...)
+func changeAdd(d *config.Document, args []string) (*config.Document, error) {
+	return d.Add(args[0], args[1:]...)
+}
+
+func changeRemove(d *config.Document, args []string) (*config.Document, error) {
+	return d.Remove(args[0], args[1:]...)
 }
 
 func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra.Command {
@@ -186,7 +188,11 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 	cmd := &cobra.Command{
 		Use: usage, Short: short, Args: argsOf(n, usage), ValidArgsFunction: completeKeys,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.runChange(cmd.Context(), name+" "+args[0], func(data []byte) ([]byte, error) { return do(data, args) })
+			args, err := c.valueFromInput(name, args)
+			if err != nil {
+				return err
+			}
+			return c.runChange(cmd.Context(), name+" "+args[0], func(d *config.Document) (*config.Document, error) { return do(d, args) })
 		},
 	}
 	cmd.Flags().BoolVar(&c.reload, "reload", false, "put it into effect at once")
@@ -194,8 +200,21 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 	return cmd
 }
 
+// valueFromInput takes the value of set KEY - from standard input: what stands on a command line others may see.
+func (c *configCommand) valueFromInput(verb string, args []string) ([]string, error) {
+	if verb != "set" || args[1] != "-" {
+		return args, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(c.streams.In, configLimit))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the value from standard input: %w", err)
+	}
+	value := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	return []string{args[0], value}, nil
+}
+
 // runChange edits the file by a program: lock, read, edit, judge, save, tell.
-func (c *configCommand) runChange(ctx context.Context, how string, edit func([]byte) ([]byte, error)) error {
+func (c *configCommand) runChange(ctx context.Context, how string, edit func(*config.Document) (*config.Document, error)) error {
 	if c.reload && c.path != layout.Config {
 		return &usageError{fmt.Errorf("the hub reads %s only: leave --reload or --config-path out", layout.Config)}
 	}
@@ -208,41 +227,38 @@ func (c *configCommand) runChange(ctx context.Context, how string, edit func([]b
 		return err
 	}
 	defer unlock()
-	before, err := file.Read()
+	data, err := file.Read()
 	if err != nil {
 		return err
 	}
+	before := config.Read(c.path, data)
 	after, err := edit(before)
 	if err != nil {
 		return &installer.BadInput{Err: err}
 	}
-	if string(after) == string(before) {
+	if after == before {
 		fmt.Fprintln(c.streams.Err, "Nothing to change: the config says that already.")
-		return c.after(ctx, how, after)
+		return c.after(ctx, how, before, after)
 	}
 	if err := c.judge(ctx, after); err != nil {
 		return err
 	}
-	if err := file.Save(after); err != nil {
+	if err := file.Save(after.Data); err != nil {
 		return err
 	}
-	fmt.Fprint(c.streams.Out, config.Diff(before, after, "before", "after"))
-	return c.after(ctx, how, after)
+	fmt.Fprint(c.streams.Out, config.DiffOf(before, after, "before", "after"))
+	return c.after(ctx, how, before, after)
 }
 
 // after puts a saved config into effect, or says how to.
-func (c *configCommand) after(ctx context.Context, how string, saved []byte) error {
+func (c *configCommand) after(ctx context.Context, how string, before, saved *config.Document) error {
 	if c.path != layout.Config {
 		return nil
 	}
 	if c.reload {
 		return c.apply(ctx, how)
 	}
-	now, _ := config.Parse("", saved)
-	if now == nil {
-		return nil
-	}
-	pending, _ := installer.Pending(c.file().Host.Files, now)
+	pending, _ := installer.Pending(c.file().Host.Files, saved.Config, before, saved)
 	switch {
 	case slices.ContainsFunc(pending, func(c config.Change) bool { return c.NeedsInstall }):
 		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install install")
@@ -253,8 +269,8 @@ func (c *configCommand) after(ctx context.Context, how string, saved []byte) err
 }
 
 // judge tells what is wrong with a text, and returns an error when it can't be used.
-func (c *configCommand) judge(ctx context.Context, text []byte) error {
-	cfg, report, err := c.file().Check(ctx, text)
+func (c *configCommand) judge(ctx context.Context, d *config.Document) error {
+	cfg, report, err := c.file().CheckRead(ctx, d)
 	if err != nil {
 		return err
 	}

@@ -356,10 +356,11 @@ func (c *configCommand) runRevert(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.judge(ctx, text); err != nil {
+	d := config.Read(c.path, text)
+	if err := c.judge(ctx, d); err != nil {
 		return err
 	}
-	fmt.Fprint(c.streams.Out, config.Diff(before, text, "before", fmt.Sprintf("version %d", number)))
+	fmt.Fprint(c.streams.Out, config.DiffOf(config.Read("", before), d, "before", fmt.Sprintf("version %d", number)))
 	if err := file.Save(text); err != nil {
 		return err
 	}
