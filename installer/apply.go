@@ -2,6 +2,7 @@ package installer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,8 @@ type Applier struct {
 	Who     string // for the history
 	How     string
 	Prove   func(ctx context.Context, cfg *config.Config) error // that the hub works; nil is Proof.Quick
+
+	patience time.Duration // with a hub that does not come up; 0 is hubPatience
 }
 
 // Applied is what Apply did.
@@ -166,7 +169,7 @@ func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([
 	if err != nil {
 		return nil, err
 	}
-	plan, err := ApplyPlan(&Inputs{Facts: a.Host.Facts(ctx), ConfigText: text, Config: cfg}, a.Builder)
+	plan, err := applyPlan(&Inputs{Facts: a.Host.Facts(ctx), ConfigText: text, Config: cfg}, a.Builder, cmp.Or(a.patience, hubPatience))
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +206,7 @@ const idHubUnit = "unit " + layout.HubUnit
 // restartHub starts the hub anew. Users' servers go on.
 func (a *Applier) restartHub(ctx context.Context) error {
 	run := a.Report.Step("restart hub", "restart the hub, which runs with another config", phaseServices)
-	ctx, cancel := context.WithTimeoutCause(ctx, hubPatience, errHubPatience)
+	ctx, cancel := context.WithTimeoutCause(ctx, cmp.Or(a.patience, hubPatience), errHubPatience)
 	defer cancel()
 	if err := a.Host.Systemd.Do(ctx, "restart", layout.HubUnit); err != nil {
 		run.Failed(err)

@@ -49,7 +49,11 @@ func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 
 // ApplyPlan makes the plan that puts another config into effect on a machine with an installation.
 func ApplyPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
-	p := &planner{in: in, builder: builder, patience: hubPatience}
+	return applyPlan(in, builder, hubPatience)
+}
+
+func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration) (Plan, error) {
+	p := &planner{in: in, builder: builder, patience: patience}
 	// Whatever it was written by, it is root's alone afterwards.
 	p.then(phaseServices, step.File{Path: layout.Config, What: "config", Content: in.ConfigText, Attr: secret})
 	if err := p.services(); err != nil {
