@@ -98,6 +98,18 @@ func (s *source) tabInLines(start int) bool {
 	return bytes.ContainsAny(s.data[start:end], "\r\n") && bytes.IndexByte(s.data[start:s.lineEnd(end)], '\t') >= 0
 }
 
+// escapesApostrophe tells whether there is a \' in a text in double quotes, which is an escape for some programs only.
+func (s *source) escapesApostrophe(start int) bool {
+	for i, end := start+1, s.quotedEnd(start); i < end-1; i++ {
+		if s.data[i] == '\\' {
+			if i++; s.data[i] == '\'' {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // lineEnd returns where the line ends that an offset is in.
 func (s *source) lineEnd(offset int) int {
 	if n := bytes.IndexAny(s.data[offset:], "\r\n"); n >= 0 {
@@ -142,6 +154,8 @@ func (w *walker) guardScalar(node *yaml.Node, start int, inFlow bool) {
 		w.fail(node, "", "between brackets, programs do not agree on how to read this colon or question mark", "put the text in quotes")
 	case node.Style&block != 0 && !blockHeader.MatchString(w.src.line(node.Line)[start-w.src.starts[node.Line-1]:]):
 		w.fail(node, "", "a | or > must be the last in its line", "put what follows into the lines below")
+	case node.Style&yaml.DoubleQuotedStyle != 0 && w.src.escapesApostrophe(start):
+		w.fail(node, "", `programs do not agree on how to read \' between double quotes`, "write ' alone")
 	case node.Style&quoted != 0 && w.src.tabInLines(start):
 		w.fail(node, "", "there is a tab in this text, or behind it", `use spaces; inside a text, write \t between double quotes`)
 	}
