@@ -10,6 +10,10 @@ import (
 type Change struct {
 	Path    string   `json:"path"`
 	Touches []string `json:"touches"` // what has to be seen to: "hub restart", "sudo rules", …; none takes effect at the next installation
+
+	Hub          bool `json:"-"` // the hub reads it
+	OnlyHub      bool `json:"-"` // and nothing else does
+	NeedsInstall bool `json:"-"` // a reload does not see to it
 }
 
 // Changes compares what two configs mean.
@@ -24,7 +28,10 @@ func Changes(before, after *Config) []Change {
 		if n := len(changes); n > 0 && changes[n-1].Path == path {
 			continue // two rows of one section
 		}
-		changes = append(changes, Change{Path: path, Touches: key.touches.names()})
+		changes = append(changes, Change{
+			Path: path, Touches: key.touches.names(), Hub: key.touches&onHub != 0, OnlyHub: key.touches == onHub,
+			NeedsInstall: key.touches == onNothing || key.touches&onEnvironment != 0,
+		})
 	}
 	return changes
 }

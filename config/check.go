@@ -43,8 +43,7 @@ func (w *walker) checkUsers(c *Config) {
 		}
 	}
 	w.checkLeftOut(c)
-	unread := slices.ContainsFunc(w.problems, func(p Problem) bool { return strings.HasPrefix(p.Path, "users") && p.Severity == Error })
-	if w.at["users"] != nil && len(c.Users.Admin) == 0 && c.Auth.Type == FirstUse && !unread {
+	if w.at["users"] != nil && len(c.Users.Admin) == 0 && c.Auth.Type == FirstUse && !w.unread("users") && !w.unread("auth") {
 		w.tell(Warning, w.place("users.admin", "users"), "users.admin", "nobody is an admin of this hub", "name one under users.admin")
 	}
 }
@@ -118,12 +117,15 @@ func classOf(name string) string {
 
 // checkEntry warns of hubs that everybody or hardly anybody can enter.
 func (w *walker) checkEntry(c *Config) {
+	if w.unread("auth") {
+		return
+	}
 	class := classOf(c.Auth.Type)
 	if class == "DummyAuthenticator" && c.Auth.Options[class]["password"] == nil {
 		w.tell(Warning, w.place("auth.type"), "auth.type", "anybody can log in as anybody, with any password", "set auth.DummyAuthenticator.password, or use another authenticator")
 	}
 	for _, known := range authenticators {
-		if known.class == class && known.needsAllow && len(c.Users.Allowed) == 0 && !allows(c.Auth.Options) {
+		if known.class == class && known.needsAllow && len(c.Users.Allowed) == 0 && !w.unread("users") && !allows(c.Auth.Options) {
 			w.tell(Warning, w.place("auth.type"), "auth.type", "nobody but admins can log in: users.allowed is empty",
 				fmt.Sprintf("list users under users.allowed, or set an option of auth.%s such as allow_all: true", class))
 		}
@@ -149,23 +151,29 @@ func (w *walker) checkCull(c *Config) {
 	}
 }
 
-// checkLeftOut finds admins that are missing in a list of allowed users which names other admins. They are let in all the same.
+// checkLeftOut finds admins that are missing in a list of allowed users. They are let in all the same, which whoever reads the list may not know.
 func (w *walker) checkLeftOut(c *Config) {
-	listed := func(name string) bool { return slices.Contains(c.Users.Allowed, name) }
-	if !slices.ContainsFunc(c.Users.Admin, listed) {
+	left := slices.DeleteFunc(slices.Clone(c.Users.Admin), func(name string) bool { return slices.Contains(c.Users.Allowed, name) })
+	if len(c.Users.Allowed) == 0 || len(left) == 0 {
 		return
 	}
-	for _, name := range c.Users.Admin {
-		if !listed(name) {
-			item := w.place("users.admin[" + name + "]")
-			w.tell(Warning, item, fmt.Sprintf("users.admin[%d]", w.index("users.admin", item)),
-				name+" is not in users.allowed as other admins are", "admins are let in all the same; add the name there, too, to make the list complete")
-		}
+	item := w.place("users.admin[" + left[0] + "]")
+	names, verb := strings.Join(left, ", "), "are"
+	switch {
+	case len(left) == 1:
+		verb = "is"
+	case len(left) > 3:
+		names = fmt.Sprintf("%s and %d more", strings.Join(left[:3], ", "), len(left)-3)
 	}
+	w.tell(Warning, item, fmt.Sprintf("users.admin[%d]", w.index("users.admin", item)),
+		names+" "+verb+" not in users.allowed", "admins are let in all the same; name them there, too, to make the list complete")
 }
 
 // checkGroups finds groups that nobody is put into.
 func (w *walker) checkGroups(c *Config) {
+	if w.unread("users") {
+		return
+	}
 	known := slices.Sorted(maps.Keys(c.Users.ExtraUserGroups))
 	missing := func(node *yaml.Node, path, group string) {
 		hint := "make it under users.extra_user_groups"
@@ -210,6 +218,9 @@ func (w *walker) checkAccounts(c *Config) {
 
 func (w *walker) checkHTTPS(c *Config) {
 	https := c.HTTPS
+	if w.unread("https") || w.unread("http") {
+		return
+	}
 	own, acme := https.TLS != TLS{}, https.LetsEncrypt.Email != "" || len(https.LetsEncrypt.Domains) > 0
 	switch at := w.place("https.enabled", "https"); {
 	case !https.Enabled && (own || acme) && w.at["https.enabled"] == nil:

@@ -160,32 +160,3 @@ func Default() *Config {
 	}
 	return c
 }
-
-// Parse reads a file. The name is for the report only. The config is nil when the report holds an error.
-func Parse(name string, data []byte) (*Config, Report) {
-	c, w, problems := readAll(data)
-	report := Report{File: name, source: w.src, Problems: sorted(problems)}
-	if anyError(report.Problems) {
-		return nil, report
-	}
-	return c, report
-}
-
-// readAll also returns the walker, which knows where everything stands.
-func readAll(data []byte) (*Config, *walker, []Problem) {
-	src, problems := newSource(data)
-	c, w := Default(), newWalker(src)
-	if anyError(problems) {
-		return c, w, problems
-	}
-	root, more := src.parse()
-	problems = append(problems, more...)
-	if anyError(more) || root == nil {
-		return c, w, problems
-	}
-	if w.guard(root, 0, false) {
-		w.root(root, c)
-		w.crossCheck(c)
-	}
-	return c, w, append(problems, w.problems...)
-}

@@ -11,35 +11,40 @@ import (
 // AddToList adds names to a list of users, such as users.admin, and leaves every other byte as it is. Names that are in the list
 // already are not added again. The list is made when there is none. The file must be valid, and what is returned has been read again.
 func AddToList(data []byte, path string, values []string) ([]byte, error) {
+	return bytesOf(Read("the config", data).addNames(path, values))
+}
+
+func (d *Document) addNames(path string, values []string) (*Document, error) {
 	if listOf(&Config{}, path) == nil {
 		return nil, fmt.Errorf("%s is no list", path)
 	}
-	old, report := Parse("the config", data)
-	if err := report.Err(); err != nil {
+	if err := d.Report.Err(); err != nil {
 		return nil, err
 	}
-	missing, err := notIn(*listOf(old, path), values)
+	missing, err := notIn(*listOf(d.Config, path), values)
 	if err != nil {
 		return nil, err
 	}
 	if len(missing) == 0 {
-		return data, nil
+		return d, nil
 	}
-	if err := contradiction(old, path, missing); err != nil {
+	if err := contradiction(d.Config, path, missing); err != nil {
 		return nil, err
 	}
-	text, marked := bytes.CutPrefix(data, []byte(bom))
-	src, _ := newSource(text)
-	root, _ := src.parse()
-	e := &editor{src: src, newline: lineBreak(text)}
-	edited, ok := e.put(root, strings.Split(path, "."), payload{items: texts(missing)})
+	text, marked := d.text()
+	e := &editor{src: d.src, newline: lineBreak(text)}
+	edited, ok := e.put(d.root, strings.Split(path, "."), payload{items: texts(missing)})
 	if marked {
 		edited = append([]byte(bom), edited...)
 	}
-	if !ok || !addsOnly(old, edited, path, missing) {
+	var after *Document
+	if ok {
+		after = Read(d.Report.File, edited)
+	}
+	if !ok || !addsOnly(d.Config, after.Config, path, missing) {
 		return nil, fmt.Errorf("%s is written in a way that only a person can edit safely: add %s there by hand", path, strings.Join(missing, ", "))
 	}
-	return edited, nil
+	return after, nil
 }
 
 // listOf returns the field of a list of users, or nil.
@@ -79,10 +84,9 @@ func contradiction(c *Config, path string, names []string) error {
 	return nil
 }
 
-// addsOnly tells whether edited bytes mean what they did before, with names added to one list.
-func addsOnly(old *Config, edited []byte, path string, added []string) bool {
-	now, report := Parse("", edited)
-	if report.Err() != nil {
+// addsOnly tells whether an edited config means what it did before, with names added to one list.
+func addsOnly(old, now *Config, path string, added []string) bool {
+	if now == nil {
 		return false
 	}
 	list, before := *listOf(now, path), *listOf(old, path)
@@ -90,7 +94,9 @@ func addsOnly(old *Config, edited []byte, path string, added []string) bool {
 		return false
 	}
 	*listOf(now, path) = before
-	return reflect.DeepEqual(now, old)
+	same := reflect.DeepEqual(now, old)
+	*listOf(now, path) = list
+	return same
 }
 
 // texts writes names so that they are read as themselves.

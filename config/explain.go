@@ -64,10 +64,18 @@ func (c *Config) access(user string) (string, string) {
 		return "yes", "users.admin"
 	case slices.Contains(c.Users.Allowed, user):
 		return "yes", "users.allowed"
+	case c.Auth.Type == FirstUse && c.createsUsers():
+		return "yes, with a password of one's own choice", "auth.FirstUseAuthenticator.create_users"
 	case c.Auth.Type == FirstUse:
 		return "when an admin has added the name on the hub's Admin page", "auth.type"
 	}
 	return "if the authenticator says so", "auth.type"
+}
+
+// createsUsers tells whether the first-use authenticator lets in whoever comes with a new name. A list of who may has the last word.
+func (c *Config) createsUsers() bool {
+	creates, _ := c.Auth.Options["FirstUseAuthenticator"]["create_users"].(bool)
+	return creates && len(c.Users.Allowed) == 0
 }
 
 func (c *Config) groupsOf(user string) []string {

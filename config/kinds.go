@@ -219,6 +219,9 @@ func text(name, want, pattern string, check func(text string) (kept, trouble, hi
 		kept, trouble, hint := check(node.Value)
 		if trouble == "" && read(node) != asText {
 			trouble, hint = fmt.Sprintf("is read as %s, not as a text", oddNoun(node)), "put it in quotes: "+quoted(short(node.Value))
+			if mayHoldSecrets(path) {
+				hint = "put it in quotes"
+			}
 		}
 		if trouble != "" {
 			w.fail(node, path, fmt.Sprintf("%s %s", path, trouble), hint)

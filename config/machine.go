@@ -19,16 +19,39 @@ type Machine interface {
 	Read(path string) ([]byte, error)
 }
 
-// CheckMachine finds what is wrong with the files that a config names. The text is the one that the config was read from.
-func CheckMachine(c *Config, text []byte, m Machine, now time.Time) []Problem {
-	_, w, _ := readAll(text)
-	w.problems = nil
-	w.checkAuthorities(c, m)
-	w.checkLogo(c, m)
-	if c.HTTPS.Enabled && c.HTTPS.TLS.Cert != "" && c.HTTPS.TLS.Key != "" {
-		w.checkPair(c.HTTPS.TLS, m, now)
+// CheckMachine finds what is wrong with the files that a config names. The report is the one of its Parse. Where a key is what it is in the config in effect
+// (asked for only when something is wrong; nil for none), that is no reason to refuse the rest: it is a warning.
+func CheckMachine(c *Config, r Report, m Machine, now time.Time, inEffect func() *Config) []Problem {
+	problems := r.more(func(w *walker) {
+		w.checkAuthorities(c, m)
+		w.checkLogo(c, m)
+		if c.HTTPS.Enabled && c.HTTPS.TLS.Cert != "" && c.HTTPS.TLS.Key != "" {
+			w.checkPair(c.HTTPS.TLS, m, now)
+		}
+	})
+	if !anyError(problems) {
+		return problems
 	}
-	return w.problems
+	before := inEffect()
+	for i, problem := range problems {
+		if before != nil && sameFile(problem.Path, c, before) {
+			problems[i].Severity = Warning
+		}
+	}
+	return problems
+}
+
+// sameFile tells whether two configs name the same in a place that names a file.
+func sameFile(path string, a, b *Config) bool {
+	switch path {
+	case "sources.ca":
+		return a.Sources.CA == b.Sources.CA
+	case "https.letsencrypt.ca":
+		return a.HTTPS.LetsEncrypt.CA == b.HTTPS.LetsEncrypt.CA
+	case "hub.logo":
+		return a.Hub.Logo == b.Hub.Logo
+	}
+	return a.HTTPS.TLS == b.HTTPS.TLS && b.HTTPS.Enabled
 }
 
 // readFile tells when a file can't be read.
@@ -141,33 +164,55 @@ type AuthenticatorAnswer struct {
 	OK      bool   `json:"ok"`
 	Error   string `json:"error"` // why the authenticator of auth.type can't be used
 	Classes map[string]struct {
-		Exists  bool     `json:"exists"`
-		Options []string `json:"options"`
+		Exists  bool              `json:"exists"`
+		Options []string          `json:"options"`
+		Refused map[string]string `json:"refused"` // options whose values the class does not take, and why
 	} `json:"classes"` // the one of auth.type, and those of the sections
 }
 
-// CheckAuthenticator finds authenticators and options that are not there.
-func CheckAuthenticator(c *Config, text []byte, answer AuthenticatorAnswer) []Problem {
-	_, w, _ := readAll(text)
-	w.problems = nil
-	if !answer.OK {
-		w.fail(w.place("auth.type"), "auth.type", "the hub cannot use "+short(c.Auth.Type)+": "+answer.Error, "")
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Auth.Options)) {
-		class, told := answer.Classes[name]
-		if !told || !class.Exists {
-			continue // that it is of no effect, a warning has said
+// CheckAuthenticator finds authenticators and options that are not there, and values that an option does not take. The report is the one of the config's Parse.
+func CheckAuthenticator(c *Config, r Report, answer AuthenticatorAnswer) []Problem {
+	return r.more(func(w *walker) {
+		if !answer.OK {
+			w.fail(w.place("auth.type", "auth"), "auth.type", "the hub cannot use "+short(c.Auth.Type)+": "+answer.Error, "")
 		}
-		for _, option := range slices.Sorted(maps.Keys(c.Auth.Options[name])) {
-			if slices.Contains(class.Options, option) || overridden[option] != "" {
-				continue
+		for _, name := range slices.Sorted(maps.Keys(c.Auth.Options)) {
+			class := answer.Classes[name]
+			if !class.Exists {
+				continue // that it is of no effect, a warning has said
 			}
-			path, hint := join(join("auth", name), option), ""
-			if near := nearest(option, class.Options); near != "" {
-				hint = "did you mean " + near + "?"
+			for _, option := range slices.Sorted(maps.Keys(c.Auth.Options[name])) {
+				value := c.Auth.Options[name][option]
+				path, hint := join(join("auth", name), option), ""
+				switch why, refused := class.Refused[option]; {
+				case overridden[option] != "":
+				case !slices.Contains(class.Options, option):
+					if near := nearest(option, class.Options); near != "" {
+						hint = "did you mean " + near + "?"
+					}
+					w.fail(w.place(path), path, fmt.Sprintf("%s has no option %s", name, short(option)), hint)
+				case refused:
+					w.fail(w.place(path), path, path+": "+why, optionHint(why, value))
+				}
 			}
-			w.fail(w.place(path), path, fmt.Sprintf("%s has no option %s", name, short(option)), hint)
+		}
+	})
+}
+
+// optionHint says how to write a value that an option takes. It shows no value: it may be secret.
+func optionHint(why string, value any) string {
+	switch value.(type) {
+	case int64, float64, bool:
+		if strings.HasPrefix(why, "must be a text") {
+			return "put it in quotes"
+		}
+	case string:
+		if strings.HasPrefix(why, "must be true or false") {
+			return "write true or false, without quotes"
+		}
+		if strings.HasPrefix(why, "must be a whole number") || strings.HasPrefix(why, "must be a number") {
+			return "write it without quotes"
 		}
 	}
-	return w.problems
+	return ""
 }

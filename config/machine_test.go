@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io/fs"
 	"math/big"
 	"testing"
@@ -68,8 +69,9 @@ func TestFilesThatAConfigNames(t *testing.T) {
 		"hub: {logo: /fake.png}":    "hub.logo: /fake.png is no png picture",
 		"hub: {logo: /missing.png}": "hub.logo: there is no file /missing.png",
 	} {
-		c := parsed(t, text)
-		problems := CheckMachine(c, []byte(text), files, now)
+		c, report := Parse("", []byte(text))
+		require.NoError(t, report.Err())
+		problems := CheckMachine(c, report, files, now, func() *Config { return nil })
 		got := ""
 		for _, problem := range problems {
 			got += problem.Path + ": " + problem.Message
@@ -79,18 +81,45 @@ func TestFilesThatAConfigNames(t *testing.T) {
 	}
 }
 
-func TestWhatTheHubSaysOfAnAuthenticator(t *testing.T) {
-	const text = "auth:\n  type: github\n  GitHubOAuthenticator:\n    client_di: x\n    client_id: y\n    allowed_users: [a]\n"
-	c := parsed(t, text)
-	var answer AuthenticatorAnswer
-	require.NoError(t, json.Unmarshal([]byte(`{"ok": true, "classes": {"GitHubOAuthenticator": {"exists": true, "options": ["client_id", "client_secret"]}}}`), &answer))
-	problems := CheckAuthenticator(c, []byte(text), answer)
-	require.Len(t, problems, 1)
-	assert.Equal(t, "GitHubOAuthenticator has no option client_di", problems[0].Message)
-	assert.Equal(t, "did you mean client_id?", problems[0].Hint)
-	assert.Equal(t, 4, problems[0].Line)
+// What is wrong with a file that is in use already keeps nobody from changing something else.
+func TestFilesInEffectAreNoReasonToRefuse(t *testing.T) {
+	const https = "https: {enabled: true, tls: {cert: /none, key: /none}}\n"
+	for _, test := range []struct {
+		before, text string
+		refused      bool
+	}{
+		{https + "hub: {logo: /none.png}\nsources: {ca: /none}", https + "hub: {logo: /none.png, name: A}\nsources: {ca: /none}", false},
+		{"", https, true},
+		{"https: {enabled: false, tls: {cert: /none, key: /none}}", https, true},
+		{https, "https: {enabled: true, tls: {cert: /other, key: /none}}", true},
+		{"hub: {logo: /none.png}", "hub: {logo: /gone.png}", true},
+	} {
+		c, report := Parse("", []byte(test.text))
+		require.NoError(t, report.Err())
+		problems := CheckMachine(c, report, shelf{}, time.Now(), func() *Config { return parsed(t, test.before) })
+		assert.NotEmpty(t, problems)
+		assert.Equal(t, test.refused, anyError(problems), test.text)
+	}
+}
 
-	problems = CheckAuthenticator(c, []byte(text), AuthenticatorAnswer{Error: "No module named 'x'"})
+func TestWhatTheHubSaysOfAnAuthenticator(t *testing.T) {
+	const text = "auth:\n  type: github\n  GitHubOAuthenticator:\n    client_di: x\n    client_id: 5\n    allowed_users: [a]\n    allow_all: 'yes'\n"
+	c, report := Parse("", []byte(text))
+	require.NoError(t, report.Err())
+	var answer AuthenticatorAnswer
+	require.NoError(t, json.Unmarshal([]byte(`{"ok": true, "classes": {"GitHubOAuthenticator": {"exists": true, "options": ["client_id", "client_secret", "allow_all"], "refused":
+		{"client_id": "must be a text, not a number", "client_di": "the authenticator has no such option", "allow_all": "must be true or false, not a text"}}}}`), &answer))
+	told := []string{}
+	for _, problem := range CheckAuthenticator(c, report, answer) {
+		told = append(told, fmt.Sprintf("%d: %s (%s)", problem.Line, problem.Message, problem.Hint))
+	}
+	assert.Equal(t, []string{
+		"7: auth.GitHubOAuthenticator.allow_all: must be true or false, not a text (write true or false, without quotes)",
+		"4: GitHubOAuthenticator has no option client_di (did you mean client_id?)",
+		"5: auth.GitHubOAuthenticator.client_id: must be a text, not a number (put it in quotes)",
+	}, told)
+
+	problems := CheckAuthenticator(c, report, AuthenticatorAnswer{Error: "No module named 'x'"})
 	require.Len(t, problems, 1)
 	assert.Equal(t, "the hub cannot use github: No module named 'x'", problems[0].Message)
 	assert.Equal(t, 2, problems[0].Line)

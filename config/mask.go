@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,44 +12,42 @@ import (
 // masked stands for a secret.
 const masked = `"********"`
 
-var (
-	secretName  = regexp.MustCompile(`(?i)(secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?$`)
-	secretLine  = regexp.MustCompile(`(?i)^(\s*(?:-\s+)?["']?[A-Za-z0-9_.-]*(?:secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?["']?\s*:)(\s*)\S.*$`)
-	secretAlone = regexp.MustCompile(`(?i)(secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?["']?\s*:\s*$`)
-	userInfo    = regexp.MustCompile(`(://)[^/@\s"']+@`)
-)
+// Mask returns a config's text without its secrets: options and environment variables whose names say so, also in remarks, and passwords in web addresses. Every
+// other byte stays. Of a text that can't be read, rather too much is masked than too little.
+func Mask(data []byte) []byte { return Read("", data).Masked() }
 
-// Mask returns a config's text without its secrets: options and environment variables whose names say so, and passwords in web addresses. Every other byte
-// stays. Of a text that can't be read, rather too much is masked than too little.
-func Mask(data []byte) []byte {
-	src, problems := newSource(data)
-	var root *yaml.Node
-	if !anyError(problems) {
-		root, problems = src.parse()
+// Masked is Mask of a document.
+func (d *Document) Masked() []byte {
+	if !d.readable {
+		return maskLines(d.Data)
 	}
-	if anyError(problems) {
-		return maskLines(data)
-	}
-	out := maskValues(src, root, data)
-	if c, _ := Parse("", data); c == nil {
+	out := d.maskValues()
+	if d.Config == nil {
 		return maskLines(out) // who knows what was meant
 	}
 	return out
 }
 
-func maskValues(src *source, root *yaml.Node, data []byte) []byte {
-	text, marked := bytes.CutPrefix(data, []byte(bom))
-	spans := secretSpans(src, root, "", nil)
-	slices.SortFunc(spans, func(a, b span) int { return b.from - a.from })
-	out := bytes.Clone(text)
-	for _, s := range spans {
-		out = slices.Concat(out[:s.from], []byte(masked), out[s.to:])
-	}
-	out = userInfo.ReplaceAll(out, []byte("${1}***@"))
+func (d *Document) maskValues() []byte {
+	text, marked := d.text()
+	spans := secretSpans(d.src, d.root, "", nil)
+	spans = append(spans, d.src.secretRemarks(d.src.texts(d.root, nil))...)
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	var out bytes.Buffer
 	if marked {
-		out = append([]byte(bom), out...)
+		out.WriteString(bom)
 	}
-	return out
+	at := 0
+	for _, s := range spans {
+		if s.from < at {
+			continue // within the one before
+		}
+		out.Write(text[at:s.from])
+		out.WriteString(masked)
+		at = s.to
+	}
+	out.Write(text[at:])
+	return userInfo.ReplaceAll(out.Bytes(), []byte("${1}***@"))
 }
 
 type span struct{ from, to int }
@@ -69,7 +66,7 @@ func secretSpans(src *source, node *yaml.Node, path string, spans []span) []span
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		name, value := node.Content[i], node.Content[i+1]
 		full := join(path, name.Value)
-		if secretName.MatchString(name.Value) && (strings.HasPrefix(full, "auth.") || strings.HasPrefix(full, "user_environment.variables.")) {
+		if isSecret(name.Value) && mayHoldSecrets(full) && !shows(value) {
 			if from, to := valueSpan(src, value); to > from {
 				spans = append(spans, span{from, to})
 			}
@@ -78,6 +75,65 @@ func secretSpans(src *source, node *yaml.Node, path string, spans []span) []span
 		spans = secretSpans(src, value, full, spans)
 	}
 	return spans
+}
+
+// mayHoldSecrets tells whether a path is of a section whose names are not this program's.
+func mayHoldSecrets(path string) bool {
+	return slices.ContainsFunc([]string{"auth.", "user_environment.variables.", "traefik_api."}, func(section string) bool { return strings.HasPrefix(path, section) })
+}
+
+// shows tells whether a value is none that one could know or not.
+func shows(value *yaml.Node) bool {
+	return value.Kind == yaml.ScalarNode && slices.Contains([]reading{asNull, asBool}, read(value))
+}
+
+// texts finds the texts in quotes and in blocks, in which a # begins no remark.
+func (s *source) texts(node *yaml.Node, spans []span) []span {
+	if node == nil {
+		return spans
+	}
+	for _, child := range node.Content {
+		spans = s.texts(child, spans)
+	}
+	if node.Kind != yaml.ScalarNode || node.Style == 0 {
+		return spans
+	}
+	from := s.offset(node.Line, node.Column)
+	to := s.quotedEnd(from)
+	if node.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		to = s.blockEnd(from)
+	}
+	return append(spans, span{from, to})
+}
+
+// secretRemarks finds the secrets in remarks: values that are not in use, or not any more.
+func (s *source) secretRemarks(texts []span) []span {
+	slices.SortFunc(texts, func(a, b span) int { return a.from - b.from })
+	found := []span{}
+	for n, start := range s.starts {
+		line := s.line(n + 1)
+		for at := 0; ; at++ {
+			next := strings.IndexByte(line[at:], '#')
+			if next < 0 {
+				break
+			}
+			at += next
+			if at > 0 && line[at-1] != ' ' && line[at-1] != '\t' || within(texts, start+at) {
+				continue
+			}
+			if value := afterSecret(line[at:]); value >= 0 && strings.TrimSpace(line[at+value:]) != "" {
+				begin := at + value + len(line[at+value:]) - len(strings.TrimLeft(line[at+value:], " \t"))
+				found = append(found, span{start + begin, start + len(line)})
+			}
+			break
+		}
+	}
+	return found
+}
+
+func within(spans []span, offset int) bool {
+	n, _ := slices.BinarySearchFunc(spans, offset, func(s span, offset int) int { return s.from - offset })
+	return n < len(spans) && spans[n].from == offset || n > 0 && offset < spans[n-1].to
 }
 
 // valueSpan returns where a value stands, brackets and all.
@@ -128,17 +184,12 @@ func maskLines(data []byte) []byte {
 			continue
 		}
 		hidden = -1
-		if match := secretLine.FindStringSubmatch(text); match != nil {
-			hidden = indent
-			out.WriteString(match[1] + " " + masked + "\n")
-			continue
-		}
-		if secretAlone.MatchString(text) {
+		value := afterSecret(text)
+		if value >= 0 {
 			hidden = indent
 		}
-		if inlineSecret.MatchString(text) {
-			out.WriteString(inlineSecret.ReplaceAllString(text, "${1} "+masked) + "\n")
-			hidden = indent
+		if value >= 0 && strings.TrimSpace(text[value:]) != "" && strings.TrimSpace(text[value:]) != masked {
+			out.WriteString(text[:value] + " " + masked + "\n")
 			continue
 		}
 		out.Write(userInfo.ReplaceAll(line, []byte("${1}***@")))
@@ -146,14 +197,17 @@ func maskLines(data []byte) []byte {
 	return out.Bytes()
 }
 
-var inlineSecret = regexp.MustCompile(`(?i)((?:secret|password|passwd|passphrase|token|api_?key|private_?key|credentials?)s?["']?\s*:).*$`)
-
 // Diff shows what changed between two texts, line by line with three lines around, and without secrets: that one changed is told, not how.
 func Diff(before, after []byte, nameBefore, nameAfter string) string {
-	if bytes.Equal(before, after) {
+	return DiffOf(Read("", before), Read("", after), nameBefore, nameAfter)
+}
+
+// DiffOf is Diff of documents.
+func DiffOf(before, after *Document, nameBefore, nameAfter string) string {
+	if bytes.Equal(before.Data, after.Data) {
 		return ""
 	}
-	a, b := maskedLines(before), maskedLines(after)
+	a, b := before.maskedLines(), after.maskedLines()
 	ops := diffLines(a, b)
 	var out strings.Builder
 	fmt.Fprintf(&out, "--- %s\n+++ %s\n", nameBefore, nameAfter)
@@ -165,8 +219,8 @@ func Diff(before, after []byte, nameBefore, nameAfter string) string {
 	return out.String()
 }
 
-func maskedLines(data []byte) []string {
-	text := strings.TrimSuffix(string(Mask(data)), "\n")
+func (d *Document) maskedLines() []string {
+	text := strings.TrimSuffix(string(d.Masked()), "\n")
 	if text == "" {
 		return nil
 	}

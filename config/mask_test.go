@@ -24,6 +24,11 @@ func TestMask(t *testing.T) {
 		"\ufeffauth: {XAuthenticator: {secret: s3cret}}\r\nlimits: {}\r\n":                       "\ufeffauth: {XAuthenticator: {secret: \"********\"}}\r\nlimits: {}\r\n",
 		"auth:\n  XAuthenticator: {secret: s3cret\n  client_secret: s3cret\n   more\nusers: [":   "auth:\n  XAuthenticator: {secret: \"********\"\n  client_secret: \"********\"\nusers: [",
 		"auth:\n\tpassword:\n\t\ts3cret\nb: c\n":                                                 "auth:\n\tpassword:\n\t\ts3cret\nb: c\n",
+		"# client_secret: s3cret\nhub: {name: \"a # token: x\"} # password=s3cret now\n":         "# client_secret: \"********\"\nhub: {name: \"a # token: x\"} # password=\"********\"\n",
+		"traefik_api: {port: 1, password: s3cret}\n":                                             "traefik_api: {port: 1, password: \"********\"}\n",
+		"user_environment: {variables: {A: \"https://u:s3@cret@example.org/x\"}}\n":              "user_environment: {variables: {A: \"https://***@example.org/x\"}}\n",
+		"auth:\n  NativeAuthenticator:\n    check_common_password: true\n    minimum_password_length: 9\n": "auth:\n  NativeAuthenticator:\n    check_common_password: true\n" +
+			"    minimum_password_length: 9\n",
 	} {
 		got := string(Mask([]byte(text)))
 		if strings.HasPrefix(text, "auth:\n\tpassword") { // a secret on a line of its own, in a file that is none
@@ -31,6 +36,22 @@ func TestMask(t *testing.T) {
 			continue
 		}
 		assert.Equal(t, want, got)
+	}
+}
+
+func TestNamesOfSecrets(t *testing.T) {
+	for _, name := range []string{
+		"AWS_SECRET_ACCESS_KEY", "SECRET_KEY", "SECRET_KEY_BASE", "OPENAI_KEY", "MYSQL_PWD", "GITHUB_PAT", "jwt_signing_key", "secret_key", "client_secret", "password", "passwd", "DB_PASS",
+		"api_token", "API_KEY", "apikey", "credentials", "private_key", "cookie_secret", "bind_dn_password", "keys", "passphrase", "PGPASSWORD", "SENTRY_DSN", "shared-password",
+	} {
+		assert.True(t, isSecret(name), name)
+		text := "user_environment:\n  variables: {" + strings.ReplaceAll(name, "-", "_") + ": s3cret}\n"
+		assert.NotContains(t, string(Mask([]byte(text))), "s3cret", name)
+		assert.NotContains(t, string(Mask([]byte(text+"limts: 1\n"))), "s3cret", "in a file that is not valid: "+name)
+		assert.NotContains(t, string(Mask([]byte("# "+name+": s3cret\n"))), "s3cret", "in a remark: "+name)
+	}
+	for _, name := range []string{"client_id", "token_url", "PATH", "compat", "min_password_length", "username_key", "COURSE", "keyboard_layout", "userdata_url", "allow_all"} {
+		assert.False(t, isSecret(name), name)
 	}
 }
 
@@ -43,11 +64,12 @@ func FuzzMask(f *testing.F) {
 		if strings.ContainsAny(before+after, "s5") {
 			return
 		}
-		text := before + "\nauth:\n  XAuthenticator:\n    client_secret: s5s5s5s5\n" + after
-		if !utf8.ValidString(text) {
-			return
+		for _, line := range []string{"    client_secret: s5s5s5s5", "    client_id: x # password: s5s5s5s5"} {
+			text := before + "\nauth:\n  XAuthenticator:\n" + line + "\n" + after
+			if utf8.ValidString(text) && (!strings.Contains(line, "#") || Read("", []byte(text)).Config != nil && !strings.ContainsAny(before, "|>\"'")) {
+				assert.NotContains(t, string(Mask([]byte(text))), "s5s5s5s5")
+			}
 		}
-		assert.NotContains(t, string(Mask([]byte(text))), "s5s5s5s5")
 	})
 }
 

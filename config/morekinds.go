@@ -98,7 +98,7 @@ func line(longest int) kind[string] {
 		case len([]rune(text)) > longest:
 			return "", fmt.Sprintf("is too long: at most %d characters can be used", longest), ""
 		case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || !unicode.IsGraphic(r) && !unicode.IsSpace(r) }):
-			return "", "must be one line of text", ""
+			return "", "must be one line of text", "write it behind the colon, in quotes; or, for several lines that are shown as one, begin with >-"
 		}
 		return text, "", ""
 	})
@@ -193,7 +193,9 @@ var domains = listOfNames("list of domain names", obj{"type": "string", "pattern
 	entry("a domain name", func(text string) (string, error) { return strings.ToLower(text), checkDomain(text) }))
 
 // A requirement is a name, with extras, versions, or an address; no option of pip's.
-var requirement = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]*\])? *(([<>=!~]=?=?)[^;@]*|@ *[a-z+]+://\S+)?( *;.*)?$`)
+var requirement = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]*\])? *(` + versions + `( *, *` + versions + `)*|@ *[a-z+]+://\S+)?( *;.*)?$`)
+
+const versions = `(===|==|~=|!=|<=|>=|<|>) *[A-Za-z0-9.*+!_-]+`
 
 var packages = listOfNames("list of packages", obj{"type": "string", "pattern": requirement.String()},
 	entry("a package", func(text string) (string, error) {

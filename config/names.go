@@ -41,6 +41,8 @@ func checkNameRune(name string, r rune) error {
 		return fmt.Errorf("the user name %q holds a space", name)
 	case !unicode.IsGraphic(r):
 		return fmt.Errorf("the user name %q holds a character that cannot be shown", name)
+	case strings.ContainsRune("“”„«»", r):
+		return fmt.Errorf("the user name %q holds the quotation mark %c: programs know the plain ones only, or leave them out", name, r)
 	case strings.ContainsRune(`/\:,%?#"<>`, r):
 		return fmt.Errorf("the user name %q holds a %c, which a user name cannot", name, r)
 	case r > unicode.MaxASCII && unicode.ToLower(r) != r:
@@ -68,6 +70,8 @@ func checkGroupName(name string) error {
 	switch reason, ours := ourGroups[name]; {
 	case ours:
 		return fmt.Errorf("the group %s is not for this: %s", name, reason)
+	case strings.HasPrefix(name, "tljh-"):
+		return fmt.Errorf("the group %s is not for this: names that begin with tljh- are the installer's", name)
 	case len(name) > 32:
 		return fmt.Errorf("the group name %.20s… is too long: at most 32 characters can be used", name)
 	case !groupName.MatchString(name):

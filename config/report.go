@@ -3,7 +3,6 @@ package config
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +36,14 @@ type Report struct {
 	Problems []Problem
 
 	source *source
+	walker *walker // which knows where everything stands
+}
+
+// more lets checks of the same file go on, and returns what they tell.
+func (r Report) more(check func(w *walker)) []Problem {
+	w := &walker{src: r.walker.src, keys: r.walker.keys, at: r.walker.at}
+	check(w)
+	return w.problems
 }
 
 func anyError(problems []Problem) bool {
@@ -199,18 +206,14 @@ func cells(text []rune) int {
 	return n
 }
 
-// secretive are names of keys whose values nobody else should read.
-var secretive = regexp.MustCompile(`(?i)((secret|passw|passphrase|token|credential|private|cookie)[\w-]*|key)["']?\s*:`)
-
 // masked returns a line without what may be a secret. It goes by the text, so that it works where the YAML is broken.
 func (s *source) masked(n int) string {
 	line := s.line(n)
-	if found := secretive.FindStringIndex(line); found != nil {
-		rest := line[found[1]:]
-		if strings.Trim(rest, " \t|>-+") == "" {
+	if value := afterSecret(line); value >= 0 {
+		if blank(line[value:]) {
 			return line
 		}
-		return line[:found[1]] + " …"
+		return line[:value] + " …"
 	}
 	if s.continuesSecret(n) {
 		return line[:indentation(line)] + "…"
@@ -226,7 +229,7 @@ func (s *source) continuesSecret(n int) bool {
 		if strings.TrimSpace(line) == "" {
 			continue
 		}
-		if secretive.MatchString(line) && (indentation(line) < indent || onlyText) {
+		if afterSecret(line) >= 0 && (indentation(line) < indent || onlyText) {
 			return true
 		}
 		if indentation(line) < indent {

@@ -3,6 +3,8 @@ package config
 import (
 	"regexp"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -48,6 +50,9 @@ func read(node *yaml.Node) reading {
 
 // readPlain tells how a scalar without quotes is read; tag is what the library takes it for.
 func readPlain(text, tag string) reading {
+	if tag == "!!str" && isWord(text) {
+		return asText // nearly all of a large file: lists of names
+	}
 	switch {
 	case nulls.MatchString(text):
 		return asNull
@@ -69,6 +74,16 @@ func readPlain(text, tag string) reading {
 		return asOdd
 	}
 	return asText
+}
+
+// isWord tells whether a text begins like none of what is not a text: numbers and signs, and the few short words for nothing, true and false.
+func isWord(text string) bool {
+	if text == "" {
+		return false
+	}
+	c := text[0]
+	letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= utf8.RuneSelf
+	return letter && (len(text) > len("false") || !strings.ContainsRune("tTfFnNyYoO", rune(c)))
 }
 
 // isPlainText tells whether a text stays itself when it is written without quotes.

@@ -107,6 +107,7 @@ func schema(c *Config) []key {
 				"86400", "Seconds after which a server is stopped even when it is in use. 0 is never."),
 			row("services.cull.remove_named_servers", &cull.RemoveNamedServers, false, boolean, onHub,
 				"true", "Whether a user's additional named servers are removed when they are stopped."),
+			unused("services.configurator", "The older TLJH's page for settings is not part of this version."),
 			unused("traefik_api", "There is no Traefik in this version."),
 		})
 }
@@ -190,7 +191,7 @@ var (
 )
 
 var groupSchema = obj{
-	"pattern": groupName.String(), "maxLength": 32, "not": obj{"enum": []string{layout.AdminsGroup, layout.UsersGroup, layout.ProxyGroup}},
+	"pattern": groupName.String(), "maxLength": 32, "not": obj{"pattern": "^(tljh-.*|" + layout.AdminsGroup + "|" + layout.UsersGroup + ")$"},
 }
 
 // obj is a part of a JSON Schema.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -17,37 +18,68 @@ import (
 // Set gives a key a value, which is text as it is typed at a shell, and leaves every other byte as it is. Where the key takes a text, the value is that
 // text; elsewhere it is read as YAML: numbers, true, null, [lists, of, things], {mappings: too}. The result has been read again and is valid.
 func Set(data []byte, path, value string) ([]byte, error) {
-	t, err := targetOf(path)
-	if err != nil {
-		return nil, err
-	}
-	text, err := t.encode(value)
-	if err != nil {
-		return nil, err
-	}
-	return t.edit(data, func(tree any) any { return put(tree, t.parts, decodeYAML(text)) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
-		return e.set(root, t.parts, text)
-	})
+	return bytesOf(Read("the config", data).Set(path, value))
 }
 
 // Unset takes a key out, with the comment in its line, and sections that are empty then unless there are comments in them. What stands above the key stays.
 func Unset(data []byte, path string) ([]byte, error) {
-	t, err := targetOf(path)
-	if parts, splitErr := splitPath(path); err != nil && splitErr == nil && isSection(parts) {
-		t, err = &target{path: path, parts: parts}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return t.edit(data, func(tree any) any { return drop(tree, t.parts) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
-		return e.unset(root, t.parts)
-	})
+	return bytesOf(Read("the config", data).Unset(path))
 }
 
 // Add adds values to a list, which is made when there is none. Those that are in it already are not added again.
 func Add(data []byte, path string, values ...string) ([]byte, error) {
+	return bytesOf(Read("the config", data).Add(path, values...))
+}
+
+// Remove takes values out of a list. Those that are not in it are passed over.
+func Remove(data []byte, path string, values ...string) ([]byte, error) {
+	return bytesOf(Read("the config", data).Remove(path, values...))
+}
+
+func bytesOf(d *Document, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return d.Data, nil
+}
+
+// Set is the function of that name. The document stays as it is, as with all edits.
+func (d *Document) Set(path, value string) (*Document, error) {
+	t, err := targetOf(path)
+	if err != nil {
+		return nil, err
+	}
+	t.asWritten(d)
+	text, err := t.encode(value)
+	if err != nil {
+		return nil, err
+	}
+	return t.edit(d, func(tree any) any { return put(tree, t.parts, decodeYAML(text)) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
+		return e.set(root, t.parts, text)
+	})
+}
+
+// Unset also takes out what is no key at all, such as one that was mistyped.
+func (d *Document) Unset(path string) (*Document, error) {
+	t, err := targetOf(path)
+	if parts, splitErr := splitPath(path); err != nil && splitErr == nil {
+		if _, there := find(d.values(), parts); there || isSection(parts) {
+			t, err = &target{path: path, parts: parts}, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.asWritten(d)
+	return t.edit(d, func(tree any) any { return drop(tree, t.parts) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
+		return e.unset(root, t.parts)
+	})
+}
+
+// Add is the function of that name.
+func (d *Document) Add(path string, values ...string) (*Document, error) {
 	if listOf(&Config{}, path) != nil {
-		return AddToList(data, path, values)
+		return d.addNames(path, values)
 	}
 	t, err := targetOf(path)
 	if err != nil {
@@ -56,7 +88,8 @@ func Add(data []byte, path string, values ...string) ([]byte, error) {
 	if !t.list() {
 		return nil, fmt.Errorf("%s is no list", path)
 	}
-	old, _ := get(treeOf(data), t.parts).([]any)
+	t.asWritten(d)
+	old, _ := get(d.values(), t.parts).([]any)
 	items := slices.Clone(old)
 	missing := []string{}
 	for _, value := range values {
@@ -66,15 +99,15 @@ func Add(data []byte, path string, values ...string) ([]byte, error) {
 		}
 	}
 	if len(missing) == 0 {
-		return data, nil
+		return d, nil
 	}
-	return t.edit(data, func(tree any) any { return put(tree, t.parts, items) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
+	return t.edit(d, func(tree any) any { return put(tree, t.parts, items) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
 		return e.put(root, t.parts, payload{items: missing})
 	})
 }
 
-// Remove takes values out of a list. Those that are not in it are passed over.
-func Remove(data []byte, path string, values ...string) ([]byte, error) {
+// Remove is the function of that name.
+func (d *Document) Remove(path string, values ...string) (*Document, error) {
 	t, err := targetOf(path)
 	if err != nil {
 		return nil, err
@@ -82,7 +115,8 @@ func Remove(data []byte, path string, values ...string) ([]byte, error) {
 	if !t.list() {
 		return nil, fmt.Errorf("%s is no list", path)
 	}
-	items, _ := get(treeOf(data), t.parts).([]any)
+	t.asWritten(d)
+	items, _ := get(d.values(), t.parts).([]any)
 	unwanted := func(item any) bool {
 		return slices.ContainsFunc(values, func(value string) bool {
 			text, isText := item.(string)
@@ -94,7 +128,7 @@ func Remove(data []byte, path string, values ...string) ([]byte, error) {
 			continue
 		}
 		left := slices.Delete(slices.Clone(items), n, n+1)
-		data, err = t.edit(data, func(tree any) any { return put(tree, t.parts, left) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
+		d, err = t.edit(d, func(tree any) any { return put(tree, t.parts, left) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
 			return e.removeItem(root, t.parts, n)
 		})
 		if err != nil {
@@ -102,7 +136,7 @@ func Remove(data []byte, path string, values ...string) ([]byte, error) {
 		}
 		items = left
 	}
-	return data, nil
+	return d, nil
 }
 
 // Get returns the value of a key, or of a section, as YAML: what the file says, or else the default.
@@ -130,16 +164,21 @@ func GetJSON(data []byte, path string) ([]byte, error) {
 }
 
 func valueOf(data []byte, path string) (any, error) {
-	if _, problems := newSource(data); anyError(problems) {
+	d := Read("", data)
+	if !d.readable {
 		return nil, errors.New("the config cannot be read: tljh-install config validate tells why")
 	}
-	tree := treeOf(data)
+	tree := d.values()
 	if path == "" {
 		return tree, nil
 	}
 	parts, err := splitPath(path)
 	if err != nil {
 		return nil, err
+	}
+	if t, err := targetOf(path); err == nil {
+		t.asWritten(d)
+		parts = t.parts
 	}
 	value, found := find(tree, parts)
 	if found && value != nil {
@@ -233,6 +272,9 @@ func targetOf(path string) (*target, error) {
 	}
 	for _, key := range schema(&Config{}) {
 		row := strings.Split(key.path, ".")
+		if key.typ == anything && slices.Equal(row, parts[:min(len(row), len(parts))]) {
+			return nil, fmt.Errorf("%s is not used: %s", key.path, strings.TrimSuffix(key.doc, "."))
+		}
 		if key.typ == anything || len(row) > len(parts) {
 			continue
 		}
@@ -278,6 +320,9 @@ func (t *target) free() bool { return t.key.path == "auth.*" && !t.exact }
 
 // text tells whether the place takes a text, whatever that looks like.
 func (t *target) text() bool {
+	if t.free() { // a password is a text, even one of digits
+		return len(t.parts) == 3 && isSecret(t.parts[2]) && !strings.HasSuffix(t.parts[2], "s")
+	}
 	return t.exact && t.key.schema["type"] == "string" || !t.exact && t.key.path == "user_environment.variables"
 }
 
@@ -304,10 +349,19 @@ func (t *target) encode(value string) (string, error) {
 	if t.exact && t.key.schema["type"] == "boolean" && yesNo.MatchString(value) {
 		return strconv.FormatBool(truth(value)), nil
 	}
-	if isFlow(value) {
+	if isFlow(value) || t.free() && isQuoted(value) {
 		return value, nil
 	}
 	return t.item(value), nil
+}
+
+// isQuoted tells whether a value is a whole text in quotes.
+func isQuoted(value string) bool {
+	var node yaml.Node
+	if value[0] != '"' && value[0] != '\'' || decode(yaml.NewDecoder(strings.NewReader(value)), &node) != nil || len(node.Content) != 1 {
+		return false
+	}
+	return node.Content[0].Kind == yaml.ScalarNode && node.Content[0].Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 && node.Content[0].LineComment == ""
 }
 
 // isFlow tells whether a text is a whole list or mapping on one line.
@@ -341,42 +395,54 @@ func quotedAll(text string) string {
 	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&", "\u007f", `\x7f`, "\u0085", `\x85`, "\ufeff", `\ufeff`).Replace(string(data))
 }
 
-// edit makes one change to a file and sees that it is the one that was meant, and that what comes out is valid.
-func (t *target) edit(data []byte, change func(tree any) any, splice func(e *editor, root *yaml.Node) ([]byte, bool)) ([]byte, error) {
-	text, marked := bytes.CutPrefix(data, []byte(bom))
-	src, problems := newSource(data)
-	if anyError(problems) {
-		return nil, errUnreadable
+// asWritten takes a name in the way that the file writes it, where capital letters mean the same.
+func (t *target) asWritten(d *Document) {
+	if t.key.any == nil || !t.key.any.folds {
+		return
 	}
-	root, problems := src.parse()
-	if anyError(problems) {
-		return nil, errUnreadable
+	row := strings.Split(t.key.path, ".")
+	n := slices.Index(row, "*")
+	section, _ := get(d.values(), t.parts[:n]).(map[string]any)
+	if _, there := section[t.parts[n]]; there {
+		return
 	}
-	want := change(treeOf(data))
-	if t.same(want, treeOf(data)) {
-		if _, report := Parse("the config", data); report.Err() != nil {
-			return nil, invalid(report)
+	for _, name := range slices.Sorted(maps.Keys(section)) {
+		if t.key.any.kept(name) == t.key.any.kept(t.parts[n]) {
+			t.parts[n] = name
+			return
 		}
-		return data, nil
 	}
-	e := &editor{src: src, newline: lineBreak(text)}
-	edited, ok := splice(e, root)
+}
+
+// edit makes one change to a file and sees that it is the one that was meant, and that what comes out is valid.
+func (t *target) edit(d *Document, change func(tree any) any, splice func(e *editor, root *yaml.Node) ([]byte, bool)) (*Document, error) {
+	if !d.readable {
+		return nil, errUnreadable
+	}
+	want := change(d.values())
+	if t.same(want, d.values()) {
+		if d.Config == nil {
+			return nil, invalid(d.Report)
+		}
+		return d, nil
+	}
+	text, marked := d.text()
+	e := &editor{src: d.src, newline: lineBreak(text)}
+	edited, ok := splice(e, d.root)
 	if !ok {
 		return nil, t.byHand()
 	}
 	if marked {
 		edited = append([]byte(bom), edited...)
 	}
-	if _, report := Parse("the config", edited); report.Err() != nil {
-		if readable(edited) {
-			return nil, invalid(report)
-		}
+	after := Read(d.Report.File, edited)
+	switch {
+	case after.Config == nil && after.readable:
+		return nil, invalid(after.Report)
+	case after.Config == nil || !t.same(after.values(), want):
 		return nil, t.byHand()
 	}
-	if !t.same(treeOf(edited), want) {
-		return nil, t.byHand()
-	}
-	return edited, nil
+	return after, nil
 }
 
 // same tells whether two trees say the same, and have the same in the target's place, be it null.
@@ -392,15 +458,6 @@ func (t *target) byHand() error {
 	return fmt.Errorf("%s is written in a way that only a person can edit safely: tljh-install config edit", short(t.path))
 }
 
-func readable(data []byte) bool {
-	src, problems := newSource(data)
-	if anyError(problems) {
-		return false
-	}
-	_, problems = src.parse()
-	return !anyError(problems)
-}
-
 // invalid is the report of a change that would not be valid, without the places of a file that is never written.
 func invalid(report Report) error {
 	var words []string
@@ -414,19 +471,6 @@ func invalid(report Report) error {
 		}
 	}
 	return errors.New("that would not be valid: " + strings.Join(words, "; "))
-}
-
-// treeOf reads a file as programs with a YAML library do; nil when it is empty or can't be read.
-func treeOf(data []byte) any {
-	src, problems := newSource(data)
-	if anyError(problems) {
-		return nil
-	}
-	root, problems := src.parse()
-	if anyError(problems) || root == nil {
-		return nil
-	}
-	return treeOfNode(root, 0)
 }
 
 func treeOfNode(node *yaml.Node, depth int) any {

@@ -10,6 +10,8 @@ var starter string
 
 // Starter returns the first config of a hub: its admins, and the common keys to be uncommented.
 func Starter(admins []string) []byte {
-	const marker = "\n  admin:\n"
-	return []byte(strings.Replace(starter, marker, marker+blockItems(4, admins, "\n"), 1))
+	const marker, allowed = "\n  admin:\n", "\n#  allowed:\n"
+	items := blockItems(4, admins, "\n")
+	text := strings.Replace(starter, marker, marker+items, 1)
+	return []byte(strings.Replace(text, allowed, allowed+strings.ReplaceAll(items, "    - ", "#    - "), 1))
 }

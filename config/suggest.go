@@ -11,6 +11,18 @@ func nearest(word string, candidates []string) string {
 			best, least = candidate, d
 		}
 	}
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	// A beginning that only one of them has.
+	for _, candidate := range candidates {
+		if strings.HasPrefix(fold(candidate), fold(word)) {
+			if best != "" {
+				return ""
+			}
+			best = candidate
+		}
+	}
 	return best
 }
 

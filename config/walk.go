@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -97,6 +98,18 @@ func (s *source) tabInLines(start int) bool {
 	return bytes.ContainsAny(s.data[start:end], "\r\n") && bytes.IndexByte(s.data[start:s.lineEnd(end)], '\t') >= 0
 }
 
+// escapesApostrophe tells whether there is a \' in a text in double quotes, which is an escape for some programs only.
+func (s *source) escapesApostrophe(start int) bool {
+	for i, end := start+1, s.quotedEnd(start); i < end-1; i++ {
+		if s.data[i] == '\\' {
+			if i++; s.data[i] == '\'' {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // lineEnd returns where the line ends that an offset is in.
 func (s *source) lineEnd(offset int) int {
 	if n := bytes.IndexAny(s.data[offset:], "\r\n"); n >= 0 {
@@ -141,9 +154,19 @@ func (w *walker) guardScalar(node *yaml.Node, start int, inFlow bool) {
 		w.fail(node, "", "between brackets, programs do not agree on how to read this colon or question mark", "put the text in quotes")
 	case node.Style&block != 0 && !blockHeader.MatchString(w.src.line(node.Line)[start-w.src.starts[node.Line-1]:]):
 		w.fail(node, "", "a | or > must be the last in its line", "put what follows into the lines below")
+	case node.Style&yaml.DoubleQuotedStyle != 0 && w.src.escapesApostrophe(start):
+		w.fail(node, "", `programs do not agree on how to read \' between double quotes`, "write ' alone")
 	case node.Style&quoted != 0 && w.src.tabInLines(start):
 		w.fail(node, "", "there is a tab in this text, or behind it", `use spaces; inside a text, write \t between double quotes`)
 	}
+}
+
+// unread tells whether something is wrong in a section, so that what it means together with others cannot be told.
+func (w *walker) unread(section string) bool {
+	return slices.ContainsFunc(w.problems, func(p Problem) bool {
+		rest, within := strings.CutPrefix(p.Path, section)
+		return p.Severity == Error && within && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 func (w *walker) isNull(node *yaml.Node) bool {
@@ -213,7 +236,12 @@ func (w *walker) section(node *yaml.Node, path string, s *section) {
 				w.fail(name, full, err.Error(), "")
 				return
 			}
-			w.at[path+"["+s.any.kept(name.Value)+"]"] = name
+			kept := path + "[" + s.any.kept(name.Value) + "]"
+			if first := w.at[kept]; first != nil {
+				w.fail(name, full, fmt.Sprintf("%s is given a second time; the first is in line %d", short(s.any.kept(name.Value)), first.Line), "join the two")
+				return
+			}
+			w.at[kept] = name
 			inner = s.sections["*"]
 		}
 		switch {
@@ -271,8 +299,14 @@ func (w *walker) subject(path string) string {
 
 func (w *walker) sectionHint(path string) string {
 	name := path[strings.LastIndex(path, ".")+1:]
+	within := strings.Split(path, ".")
 	for _, key := range w.keys {
-		if rest, ok := strings.CutPrefix(key.path, path+"."); ok && rest != "*" {
+		row := strings.Split(key.path, ".")
+		fits := path != "" && len(row) > len(within)
+		for i := 0; fits && i < len(within); i++ {
+			fits = row[i] == within[i] || row[i] == "*" && key.any != nil
+		}
+		if rest := strings.Join(row[min(len(within), len(row)):], "."); fits && rest != "*" {
 			first, _, deeper := strings.Cut(rest, ".")
 			if deeper {
 				return fmt.Sprintf("write %s: and, indented in the lines below, its keys", name)
@@ -309,7 +343,11 @@ func (w *walker) isKey(name *yaml.Node, path string) bool {
 
 func (w *walker) unknown(name *yaml.Node, path string, s *section) {
 	full := join(path, name.Value)
-	w.fail(name, full, "there is no key "+short(full), w.suggestion(name.Value, path, s))
+	hint := w.suggestion(name.Value, path, s)
+	if strings.ContainsFunc(name.Value, func(r rune) bool { return r != ' ' && unicode.IsSpace(r) }) {
+		hint = "there is a character in it that only looks like a space: type the line anew"
+	}
+	w.fail(name, full, "there is no key "+short(full), hint)
 }
 
 func (w *walker) suggestion(name, path string, s *section) string {

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
-	"slices"
 	"time"
 
 	"tljh/config"
@@ -24,6 +23,9 @@ type ConfigFile struct {
 	Path string
 	Name string // in messages, when the text is another file's; "" is Path
 	Now  func() time.Time
+	Who  string // for those who find the file locked
+	// Thorough has the hub environment asked about the authenticator even where that is the one that the hub works with: half a second.
+	Thorough bool
 }
 
 // hubs tells whether this is the file that the hub reads.
@@ -52,17 +54,29 @@ func (f ConfigFile) Save(data []byte) error {
 	return f.Host.Files.Write(f.Path, data, attr)
 }
 
-// Lock keeps others from editing the hub's file at the same time. Where wait is false, who holds it is told at once.
-func (f ConfigFile) Lock(ctx context.Context, wait bool) (func(), error) {
+// WaitForEver is the patience of who wants the lock, however long somebody else is editing.
+const WaitForEver time.Duration = -1
+
+// Lock keeps others from editing the hub's file at the same time. Who holds it is told through busy once a second has gone by, and in the error when patience is
+// at its end.
+func (f ConfigFile) Lock(ctx context.Context, patience time.Duration, busy func(holder string)) (func(), error) {
 	if !f.hubs() {
 		return func() {}, nil
 	}
-	note := fmt.Sprintf("process %d since %s", os.Getpid(), f.Now().Format(time.RFC3339))
+	note := fmt.Sprintf("%s, process %d, since %s", f.Who, os.Getpid(), f.Now().Format(time.DateTime))
 	var unlock func()
+	begin := f.Now()
+	told := false
 	try := func(context.Context) (bool, error) {
 		got, holder, ok, err := f.Host.Files.Lock(layout.ConfigLock, note)
-		if err == nil && !ok && !wait {
-			err = host.Hint(&BusyError{Holder: "somebody is editing the config, " + holder}, "wait until they have ended, then run the same command again")
+		waited := f.Now().Sub(begin)
+		switch {
+		case err != nil || ok:
+		case patience != WaitForEver && waited >= patience:
+			err = host.Hint(&BusyError{Holder: "somebody is editing the config: " + holder}, "wait until they have ended, then run the same command again")
+		case waited >= time.Second && !told:
+			told = true
+			busy(holder)
 		}
 		unlock = got
 		return ok, err
@@ -73,29 +87,44 @@ func (f ConfigFile) Lock(ctx context.Context, wait bool) (func(), error) {
 	return unlock, nil
 }
 
-// Check judges a text as a whole: by itself, by what it names on this machine, and, where the authenticator is another than before, by what the
-// hub environment says of it. The config is nil when it can't be used.
+// Check judges a text as a whole: by itself, by what it names on this machine, and by what the hub environment says of its authenticator. The config is nil
+// when it can't be used.
 func (f ConfigFile) Check(ctx context.Context, text []byte) (*config.Config, config.Report, error) {
-	cfg, report := config.Parse(cmp.Or(f.Name, f.Path), text)
+	return f.CheckRead(ctx, config.Read(cmp.Or(f.Name, f.Path), text))
+}
+
+// CheckRead is Check of what was read already.
+func (f ConfigFile) CheckRead(ctx context.Context, d *config.Document) (*config.Config, config.Report, error) {
+	cfg, report := d.Config, d.Report
 	if cfg == nil || !f.hubs() {
 		return cfg, report, nil
 	}
-	report = report.With(config.CheckMachine(cfg, text, f.Host.Files, f.Now()))
-	if f.authChanged(cfg) {
+	checked := report.With(config.CheckMachine(cfg, report, f.Host.Files, f.Now(), f.inEffect))
+	if f.mustAsk(cfg) {
 		answer, err := f.askHub(ctx, cfg)
 		if err != nil {
-			return nil, report, err
+			return nil, checked, err
 		}
-		report = report.With(config.CheckAuthenticator(cfg, text, answer))
+		checked = checked.With(config.CheckAuthenticator(cfg, report, answer))
 	}
-	if report.Err() != nil {
-		return nil, report, nil
+	if checked.Err() != nil {
+		return nil, checked, nil
 	}
-	return cfg, report, nil
+	return cfg, checked, nil
 }
 
-// authChanged tells whether the hub environment has to be asked: it takes half a second.
-func (f ConfigFile) authChanged(cfg *config.Config) bool {
+// inEffect returns the config that was put into effect last; nil if none can be told.
+func (f ConfigFile) inEffect() *config.Config {
+	_, text, ok := History{Files: f.Host.Files, Now: f.Now}.Last()
+	if !ok {
+		return nil
+	}
+	cfg, _ := config.Parse("", text)
+	return cfg
+}
+
+// mustAsk tells whether the hub environment has to be asked about the authenticator.
+func (f ConfigFile) mustAsk(cfg *config.Config) bool {
 	if !f.Host.Files.Exists(layout.Hub + "/bin/python") {
 		return false // it can't be asked yet
 	}
@@ -103,7 +132,7 @@ func (f ConfigFile) authChanged(cfg *config.Config) bool {
 		return false
 	}
 	applied, err := f.Host.Files.Read(layout.Applied)
-	if err != nil {
+	if err != nil || f.Thorough {
 		return true
 	}
 	before, _ := config.Parse("", applied)
@@ -113,12 +142,7 @@ func (f ConfigFile) authChanged(cfg *config.Config) bool {
 // askHub lets the hub environment say what it knows of the authenticator and of the classes whose options are set.
 func (f ConfigFile) askHub(ctx context.Context, cfg *config.Config) (config.AuthenticatorAnswer, error) {
 	var answer config.AuthenticatorAnswer
-	sections := []string{}
-	for name := range cfg.Auth.Options {
-		sections = append(sections, name)
-	}
-	slices.Sort(sections)
-	question, err := json.Marshal(map[string]any{"type": cfg.Auth.Type, "sections": sections})
+	question, err := cfg.AuthenticatorQuestion()
 	if err != nil {
 		return answer, err
 	}

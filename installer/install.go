@@ -198,7 +198,7 @@ func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (fun
 	if err != nil {
 		return nil, err
 	}
-	unlockConfig, err := ConfigFile{Host: i.Host, Path: layout.Config, Now: i.Now}.Lock(ctx, false)
+	unlockConfig, err := ConfigFile{Host: i.Host, Path: layout.Config, Now: i.Now, Who: i.Who}.Lock(ctx, 0, nil)
 	if err != nil {
 		unlock()
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"tljh/conda"
 	"tljh/config"
@@ -49,7 +50,13 @@ func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 
 // ApplyPlan makes the plan that puts another config into effect on a machine with an installation.
 func ApplyPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
-	p := &planner{in: in, builder: builder}
+	return applyPlan(in, builder, hubPatience)
+}
+
+func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration) (Plan, error) {
+	p := &planner{in: in, builder: builder, patience: patience}
+	// Whatever it was written by, it is root's alone afterwards.
+	p.then(phaseServices, step.File{Path: layout.Config, What: "config", Content: in.ConfigText, Attr: secret})
 	if err := p.services(); err != nil {
 		return Plan{}, err
 	}
@@ -62,7 +69,13 @@ type planner struct {
 	plan     Plan
 	userDone []string // the steps after which nobody changes the user environment any more
 	last     string   // of the steps whose order is fixed
+	patience time.Duration
 }
+
+// hubPatience is how long a hub may take to come up with another config before that is taken back. It takes seconds, on a busy machine some more.
+const hubPatience = 90 * time.Second
+
+var errHubPatience = fmt.Errorf("it did not come up within %.0f seconds", hubPatience.Seconds())
 
 // then adds a step that comes after the one added by then before it, and after the others named.
 func (p *planner) then(phase string, s step.Step, after ...string) {
@@ -235,6 +248,9 @@ func (p *planner) environments() {
 	}
 	p.finally(snapshotStep(b))
 }
+
+// packagesText is a list of packages as a file of requirements.
+func packagesText(packages []string) []byte { return []byte(strings.Join(packages, "\n") + "\n") }
 
 // finally adds a step that comes after all that changes the user environment.
 func (p *planner) finally(s step.Step) {
@@ -501,7 +517,7 @@ func requirementsStep(b *environment.Builder, file, source string) step.Task {
 
 // addStep installs the packages of the config.
 func addStep(b *environment.Builder, packages []string) step.Task {
-	stamp := hexDigest([]byte(strings.Join(packages, "\n") + "\n"))
+	stamp := hexDigest(packagesText(packages))
 	return changeStep(b, idPackages, "install the packages of user_environment.packages for all users", stamp, func(ctx context.Context, m environment.Manager, dir string) error {
 		return m.Add(ctx, dir, packages)
 	})
@@ -599,7 +615,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 	return []step.Unit{
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
 		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest())},
-		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit))},
+		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit)), Patience: p.patience, TooLong: errHubPatience},
 		{
 			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
 			Stamp: fixed(unit(layout.EdgeSocket)),

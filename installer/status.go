@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"tljh/config"
@@ -87,26 +88,55 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, part, host.Hint(errors.New("only root can see all of it"), "put sudo in front")
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
 		return nil, part, fmt.Errorf("cannot read the config: %w", err)
 	}
 	cfg, problems := config.Parse(layout.Config, text)
-	applied, appliedErr := files.Read(layout.Applied)
-	before, _ := config.Parse(layout.Applied, applied)
+	told := hubProblems(files)
+	before := lastInEffect(History{Files: files})
+	pending, known := []config.Change(nil), false
+	if cfg != nil {
+		pending, known = Pending(files, cfg)
+	}
+	trouble := func(state, hint string) { part.State, part.Hint, part.Problem = state, hint, true }
 	switch {
+	case missing:
+		trouble("there is no "+layout.Config, "tljh-install config revert brings the last one that worked back")
 	case cfg == nil:
-		part.State, part.Problem = problems.Err().Error(), true
-		part.Hint = "the hub runs with the last one that worked; tljh-install config edit, or tljh-install config revert"
-		return before, part, nil
-	case appliedErr != nil || before == nil:
-		part.State, part.Hint = "valid", ""
-	case len(config.Changes(before, cfg)) > 0:
+		trouble(problems.Err().Error(), "the hub runs with the last one that worked; tljh-install config edit, or tljh-install config revert")
+	case len(told.Problems) > 0:
+		trouble("not used by the hub: "+strings.Join(told.Problems, "; "), "the hub runs with "+told.Using+"; tljh-install config edit, or tljh-install config revert; then tljh-install config reload")
+	case othersCanRead(files):
+		trouble("valid, but it is not root's alone, and holds secrets", "tljh-install config reload puts that right")
+	case !known:
+		part.State = "valid"
+	case len(pending) > 0:
 		part.State, part.Hint = "valid, with changes that are not in effect yet", "tljh-install config reload"
-		return before, part, nil
+	case before != nil && !packagesInstalled(files, cfg):
+		part.State, part.Hint = "valid, in effect but for user_environment.packages", "tljh-install install"
 	default:
 		part.State = "valid, in effect"
 	}
-	return cfg, part, nil
+	if before == nil {
+		before = cfg
+	}
+	return before, part, nil
+}
+
+func othersCanRead(files host.Files) bool {
+	info, err := files.Lstat(layout.Config)
+	return err == nil && (host.AttrOf(info).UID != secret.UID || info.Mode().Perm()&^secret.Mode != 0)
+}
+
+// packagesInstalled tells whether the last installation saw to the packages that a config lists.
+func packagesInstalled(files host.Files, cfg *config.Config) bool {
+	list := cfg.UserEnvironment.Packages
+	if len(list) == 0 {
+		return true
+	}
+	receipt, err := LoadReceipt(files, time.Now)
+	return err != nil || receipt.Recorded(idPackages) == hexDigest(packagesText(list))
 }
 
 func lookAtUserEnvironment(files host.Files) PartStatus {

@@ -1,60 +1,50 @@
-"""Reads configs as the hub does, with PyYAML: a JSON string a line in, what is read of it as JSON out. Its one argument is the
-folder of the hub's own package, which is asked as well where this Python can load it."""
+"""Reads configs with the hub's own code: a JSON object a line in, {"text": a config, "told": what the hub is told of it}, and what the hub makes of it as
+JSON out, {"hub": of what it was told, "yaml": of the text, as when there is nobody to ask}. Its one argument is the folder of the hub's package."""
 
+import dataclasses
 import json
+import math
 import sys
 
-import yaml
-
 sys.path.insert(0, sys.argv[1])
-try:
-    from tljh import settings
-except Exception:  # it is written for the hub's Python, which may be newer
-    settings = None
 
-UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-CULL = {"enabled": True, "timeout": 600, "every": 60, "concurrency": 5, "users": False, "max_age": 0, "remove_named_servers": False}
+from tljh import settings
+from tljh.paths import Paths
 
 
-def size(value):
-    """What JupyterHub makes of a size."""
-    if value is None or isinstance(value, int | float):
-        return value if value is None else int(value)
-    return int(float(value[:-1]) * UNITS[value[-1]])
+def plain(value):
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, set):
+        return sorted(value)
+    return value
 
 
-def given(tree, key, default):
-    value = (tree or {}).get(key)
-    return default if value is None else value
+def sizes(limit):
+    """What JupyterHub makes of sizes."""
+    return {key: int(settings.amount(value)) if key == "memory" and value is not None else value for key, value in limit.items()}
 
 
-def names(values):
-    return [name.lower() for name in values or []]
-
-
-def read(text):
-    if settings is not None:
-        settings.parse(text)
-    tree = yaml.safe_load(text)
-    users, limits, cull = given(tree, "users", {}), given(tree, "limits", {}), given(given(tree, "services", {}), "cull", {})
-    auth = given(tree, "auth", {})
-    return {
-        "base_url": "/" + given(tree, "base_url", "/").strip("/"),
-        "type": given(auth, "type", "firstuse"),
-        "options": {name: value for name, value in auth.items() if isinstance(value, dict) and value},
-        "lists": {name: sorted(set(names(users.get(name)))) for name in ("allowed", "banned", "admin")},
-        "groups": {group: names(members) for group, members in given(users, "extra_user_groups", {}).items()},
-        "memory": size(limits.get("memory")),
-        "cpu": None if limits.get("cpu") is None else float(limits["cpu"]),
-        "http": given(tree, "http", {}),
-        "default_app": given(given(tree, "user_environment", {}), "default_app", "jupyterlab"),
-        "cull": {key: given(cull, key, default) for key, default in CULL.items()},
+def attempt(read):
+    try:
+        config = plain(read())
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    limits = config["limits"]
+    config["limits"] = sizes({"memory": limits["memory"], "cpu": limits["cpu"]}) | {
+        who: {name: sizes(limit) for name, limit in limits[who].items()} for who in ("groups", "users")
     }
+    return {"config": config}
 
 
 for line in sys.stdin:
-    try:
-        answer = read(json.loads(line))
-    except Exception as error:
-        answer = {"error": f"{type(error).__name__}: {error}"}
+    case = json.loads(line)
+    settings.ask = lambda paths, text, told=case["told"]: told
+    answer = {"hub": attempt(lambda: settings.read(Paths.here(), case["text"])), "yaml": attempt(lambda: settings.parse(case["text"]))}
     print(json.dumps(answer, default=repr), flush=True)

@@ -1,10 +1,12 @@
+import json
 import logging
 
 import pytest
+from traitlets import Bool, Dict, Enum, Float, HasTraits, Integer, Set, Tuple, Unicode, Union
 from traitlets.config import Config
 
 from tljh import auth, proxy, settings, spawner
-from tljh.configure import authenticator_class, configure, local_files
+from tljh.configure import authenticator_class, configure, local_files, misfit
 
 
 def configured(here, text):
@@ -96,17 +98,77 @@ def test_with_no_good_config_at_all_admins_still_are(here, caplog):
     assert caplog.records[0].levelno == logging.CRITICAL
 
 
-def test_options_that_an_authenticator_lacks_are_told_and_the_rest_holds(here, caplog):
-    text = (
-        "auth:\n"
-        "  FirstUseAuthenticator: {create_user: true, min_password_length: 12}\n"
-        "  LDAPAuthenticator: {server_address: x}\n  Authenticator: {allow_all: 3}\n"
-    )
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("{type: dummy, DummyAuthenticator: {password: 12345}}", "auth.DummyAuthenticator.password: must be a text, not a number"),
+        ("{type: dummy, DummyAuthenticator: {password: [x]}}", "auth.DummyAuthenticator.password: must be a text, not a list"),
+        ("{FirstUseAuthenticator: {create_user: true}}", "auth.FirstUseAuthenticator.create_user: the authenticator has no such option"),
+        ("{FirstUseAuthenticator: {min_password_length: 0}}", "auth.FirstUseAuthenticator.min_password_length: the authenticator does not take this value"),
+        ("{Authenticator: {allow_all: 3}}", "auth.Authenticator.allow_all: must be true or false, not a number"),
+        ("{type: github, GitHubOAuthenticator: {allowed_organizations: {a: b}}}", "allowed_organizations: must be a list, not keys with values"),
+        ("{type: github, OAuthenticator: {enable_auth_state: often}}", "auth.OAuthenticator.enable_auth_state: must be true or false, not a text"),
+    ],
+)
+def test_a_config_with_an_option_that_is_refused_is_not_used(here, caplog, options, says):
+    here.applied.write_text("users: {admin: [alice], allowed: [bob]}")
+    c = configured(here, f"auth: {options}")
+    assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
+    assert c.Authenticator.allowed_users == {"bob"}
+    assert says in caplog.text
+    assert says in str(c.JupyterHub.template_vars["tljh_problems"])
+    assert json.loads(here.problems.read_text())["using"] == "the last config that worked"
+
+
+def test_with_an_option_refused_and_no_config_before_only_admins_get_in(here):
+    c = configured(here, "auth: {type: dummy, DummyAuthenticator: {password: 12345}}\nusers: {admin: [alice], allowed: [bob], banned: [eve]}")
+    assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
+    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users, c.Authenticator.blocked_users) == ({"alice"}, set(), {"eve"})
+    assert c.Authenticator.allow_existing_users is False
+
+
+def test_an_authenticator_that_was_good_and_is_not_any_more(here):
+    text = "auth: {type: gone.Authenticator}\nusers: {admin: [alice], allowed: [bob]}"
+    here.applied.write_text(text)
     c = configured(here, text)
+    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users) == ({"alice"}, set())
+    assert c.Authenticator.allow_existing_users is False
+
+
+def test_options_of_another_class_are_told_and_do_no_harm(here, caplog):
+    c = configured(here, "auth:\n  FirstUseAuthenticator: {min_password_length: 12}\n  LDAPAuthenticator: {server_address: x}\n")
     assert c.FirstUseAuthenticator == {"min_password_length": 12}
-    assert "allow_all" not in c.Authenticator
-    for words in ("FirstUseAuthenticator.create_user is not used", "auth.LDAPAuthenticator is not used", "auth.Authenticator.allow_all is not used"):
-        assert words in caplog.text
+    assert "LDAPAuthenticator" not in c
+    assert "auth.LDAPAuthenticator is not used" in caplog.text
+
+
+def test_an_option_does_not_override_a_key(here, caplog):
+    c = configured(here, "auth: {FirstUseAuthenticator: {blocked_users: [], whitelist: [eve], create_users: true}}\nusers: {banned: [eve]}")
+    assert c.FirstUseAuthenticator == {"create_users": True}
+    assert c.Authenticator.blocked_users == {"eve"}
+    assert "auth.FirstUseAuthenticator.blocked_users is not used: users.banned says it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("trait", "value", "says"),
+    [
+        (Unicode(), 1, "must be a text, not a number"),
+        (Bool(), "yes", "must be true or false, not a text"),
+        (Integer(), 1.5, "must be a whole number, not a number with a fraction"),
+        (Integer(), True, None),
+        (Float(), 1, None),
+        (Set(Unicode()), ["a"], None),
+        (Set(Unicode()), [[1]], "the authenticator does not take this value"),
+        (Tuple(Unicode(), Unicode()), ["a", "b"], None),
+        (Dict(), {"a": 1}, None),
+        (Dict(), [1], "must be keys with values, not a list"),
+        (Enum(["a", "b"]), "c", "must be one of a, b"),
+        (Union([Unicode(), Bool()]), 1.5, "must be a unicode string or a boolean"),
+    ],
+)
+def test_values_that_fit_and_do_not(trait, value, says):
+    owner = type("Owner", (HasTraits,), {"option": trait})
+    assert misfit(owner.class_traits()["option"], value) == says
 
 
 def test_options_of_the_chosen_authenticator_are_set(here):

@@ -18,6 +18,7 @@ def test_name_and_announcement_are_text(here, hub):
         assert "Exam &lt;script&gt;at nine" in text
         assert PROBLEM not in text
         assert "of names" not in text, "strangers see what is wrong with the config"
+        assert "Admins of this hub: please log in" in text, "nobody who comes to log in learns that there is something to see to"
 
     hub(test, app={"template_vars": dict(SHOWN)})
 
@@ -31,6 +32,15 @@ def test_only_admins_see_what_is_wrong(here, hub):
         for name, seen in (("alice", True), ("bob", False)):
             status, _ = await visitor.log_in(name, "correct-horse")
             assert status == 302
-            assert ("users.admin must be a list &lt;b&gt;of names" in await page(visitor, "home")) is seen
+            home = await page(visitor, "home")
+            assert ("users.admin must be a list &lt;b&gt;of names" in home) is seen
+            assert "tljh-look" not in home
 
     hub(test, admin_users={"alice"}, allowed_users={"bob"}, app={"template_vars": dict(SHOWN)})
+
+
+def test_without_problems_nobody_is_sent_to_look(here, hub):
+    async def test(visitor):
+        assert "tljh-look" not in await page(visitor, "login")
+
+    hub(test, app={"template_vars": SHOWN | {"tljh_problems": []}})

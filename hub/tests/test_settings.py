@@ -1,9 +1,12 @@
+import json
 import os
 import stat
 
 import pytest
 
-from tljh import settings
+from tljh import configure, settings
+
+ASK = settings.ask  # as it is: the fixture "here" puts a stand-in for the program in its place
 
 WHOLE = """
 base_url: course
@@ -99,7 +102,8 @@ def test_with_nothing_usable_there_are_defaults_and_words(here):
     here.config.write_text("users: [")
     here.applied.write_bytes(b"\xff\xff")
     loaded = settings.load(here)
-    assert loaded.config == settings.Config()
+    assert loaded.config == settings.closed()
+    assert not loaded.config.users.existing
     assert len(loaded.problems) == 2
     settings.remember(here, loaded)
     assert here.applied.read_bytes() == b"\xff\xff"
@@ -145,3 +149,103 @@ def test_the_newer_keys():
 def test_newer_keys_that_cannot_be_used(text):
     with pytest.raises(settings.ConfigError):
         settings.parse(text)
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'auth:\n  GitHubOAuthenticator:\n    client_secret: "{SECRET}\n',
+        f"auth: {{GitHubOAuthenticator: {{client_secret: [{SECRET}}}}}",
+        f"user_environment: {{variables: {{TOKEN: [{SECRET}]}}}}",
+        f"user_environment: {{variables: {{TOKEN: {{a: {SECRET}}}}}}}",
+        f"limits: {{memory: {SECRET}}}",
+        f"users: {{home_root: {SECRET}}}",
+        f"a: *{SECRET}",
+        f"a: !{SECRET} b",
+        f"{SECRET}: [",
+    ],
+    ids=lambda _: "text",  # the folder of a test has its name
+)
+def test_no_value_is_told(here, text, caplog):
+    with pytest.raises(settings.ConfigError) as caught:
+        settings.parse(text)
+    assert SECRET not in str(caught.value)
+    here.config.write_text(text)
+    loaded = settings.load(here)
+    configure.report(loaded)
+    assert loaded.problems
+    assert SECRET not in caplog.text + str(loaded.problems)
+
+
+@pytest.fixture
+def asked(here, monkeypatch):
+    """A folder in which a real program is asked, which a test writes."""
+    monkeypatch.setattr(settings, "ask", ASK)
+    monkeypatch.setattr(settings, "PATIENCE", 0.5)
+    here.program.parent.mkdir()
+
+    def write(*lines):
+        here.program.write_text("\n".join(("#!/bin/sh", *lines, "")))
+        here.program.chmod(0o755)
+        return here
+
+    return write
+
+
+def test_the_program_says_what_a_config_holds(asked):
+    here = asked("""[ "$*" = "config for-hub" ] && grep -q odd && echo '{"valid": true, "problems": [], "config": {"users": {"admin": ["alice"]}}}'""")
+    here.config.write_text("anything odd")
+    loaded = settings.load(here)
+    assert (loaded.config.users.admin, loaded.problems) == ({"alice"}, [])
+    settings.remember(here, loaded)
+    assert here.applied.read_text() == "anything odd"
+
+
+def test_what_the_program_refuses_is_not_used_whatever_the_hub_makes_of_it(asked):
+    here = asked(
+        """if grep -q bannd; then echo '{"valid": false, "problems": ["line 1: no bannd", "line 2: no"]}'""",
+        """else echo '{"valid": true, "problems": [], "config": {"users": {"banned": ["eve"]}}}'; fi""",
+    )
+    here.config.write_text("users: {bannd: [eve]}")
+    here.applied.write_text("users: {banned: [eve]}")
+    loaded = settings.load(here)
+    assert loaded.config.users.banned == {"eve"}
+    assert loaded.problems == [f"{here.config} is not valid: line 1: no bannd", f"{here.config} is not valid: line 2: no"]
+    settings.tell(here, loaded)
+    assert json.loads(here.problems.read_text())["problems"] == loaded.problems
+    assert stat.S_IMODE(here.problems.stat().st_mode) == 0o600
+    settings.tell(here, settings.Loaded(settings.Config(), ""))
+    assert not here.problems.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("exit 2", "exit code 2"),
+        ("echo nonsense", "an answer that cannot be read"),
+        ("""echo '{"valid": true}'""", "an answer that cannot be read"),
+        ("""echo '{"valid": "yes", "config": {}}'""", "an answer that cannot be read"),
+        ("echo []", "an answer that cannot be read"),
+        ("exec sleep 60", "no answer within"),
+        (None, "No such file"),
+    ],
+)
+def test_without_an_answer_only_what_was_good_before_is_used(asked, script, says):
+    here = asked(script or "")
+    if script is None:
+        here.program.unlink()
+    here.applied.write_text("users: {admin: [alice]}")
+    here.config.write_text("users: {admin: [eve]}")
+    loaded = settings.load(here)
+    assert loaded.config.users.admin == {"alice"}
+    assert len(loaded.problems) == 1
+    assert f"cannot check {here.config}: " in loaded.problems[0]
+    assert says in loaded.problems[0]
+    here.config.write_text("users: {admin: [alice]}")
+    loaded = settings.load(here)
+    assert (loaded.config.users.admin, loaded.problems) == ({"alice"}, [])
+    here.applied.unlink()
+    assert settings.load(here).config == settings.closed()

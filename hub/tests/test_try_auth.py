@@ -1,7 +1,9 @@
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 from tljh import check_authenticator, passwords, try_auth
 
@@ -25,6 +27,30 @@ def test_first_use_compares(here):
     assert attempt(here, "users: {banned: [alice]}")["ok"] is False
 
 
+def known(here, name):
+    """Somebody whom an admin added."""
+    with closing(sqlite3.connect(here.database)) as db:
+        db.execute("CREATE TABLE IF NOT EXISTS users (name TEXT, admin INTEGER)")
+        db.execute("INSERT INTO users VALUES (?, 0)", (name,))
+        db.commit()
+
+
+def test_first_use_asks_who_may_enter(here):
+    passwords.Passwords(here.passwords).set("alice", passwords.digest("correct-horse"))
+    assert "nobody has allowed" in attempt(here, "users: {admin: [bob]}")["reason"]
+    assert attempt(here, "users: {allowed: [alice]}")["ok"] is True
+    assert attempt(here, "auth: {FirstUseAuthenticator: {create_users: true}}")["ok"] is True
+    known(here, "alice")
+    assert attempt(here, "users: {admin: [bob]}") == {"ok": True, "admin": False, "reason": ""}
+
+
+def test_others_know_whom_an_admin_added(here):
+    dummy = "auth: {type: dummy, DummyAuthenticator: {password: correct-horse}}\nusers: {allowed: [bob]}"
+    assert attempt(here, dummy)["ok"] is False
+    known(here, "alice")
+    assert attempt(here, dummy)["ok"] is True
+
+
 def test_other_authenticators(here):
     dummy = "auth: {type: dummy, DummyAuthenticator: {password: correct-horse, allow_all: true}}"
     assert attempt(here, dummy)["ok"] is True
@@ -37,12 +63,13 @@ def test_other_authenticators(here):
 
 
 def test_what_an_authenticator_knows():
-    answer = check_authenticator.answer("github", ["GitHubOAuthenticator", "OAuthenticator", "Other"])
+    answer = check_authenticator.answer("github", {"GitHubOAuthenticator": {"client_id": 5, "client_secret": "x"}, "OAuthenticator": {}, "Other": {"a": 1}})
     assert answer["ok"]
     assert "client_id" in answer["classes"]["GitHubOAuthenticator"]["options"]
     assert answer["classes"]["OAuthenticator"]["exists"]
-    assert answer["classes"]["Other"] == {"exists": False, "options": []}
-    bad = check_authenticator.answer("no_such.Thing", [])
+    assert answer["classes"]["Other"] == {"exists": False, "options": [], "refused": {}}
+    assert answer["classes"]["GitHubOAuthenticator"]["refused"] == {"client_id": "must be a text, not a number"}
+    bad = check_authenticator.answer("no_such.Thing", {})
     assert not bad["ok"]
     assert "no_such" in bad["error"]
 
@@ -50,7 +77,7 @@ def test_what_an_authenticator_knows():
 def test_as_a_program(here):
     done = subprocess.run(
         [sys.executable, "-m", "tljh.check_authenticator"],
-        input=json.dumps({"type": "native", "sections": []}),
+        input=json.dumps({"type": "native", "sections": {"NativeAuthenticator": {}}}),
         capture_output=True,
         text=True,
         check=True,

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -71,6 +72,9 @@ func Main(name string, args []string, streams Streams) int {
 	return tell(root.ExecuteContext(ctx), streams.Err)
 }
 
+// editing is set while an editor has the terminal: what is typed there, Ctrl-C too, is for it alone.
+var editing atomic.Bool
+
 // withSignals ends the context at the first SIGINT, SIGTERM or SIGHUP. Children are in process groups of their own and are ended by whoever
 // waits for them; a second signal ends this program as usual.
 func withSignals(ctx context.Context) (context.Context, func()) {
@@ -78,11 +82,17 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
-		select {
-		case s := <-signals:
-			signal.Stop(signals)
-			cancel(&interrupted{s})
-		case <-ctx.Done():
+		for {
+			select {
+			case s := <-signals:
+				if s == syscall.SIGINT && editing.Load() {
+					continue
+				}
+				signal.Stop(signals)
+				cancel(&interrupted{s})
+			case <-ctx.Done():
+			}
+			return
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); cancel(nil) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"slices"
@@ -53,12 +54,22 @@ func (c *configCommand) commands() []*cobra.Command {
 		c.change("unset KEY", "Take a key out, so that its default holds", 1, changeUnset),
 		c.change("add KEY VALUE…", "Add to a list", -2, changeAdd),
 		c.change("remove KEY VALUE…", "Take out of a list", -2, changeRemove),
-		c.validate(), c.explain(), c.schema(), c.reloadCommand(), c.history(), c.revert(), c.testAuth(), c.breakGlass(),
+		c.validate(), c.explain(), c.schema(), c.reloadCommand(), c.history(), c.revert(), c.testAuth(), c.breakGlass(), c.forHub(),
 	}
 }
 
 func (c *configCommand) file() installer.ConfigFile {
-	return installer.ConfigFile{Host: host.Local(nil), Path: c.path, Now: time.Now}
+	return installer.ConfigFile{Host: host.Local(nil), Path: c.path, Now: time.Now, Who: who()}
+}
+
+// changePatience is how long a change by a program waits for somebody who is editing.
+const changePatience = time.Minute
+
+// lock keeps others from editing meanwhile, and tells whom it waits for.
+func (c *configCommand) lock(ctx context.Context, patience time.Duration) (func(), error) {
+	return c.file().Lock(ctx, patience, func(holder string) {
+		fmt.Fprintf(c.streams.Err, "Waiting: somebody is editing the config (%s).\n", holder)
+	})
 }
 
 // read returns the file's contents.
@@ -154,20 +165,22 @@ func (c *configCommand) print(data []byte, key string) error {
 	return err
 }
 
-type changeKind func(data []byte, args []string) ([]byte, error)
+type changeKind func(d *config.Document, args []string) (*config.Document, error)
 
-func changeSet(data []byte, args []string) ([]byte, error) {
-	return config.Set(data, args[0], args[1])
+func changeSet(d *config.Document, args []string) (*config.Document, error) {
+	return d.Set(args[0], args[1])
 }
 
-func changeUnset(data []byte, args []string) ([]byte, error) { return config.Unset(data, args[0]) }
-
-func changeAdd(data []byte, args []string) ([]byte, error) {
-	return config.Add(data, args[0], args[1:]...)
+func changeUnset(d *config.Document, args []string) (*config.Document, error) {
+	return d.Unset(args[0])
 }
 
-func changeRemove(data []byte, args []string) ([]byte, error) {
-	return config.Remove(data, args[0], args[1:]...)
+func changeAdd(d *config.Document, args []string) (*config.Document, error) {
+	return d.Add(args[0], args[1:]...)
+}
+
+func changeRemove(d *config.Document, args []string) (*config.Document, error) {
+	return d.Remove(args[0], args[1:]...)
 }
 
 func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra.Command {
@@ -175,7 +188,11 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 	cmd := &cobra.Command{
 		Use: usage, Short: short, Args: argsOf(n, usage), ValidArgsFunction: completeKeys,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.runChange(cmd.Context(), name+" "+args[0], func(data []byte) ([]byte, error) { return do(data, args) })
+			args, err := c.valueFromInput(name, args)
+			if err != nil {
+				return err
+			}
+			return c.runChange(cmd.Context(), name+" "+args[0], func(d *config.Document) (*config.Document, error) { return do(d, args) })
 		},
 	}
 	cmd.Flags().BoolVar(&c.reload, "reload", false, "put it into effect at once")
@@ -183,65 +200,77 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 	return cmd
 }
 
+// valueFromInput takes the value of set KEY - from standard input: what stands on a command line others may see.
+func (c *configCommand) valueFromInput(verb string, args []string) ([]string, error) {
+	if verb != "set" || args[1] != "-" {
+		return args, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(c.streams.In, configLimit))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the value from standard input: %w", err)
+	}
+	value := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	return []string{args[0], value}, nil
+}
+
 // runChange edits the file by a program: lock, read, edit, judge, save, tell.
-func (c *configCommand) runChange(ctx context.Context, how string, edit func([]byte) ([]byte, error)) error {
+func (c *configCommand) runChange(ctx context.Context, how string, edit func(*config.Document) (*config.Document, error)) error {
+	if c.reload && c.path != layout.Config {
+		return &usageError{fmt.Errorf("the hub reads %s only: leave --reload or --config-path out", layout.Config)}
+	}
 	if _, err := c.read(); err != nil {
 		return err // before a lock is asked for that only root gets
 	}
 	file := c.file()
-	unlock, err := file.Lock(ctx, true)
+	unlock, err := c.lock(ctx, changePatience)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	before, err := file.Read()
+	data, err := file.Read()
 	if err != nil {
 		return err
 	}
+	before := config.Read(c.path, data)
 	after, err := edit(before)
 	if err != nil {
 		return &installer.BadInput{Err: err}
 	}
-	if string(after) == string(before) {
+	if after == before {
 		fmt.Fprintln(c.streams.Err, "Nothing to change: the config says that already.")
-		return c.after(ctx, how, after)
+		return c.after(ctx, how, before, after)
 	}
 	if err := c.judge(ctx, after); err != nil {
 		return err
 	}
-	if err := file.Save(after); err != nil {
+	if err := file.Save(after.Data); err != nil {
 		return err
 	}
-	fmt.Fprint(c.streams.Out, config.Diff(before, after, "before", "after"))
-	return c.after(ctx, how, after)
+	fmt.Fprint(c.streams.Out, config.DiffOf(before, after, "before", "after"))
+	return c.after(ctx, how, before, after)
 }
 
 // after puts a saved config into effect, or says how to.
-func (c *configCommand) after(ctx context.Context, how string, saved []byte) error {
+func (c *configCommand) after(ctx context.Context, how string, before, saved *config.Document) error {
 	if c.path != layout.Config {
 		return nil
 	}
 	if c.reload {
 		return c.apply(ctx, how)
 	}
-	applied, err := c.file().Host.Files.Read(layout.Applied)
-	if err != nil {
-		return nil
-	}
-	old, _ := config.Parse("", applied)
-	now, _ := config.Parse("", saved)
-	if old == nil || now == nil {
-		return nil
-	}
-	if changes := config.Changes(old, now); len(changes) > 0 {
+	pending, _ := installer.Pending(c.file().Host.Files, saved.Config, before, saved)
+	switch {
+	case slices.ContainsFunc(pending, func(c config.Change) bool { return c.NeedsInstall }):
+		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install install")
+	case len(pending) > 0:
 		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install config reload")
 	}
 	return nil
 }
 
 // judge tells what is wrong with a text, and returns an error when it can't be used.
-func (c *configCommand) judge(ctx context.Context, text []byte) error {
-	cfg, report, err := c.file().Check(ctx, text)
+func (c *configCommand) judge(ctx context.Context, d *config.Document) error {
+	cfg, report, err := c.file().CheckRead(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -284,12 +313,14 @@ func (c *configCommand) runValidate(ctx context.Context, args []string) error {
 		data, err = io.ReadAll(io.LimitReader(c.streams.In, configLimit))
 	default:
 		name = args[0]
-		data, err = os.ReadFile(name)
+		data, err = readLimited(name)
 	}
 	if err != nil {
 		return err
 	}
-	cfg, report, err := c.file().Check(ctx, data)
+	file := c.file()
+	file.Thorough = true
+	cfg, report, err := file.Check(ctx, data)
 	if err != nil {
 		return err
 	}
@@ -305,6 +336,15 @@ func (c *configCommand) runValidate(ctx context.Context, args []string) error {
 		return &errTold{exitBadInput}
 	}
 	return err
+}
+
+func readLimited(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the config: %w", err)
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, configLimit))
 }
 
 func (c *configCommand) explain() *cobra.Command {
@@ -346,6 +386,20 @@ func (c *configCommand) schema() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			_, err := c.streams.Out.Write(config.JSONSchema())
 			return err
+		},
+	}
+}
+
+// forHub is for the hub, which reads its config with it at every start.
+func (c *configCommand) forHub() *cobra.Command {
+	return &cobra.Command{
+		Use: "for-hub", Short: "Read a config from standard input for the hub, as JSON", Hidden: true, Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			data, err := io.ReadAll(io.LimitReader(c.streams.In, configLimit))
+			if err != nil {
+				return fmt.Errorf("cannot read standard input: %w", err)
+			}
+			return json.NewEncoder(c.streams.Out).Encode(config.ReadForHub(data))
 		},
 	}
 }
@@ -397,6 +451,9 @@ func (c *configCommand) history() *cobra.Command {
 func (c *configCommand) runHistory(args []string) error {
 	history := installer.History{Files: c.file().Host.Files, Now: time.Now}
 	versions, err := history.Versions()
+	if errors.Is(err, fs.ErrPermission) {
+		return host.Hint(errors.New("only root can see the config's history: it holds secrets"), "put sudo in front")
+	}
 	if err != nil {
 		return err
 	}
@@ -443,6 +500,13 @@ func (c *configCommand) showVersion(history installer.History, versions []instal
 			return err
 		}
 	}
-	_, err = fmt.Fprint(c.streams.Out, config.Diff(before, now, name, "version "+text))
+	diff := config.Diff(before, now, name, "version "+text)
+	if c.json {
+		return json.NewEncoder(c.streams.Out).Encode(struct {
+			installer.Version
+			Diff string `json:"diff"`
+		}{versions[n], diff})
+	}
+	_, err = fmt.Fprint(c.streams.Out, diff)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func (c *configCommand) runTestAuth(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.judge(ctx, data); err != nil {
+	if err := c.judge(ctx, config.Read(c.path, data)); err != nil {
 		return err
 	}
 	password, err := readOnce(c.streams, "Password of "+name+": ")
@@ -112,22 +113,44 @@ func (c *configCommand) runBreakGlass(name string) error {
 	if os.Geteuid() != 0 {
 		return host.Hint(errors.New("only root can open a way in"), "put sudo in front")
 	}
-	data, err := c.read()
+	running, err := c.running()
 	if err != nil {
 		return err
+	}
+	if !slices.Contains(running.Users.Admin, admin.Name) {
+		return &installer.BadInput{Err: host.Hint(fmt.Errorf("%s is no admin of the hub as it runs: the way in is for those of users.admin", admin.Name), "they are %s", adminsOf(running))}
 	}
 	password := installer.GeneratePassword(0)
 	until := time.Now().Add(installer.GlassTime)
 	if err := installer.BreakGlass(c.file().Host.Files, admin.Name, password, until); err != nil {
 		return err
 	}
-	base := "/"
-	if cfg, _ := config.Parse(c.path, data); cfg != nil {
-		base = cfg.BaseURL
-	}
 	_, err = fmt.Fprintf(c.streams.Out, "%s can log in as an admin until %s at %shub/break-glass\n  password %s  (shown only now)\n",
-		admin.Name, until.Format(time.TimeOnly), base, password)
+		admin.Name, until.Format(time.TimeOnly), running.BaseURL, password)
 	return err
+}
+
+// running returns the config that the hub runs with, which may be another than that of the file.
+func (c *configCommand) running() (*config.Config, error) {
+	if _, err := c.read(); err != nil {
+		return nil, err
+	}
+	data, err := c.file().Host.Files.Read(layout.Applied)
+	if err != nil {
+		return nil, host.Hint(fmt.Errorf("cannot tell what the hub runs with: %w", err), "start it: tljh-install config reload")
+	}
+	cfg, report := config.Parse(layout.Applied, data)
+	if cfg == nil {
+		return nil, host.Hint(fmt.Errorf("cannot tell what the hub runs with: %w", report.Err()), "start it anew: tljh-install config reload")
+	}
+	return cfg, nil
+}
+
+func adminsOf(cfg *config.Config) string {
+	if len(cfg.Users.Admin) == 0 {
+		return "none: tljh-install config add users.admin NAME --reload makes one"
+	}
+	return strings.Join(cfg.Users.Admin, ", ")
 }
 
 func (c *configCommand) closeGlass() error {

@@ -9,8 +9,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,12 +44,16 @@ func (c *configCommand) runEdit(ctx context.Context, wait bool) error {
 	if _, err := c.read(); err != nil {
 		return err
 	}
-	file := c.file()
-	unlock, err := file.Lock(ctx, wait)
+	patience := time.Duration(0)
+	if wait {
+		patience = installer.WaitForEver
+	}
+	unlock, err := c.lock(ctx, patience)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	file := c.file()
 	before, err := file.Read()
 	if err != nil {
 		return err
@@ -56,33 +62,40 @@ func (c *configCommand) runEdit(ctx context.Context, wait bool) error {
 	if err != nil {
 		return err
 	}
-	defer draft.remove()
-	after, err := c.editUntilValid(ctx, draft)
-	if err != nil {
+	saved, err := c.editDraft(ctx, file, draft)
+	if err == nil || !draft.worthKeeping() {
+		draft.remove()
+	} else {
+		err = draft.kept(err, c.streams.Err)
+	}
+	if err != nil || !saved || c.path != layout.Config {
 		return err
-	}
-	if bytes.Equal(before, after) {
-		fmt.Fprintln(c.streams.Err, "Nothing was changed.")
-		return nil
-	}
-	fmt.Fprint(c.streams.Out, config.Diff(before, after, "before", "after"))
-	// Whoever does not come by this command may have written meanwhile.
-	if now, err := file.Read(); err != nil || !bytes.Equal(now, before) {
-		kept := draft.keep()
-		return host.Hint(errors.Join(errors.New("somebody changed the config while it was being edited; nothing was saved"), err), "your edit is kept in %s", kept)
-	}
-	if err := file.Save(after); err != nil {
-		kept := draft.keep()
-		return host.Hint(err, "your edit is kept in %s", kept)
-	}
-	if c.path != layout.Config {
-		return nil
 	}
 	return c.apply(ctx, "edit")
 }
 
+// editDraft has a person edit, and saves what is valid.
+func (c *configCommand) editDraft(ctx context.Context, file installer.ConfigFile, d *draft) (saved bool, err error) {
+	after, err := c.editUntilValid(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	if bytes.Equal(d.before, after) {
+		fmt.Fprintln(c.streams.Err, "Nothing was changed.")
+		return false, nil
+	}
+	fmt.Fprint(c.streams.Out, config.Diff(d.before, after, "before", "after"))
+	// Whoever does not come by this command may have written meanwhile.
+	if now, err := file.Read(); err != nil || !bytes.Equal(now, d.before) {
+		return false, errors.Join(errors.New("somebody changed the config while it was being edited; nothing was saved"), err)
+	}
+	return true, file.Save(after)
+}
+
 // editUntilValid returns the text once it is valid. Who gives up keeps the config as it was.
 func (c *configCommand) editUntilValid(ctx context.Context, d *draft) ([]byte, error) {
+	file := c.file()
+	file.Thorough = true
 	for {
 		if err := d.open(ctx); err != nil {
 			return nil, err
@@ -91,7 +104,7 @@ func (c *configCommand) editUntilValid(ctx context.Context, d *draft) ([]byte, e
 		if err != nil {
 			return nil, fmt.Errorf("cannot read what was edited: %w", err)
 		}
-		cfg, report, err := c.file().Check(ctx, text)
+		cfg, report, err := file.Check(ctx, text)
 		if err != nil {
 			return nil, err
 		}
@@ -99,35 +112,38 @@ func (c *configCommand) editUntilValid(ctx context.Context, d *draft) ([]byte, e
 		if cfg != nil {
 			return text, nil
 		}
-		again, err := c.askAgain()
-		if err != nil || !again {
+		switch again, asked, err := c.askAgain(); {
+		case err != nil:
+			return nil, err
+		case !again:
+			d.unwanted = asked
 			fmt.Fprintln(c.streams.Err, "The config stays as it was.")
-			return nil, errors.Join(err, &errTold{exitBadInput})
+			return nil, &errTold{exitBadInput}
 		}
 	}
 }
 
-// askAgain is false where nobody is there to ask.
-func (c *configCommand) askAgain() (bool, error) {
+// askAgain tells whether to edit again, and whether somebody was there to say so.
+func (c *configCommand) askAgain() (again, asked bool, err error) {
 	in, ok := c.streams.In.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return false, nil
+		return false, false, nil
 	}
 	lines := bufio.NewReader(in)
 	for {
 		fmt.Fprint(c.streams.Err, "The config is not valid. What now? (e)dit again, e(x)it without saving: ")
 		line, err := lines.ReadString('\n')
 		if errors.Is(err, io.EOF) {
-			return false, nil
+			return false, false, nil
 		}
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		switch strings.ToLower(strings.TrimSpace(line)) {
 		case "", "e", "edit":
-			return true, nil
+			return true, true, nil
 		case "x", "exit", "q", "quit":
-			return false, nil
+			return false, true, nil
 		}
 	}
 }
@@ -135,7 +151,8 @@ func (c *configCommand) askAgain() (bool, error) {
 // draft is a private copy of the config, in a folder that nobody else can enter.
 type draft struct {
 	dir, path string
-	kept      bool
+	before    []byte
+	unwanted  bool // the person said so
 }
 
 func newDraft(text []byte) (*draft, error) {
@@ -143,7 +160,7 @@ func newDraft(text []byte) (*draft, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a copy to edit: %w", err)
 	}
-	d := &draft{dir: dir, path: filepath.Join(dir, "config.yaml")}
+	d := &draft{dir: dir, path: filepath.Join(dir, "config.yaml"), before: text}
 	if err := os.WriteFile(d.path, text, 0o600); err != nil {
 		d.remove()
 		return nil, fmt.Errorf("cannot make a copy to edit: %w", err)
@@ -159,22 +176,44 @@ func draftDir() string {
 	return ""
 }
 
-func (d *draft) remove() {
-	if !d.kept {
-		_ = os.RemoveAll(d.dir)
+func (d *draft) remove() { _ = os.RemoveAll(d.dir) }
+
+// worthKeeping tells whether there is work in it that nobody gave up.
+func (d *draft) worthKeeping() bool {
+	text, err := os.ReadFile(d.path)
+	return !d.unwanted && err == nil && !bytes.Equal(text, d.before)
+}
+
+// kept says where the draft is, with an error or beside one that was told.
+func (d *draft) kept(err error, w io.Writer) error {
+	where := "your edit is kept in " + d.path
+	if told := (*errTold)(nil); errors.As(err, &told) {
+		fmt.Fprintln(w, strings.ToUpper(where[:1])+where[1:])
+		return err
 	}
+	if host.HintOf(err) != "" {
+		return fmt.Errorf("%w; %s", err, where)
+	}
+	return host.Hint(err, "%s", where)
 }
 
-func (d *draft) keep() string {
-	d.kept = true
-	return d.path
-}
-
-// open lets the person edit. What an editor is named by may hold arguments, which sh takes apart.
+// open lets the person edit. What an editor is named by may hold arguments, which sh takes apart. What is typed, Ctrl-C too, is for the editor; when this program
+// is told to end, or the terminal is gone, it ends the editor in a way that lets it tidy up.
 func (d *draft) open(ctx context.Context) error {
+	editing.Store(true)
+	defer editing.Store(false)
+	quits := make(chan os.Signal, 1)
+	signal.Notify(quits, syscall.SIGQUIT)
+	defer signal.Stop(quits)
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", editor()+` "$1"`, "sh", d.path)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
 		return host.Hint(fmt.Errorf("the editor failed: %w; the config stays as it was", err), "name another: sudo EDITOR=nano tljh-install config edit")
 	}
 	return nil
@@ -215,7 +254,7 @@ func (c *configCommand) runReload(ctx context.Context) error {
 	if _, err := c.read(); err != nil {
 		return err
 	}
-	unlock, err := c.file().Lock(ctx, false)
+	unlock, err := c.lock(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -237,7 +276,7 @@ func (c *configCommand) apply(ctx context.Context, how string) error {
 
 func (c *configCommand) applyWith(ctx context.Context, r *run, how string) error {
 	file := c.file()
-	file.Host = r.host
+	file.Host, file.Thorough = r.host, true
 	text, err := file.Read()
 	if err != nil {
 		return err
@@ -268,11 +307,18 @@ func (c *configCommand) concludeApply(applied *installer.Applied) error {
 	if c.json {
 		return writeJSON(c.streams.Out, applied)
 	}
-	if len(applied.Changed) == 0 {
-		fmt.Fprintln(c.streams.Out, "The config is in effect: there was nothing to do.")
-		return nil
+	but := ""
+	if len(applied.Left) > 0 {
+		but = " but for " + strings.Join(applied.Left, ", ")
 	}
-	fmt.Fprintf(c.streams.Out, "The config is in effect (%s). Users' servers went on running.\n", seconds(applied.Seconds))
+	if len(applied.Changed) == 0 {
+		fmt.Fprintf(c.streams.Out, "The config is in effect%s: there was nothing to do.\n", but)
+	} else {
+		fmt.Fprintf(c.streams.Out, "The config is in effect%s (%s). Users' servers went on running.\n", but, seconds(applied.Seconds))
+	}
+	if but != "" {
+		fmt.Fprintln(c.streams.Out, "What is left takes effect with: sudo tljh-install install")
+	}
 	return nil
 }
 
@@ -297,7 +343,7 @@ func (c *configCommand) runRevert(ctx context.Context, args []string) error {
 		return err
 	}
 	file := c.file()
-	unlock, err := file.Lock(ctx, false)
+	unlock, err := c.lock(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -310,10 +356,11 @@ func (c *configCommand) runRevert(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.judge(ctx, text); err != nil {
+	d := config.Read(c.path, text)
+	if err := c.judge(ctx, d); err != nil {
 		return err
 	}
-	fmt.Fprint(c.streams.Out, config.Diff(before, text, "before", fmt.Sprintf("version %d", number)))
+	fmt.Fprint(c.streams.Out, config.DiffOf(config.Read("", before), d, "before", fmt.Sprintf("version %d", number)))
 	if err := file.Save(text); err != nil {
 		return err
 	}

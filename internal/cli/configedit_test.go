@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -35,12 +37,12 @@ func terminal(t *testing.T) (person, program *os.File) {
 func TestEditAsksAfterAMistake(t *testing.T) {
 	for name, test := range map[string]struct {
 		typed, want string
-		code        int
+		code, left  int
 	}{
-		"edits again":          {"what\ne\n", "limits:\n  memory: 2G\n", exitOK},
-		"gives up":             {"x\n", "base_url: /\n", exitBadInput},
-		"ends the input":       {"\x04", "base_url: /\n", exitBadInput},
-		"presses Return, only": {"\n", "limits:\n  memory: 2G\n", exitOK},
+		"edits again":          {"what\ne\n", "limits:\n  memory: 2G\n", exitOK, 0},
+		"gives up":             {"x\n", "base_url: /\n", exitBadInput, 0},
+		"ends the input":       {"\x04", "base_url: /\n", exitBadInput, 1},
+		"presses Return, only": {"\n", "limits:\n  memory: 2G\n", exitOK, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -50,6 +52,7 @@ func TestEditAsksAfterAMistake(t *testing.T) {
 			script := "#!/bin/sh\nif [ -e " + dir + "/once ]; then sed -i s/lots/2G/ \"$1\"; else touch " + dir + "/once; printf 'limits:\\n  memory: lots\\n' > \"$1\"; fi\n"
 			require.NoError(t, os.WriteFile(editor, []byte(script), 0o755))
 			t.Setenv("SUDO_EDITOR", editor)
+			t.Setenv("TMPDIR", dir)
 			person, program := terminal(t)
 			_, err := person.WriteString(test.typed)
 			require.NoError(t, err)
@@ -66,9 +69,12 @@ func TestEditAsksAfterAMistake(t *testing.T) {
 			info, err := os.Stat(file)
 			require.NoError(t, err)
 			assert.Equal(t, os.FileMode(0o600), info.Mode())
-			left, err := filepath.Glob(filepath.Join(os.TempDir(), "tljh-config-*"))
+			left, err := filepath.Glob(filepath.Join(dir, "tljh-config-*", "config.yaml"))
 			require.NoError(t, err)
-			assert.Empty(t, left, "copies of the config were left")
+			assert.Len(t, left, test.left, "copies of the config")
+			for _, path := range left { // nobody gave it up
+				assert.Contains(t, errors.String(), "Your edit is kept in "+path)
+			}
 		})
 	}
 }
@@ -92,4 +98,67 @@ func TestEditSeesThatAnotherOneWrote(t *testing.T) {
 	kept, err := filepath.Glob(filepath.Join(dir, "tljh-config-*", "config.yaml"))
 	require.NoError(t, err)
 	assert.Len(t, kept, 1)
+}
+
+// What an editor left is not lost when it fails, and an edit that changed nothing leaves nothing.
+func TestEditKeepsWhatAnEditorLeftThatFailed(t *testing.T) {
+	for script, kept := range map[string]int{"echo 'limits: {}' > \"$1\"; exit 1": 1, "exit 1": 0} {
+		dir := t.TempDir()
+		file, editor := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "editor")
+		require.NoError(t, os.WriteFile(file, []byte("base_url: /\n"), 0o600))
+		require.NoError(t, os.WriteFile(editor, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		t.Setenv("SUDO_EDITOR", editor)
+		t.Setenv("TMPDIR", dir)
+		var out, errors bytes.Buffer
+		c := &configCommand{streams: Streams{In: &bytes.Buffer{}, Out: &out, Err: &errors}, path: file}
+		assert.Equal(t, exitFailed, tell(c.runEdit(t.Context(), false), &errors))
+		assert.Contains(t, errors.String(), "the editor failed")
+		left, err := filepath.Glob(filepath.Join(dir, "tljh-config-*", "config.yaml"))
+		require.NoError(t, err)
+		assert.Len(t, left, kept)
+		assert.Equal(t, kept, strings.Count(errors.String(), "your edit is kept in"))
+	}
+}
+
+// Ctrl-C at a terminal with an editor is for the editor alone; whoever ends this program finds the draft.
+func TestSignalsWhileEditing(t *testing.T) {
+	for signal, code := range map[syscall.Signal]int{syscall.SIGINT: exitOK, syscall.SIGHUP: exitInterrupted, syscall.SIGTERM: exitInterrupted} {
+		dir := t.TempDir()
+		file, editor := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "editor")
+		require.NoError(t, os.WriteFile(file, []byte("base_url: /\n"), 0o600))
+		// It sends its parent's parent, which is this program, a signal, and is told to tidy up or goes on.
+		script := fmt.Sprintf("#!/bin/sh\ntrap 'touch %[1]s/tidied; exit 1' TERM\necho 'limits: {}' > \"$1\"\nkill -%[2]d %[3]d\n"+
+			"[ %[2]d = 2 ] || while :; do sleep 0.1; done\n", dir, int(signal), os.Getpid())
+		require.NoError(t, os.WriteFile(editor, []byte(script), 0o755))
+		t.Setenv("SUDO_EDITOR", "exec "+editor)
+		t.Setenv("TMPDIR", dir)
+		var out, errors bytes.Buffer
+		assert.Equal(t, code, Main("tljh-install", []string{"config", "edit", "--config-path", file}, Streams{In: &bytes.Buffer{}, Out: &out, Err: &errors}), errors.String())
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if code == exitOK {
+			assert.Equal(t, "limits: {}\n", string(data))
+			continue
+		}
+		assert.Equal(t, "base_url: /\n", string(data))
+		assert.Contains(t, errors.String(), "your edit is kept in")
+		assert.FileExists(t, dir+"/tidied")
+	}
+}
+
+func TestWhichEditor(t *testing.T) {
+	for _, key := range []string{"SUDO_EDITOR", "VISUAL", "EDITOR"} {
+		t.Setenv(key, "")
+	}
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	assert.Equal(t, "vi", editor())
+	for _, name := range []string{"nano", "editor", "sensible-editor"} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755))
+		assert.Equal(t, name, editor())
+	}
+	for _, key := range []string{"EDITOR", "VISUAL", "SUDO_EDITOR"} {
+		t.Setenv(key, "of "+key)
+		assert.Equal(t, "of "+key, editor())
+	}
 }

@@ -29,6 +29,7 @@ const (
 	ConfigHistory = State + "/config-history"
 	Applied       = State + "/config.applied.yaml"
 	Manager       = State + "/package-manager"
+	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
 	Shared        = "/srv/tljh"
 	Log           = Root + "/installer.log"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"tljh/internal/host"
 )
@@ -113,6 +114,10 @@ type Unit struct {
 
 	// Holds names units that must be stopped while this one restarts: the service that has a socket's file descriptors.
 	Holds []string
+
+	// Patience is how long a restart may take, with a cause to tell when that is over; 0 leaves it to the unit's own limit.
+	Patience time.Duration
+	TooLong  error
 }
 
 // ID implements Step.
@@ -169,7 +174,12 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 			return err
 		}
 	}
-	if err := c.Host.Systemd.Do(ctx, "restart", u.Name); err != nil {
+	bounded, cancel := ctx, func() {}
+	if u.Patience > 0 {
+		bounded, cancel = context.WithTimeoutCause(ctx, u.Patience, u.TooLong)
+	}
+	defer cancel()
+	if err := c.Host.Systemd.Do(bounded, "restart", u.Name); err != nil {
 		return u.explain(ctx, c, err)
 	}
 	return nil

@@ -1,7 +1,7 @@
 """Tells the installer what the hub's environment knows of an authenticator: `python -m tljh.check_authenticator`.
 
-Standard input is {"type": auth.type, "sections": [names of classes]}; standard output {"ok": bool, "error": why it can't be used, "classes": {name: {"exists":
-bool, "options": [names]}}} for the class of auth.type and for each section.
+Standard input is {"type": auth.type, "sections": {names of classes: {options: values}}}; standard output {"ok": bool, "error": why it can't be used, "classes":
+{name: {"exists": bool, "options": [names], "refused": {option: why}}}} for the class of auth.type and for each section.
 """
 
 import json
@@ -10,22 +10,33 @@ from typing import Any
 
 from traitlets import HasTraits
 
-from tljh.configure import authenticator_class
-from tljh.settings import ConfigError
+from tljh import configure
+from tljh.settings import Auth, ConfigError
 
 
-def answer(name: str, sections: list[str]) -> dict[str, Any]:
+def answer(name: str, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
     try:
-        cls = authenticator_class(name)
+        cls = configure.authenticator_class(name)
     except ConfigError as error:
-        return {"ok": False, "error": str(error).removeprefix("auth.type: "), "classes": {}}
-    known = {base.__name__: base for base in cls.__mro__ if issubclass(base, HasTraits)}
-    classes = {section: describe(known.get(section)) for section in {*sections, cls.__name__}}
+        return no(error)
+    known = configure.option_classes(cls)
+    classes = {section: describe(known.get(section), sections.get(section, {})) for section in {*sections, cls.__name__}}
+    if not any(found["refused"] for found in classes.values()):
+        try:
+            configure.usable_authenticator(Auth(name, sections))
+        except ConfigError as error:
+            return no(error)
     return {"ok": True, "error": "", "classes": classes}
 
 
-def describe(cls: type[HasTraits] | None) -> dict[str, Any]:
-    return {"exists": cls is not None, "options": sorted(cls.class_traits(config=True)) if cls else []}
+def no(error: ConfigError) -> dict[str, Any]:
+    return {"ok": False, "error": str(error).removeprefix("auth.type: "), "classes": {}}
+
+
+def describe(cls: type[HasTraits] | None, options: dict[str, Any]) -> dict[str, Any]:
+    if cls is None:
+        return {"exists": False, "options": [], "refused": {}}
+    return {"exists": True, "options": sorted(cls.class_traits(config=True)), "refused": configure.refused(cls, options)}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import logging
+import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from jupyterhub import orm, roles
 from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
-from traitlets import HasTraits, TraitError
+from traitlets import Bool, Dict, Enum, Float, HasTraits, Integer, List, Set, TraitError, Tuple, Unicode
 from traitlets.config import Config as TraitConfig
 from traitlets.utils.importstring import import_item
 
@@ -36,6 +37,16 @@ SHORT_NAMES = {
     "tmp": "tmpauthenticator.TmpAuthenticator",
 }
 
+# What traits take, the narrower before the wider.
+WORDS: list[tuple[Any, str, tuple[type, ...]]] = [
+    (Bool, "true or false", (bool,)),
+    (Integer, "a whole number", (int,)),
+    (Float, "a number", (int, float)),
+    (Unicode, "a text", (str,)),
+    ((List, Set, Tuple), "a list", (list,)),
+    (Dict, "keys with values", (dict,)),
+]
+
 DEFAULT_URLS = {"jupyterlab": "/lab", "lab": "/lab", "classic": "/tree", "notebook": "/tree", "nteract": "/nteract"}
 
 INSTALLER_SCOPES = ["admin:users", "admin:servers", "access:servers", "proxy", "read:hub"]
@@ -46,11 +57,12 @@ def configure(c: TraitConfig, paths: Paths) -> None:
     speak(paths)
     loaded = settings.load(paths)
     try:
-        authenticator = authenticator_class(loaded.config.auth.type)
+        authenticator = usable_authenticator(loaded.config.auth)
     except settings.ConfigError as error:
         loaded = without_newest(paths, loaded, error)
         authenticator = authenticator_class(loaded.config.auth.type)
     report(loaded)
+    settings.tell(paths, loaded)
     accounts.settle(loaded.config.users.account_prefix, loaded.config.users.home_root)
     hub(c, paths, loaded.config)
     pages(c, loaded)
@@ -69,22 +81,25 @@ def speak(paths: Paths) -> None:
         logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-def without_newest(paths: Paths, loaded: settings.Loaded, error: Exception) -> settings.Loaded:
+def without_newest(paths: Paths, loaded: settings.Loaded, error: settings.ConfigError) -> settings.Loaded:
     """The config to use when the newest reads well and can't be used all the same."""
-    problems = [*loaded.problems, str(error)]
-    try:
-        text = paths.applied.read_text(encoding="utf-8")
-        config = settings.parse(text)
-        authenticator_class(config.auth.type)
-    except OSError, UnicodeError, settings.ConfigError:
-        return settings.Loaded(settings.Config(users=settings.Users(admin=loaded.config.users.admin)), None, problems)
-    return settings.Loaded(config, text, problems)
+    problems = [*loaded.problems, *error.problems]
+    if found := settings.last_good(paths):
+        config, text = found
+        try:
+            usable_authenticator(config.auth)
+        except settings.ConfigError:
+            log.error("the last config that worked cannot be used any more, either")
+        else:
+            return settings.Loaded(config, text, problems)
+    users = loaded.config.users
+    return settings.Loaded(settings.closed(users.admin, users.banned), None, problems)
 
 
 def report(loaded: settings.Loaded) -> None:
     if not loaded.problems:
         return
-    using = "the last config that worked" if loaded.text is not None else "built-in defaults: only existing passwords work"
+    using = "the last config that worked" if loaded.text is not None else "no config: only admins can log in anew"
     log.critical("=" * 72)
     for problem in loaded.problems:
         log.critical("CONFIG NOT USED: %s", problem)
@@ -109,6 +124,60 @@ def authenticator_class(name: str) -> type[Authenticator]:
         raise settings.ConfigError(f"auth.type: there is no authenticator {name!r} in the hub's environment ({error})") from error
     if not (isinstance(found, type) and issubclass(found, Authenticator)):
         raise settings.ConfigError(f"auth.type: {name!r} is no authenticator")
+    return found
+
+
+# Options of authenticators that keys of their own stand for. Set as an option, one would override the key.
+KEYS_OF_THEIR_OWN = {
+    "allowed_users": "users.allowed",
+    "whitelist": "users.allowed",
+    "blocked_users": "users.banned",
+    "blacklist": "users.banned",
+    "admin_users": "users.admin",
+}
+
+
+def usable_authenticator(config: settings.Auth) -> type[Authenticator]:
+    """The class that auth.type means; ConfigError if there is none, or if it would refuse one of its options.
+
+    To go on without an option that somebody set would be to open a door that they meant to close.
+    """
+    cls = authenticator_class(config.type)
+    problems = []
+    for section, base in option_classes(cls).items():
+        for option, problem in refused(base, config.options.get(section, {})).items():
+            problems.append(f"auth.{section}.{option}: {problem}")
+    if problems:
+        raise settings.ConfigError(*problems)
+    c = TraitConfig()
+    logins(c, settings.Config(auth=config), cls)
+    try:
+        cls(config=c)
+    except TraitError as error:
+        # Not what it says: it may quote a secret.
+        name = re.search(r"'(\w+)' trait", str(error))
+        raise settings.ConfigError(f"auth.{cls.__name__}: the authenticator refuses {'the option ' + name[1] if name else 'its options'}") from None
+    except Exception as error:
+        log.debug("%s cannot be tried without a hub: %s", cls.__name__, type(error).__name__)
+    return cls
+
+
+def option_classes(cls: type[Authenticator]) -> dict[str, type[HasTraits]]:
+    """The classes whose options an authenticator has, by name."""
+    return {base.__name__: base for base in cls.__mro__ if issubclass(base, HasTraits)}
+
+
+def refused(cls: type[HasTraits], options: dict[str, Any]) -> dict[str, str]:
+    """The options that a class does not have or whose values it does not take, and why."""
+    traits = cls.class_traits(config=True)
+    found = {}
+    for option, value in options.items():
+        if value is None or option in KEYS_OF_THEIR_OWN:
+            continue
+        if option not in traits:
+            found[option] = "the authenticator has no such option"
+        elif (problem := misfit(traits[option], value)) is not None:
+            found[option] = problem
     return found
 
 
@@ -199,42 +268,51 @@ def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenti
     c.Authenticator.blocked_users = {*config.users.banned, PROBE_USER}
     c.Authenticator.admin_users = set(config.users.admin)
     # As in the older TLJH: who was added on the admin page may log in.
-    c.Authenticator.allow_existing_users = True
-    ours = {base.__name__: base for base in authenticator.__mro__ if issubclass(base, HasTraits)}
+    c.Authenticator.allow_existing_users = config.users.existing
+    ours = option_classes(authenticator)
     for section, options in config.auth.options.items():
         if section in ours:
-            apply_options(c, section, ours[section], options)
+            apply_options(c, section, options)
         else:
             log.error("auth.%s is not used: auth.type is %s", section, config.auth.type)
 
 
-def apply_options(c: TraitConfig, section: str, cls: type[HasTraits], options: dict[str, Any]) -> None:
-    """Set options of an authenticator, but for those that it would refuse: they are told, and the hub starts."""
-    traits = cls.class_traits(config=True)
+def apply_options(c: TraitConfig, section: str, options: dict[str, Any]) -> None:
+    """Set options of an authenticator, which were found to be options of it."""
     for option, value in options.items():
         if value is None:
             continue
-        if option not in traits:
-            log.error("auth.%s.%s is not used: the authenticator has no such option", section, option)
-        elif (problem := misfit(traits[option], value)) is not None:
-            log.error("auth.%s.%s is not used: %s", section, option, problem)
+        if key := KEYS_OF_THEIR_OWN.get(option):
+            log.warning("auth.%s.%s is not used: %s says it", section, option, key)
         else:
             c[section][option] = value
 
 
 def misfit(trait: Any, value: Any) -> str | None:
-    """Why a trait does not take a value; None if it does. Sets and tuples are lists in YAML."""
+    """Why a trait does not take a value, without the value; None if it does. Sets and tuples are lists in YAML."""
     trial = type("Trial", (HasTraits,), {"option": copy.copy(trait)})
-    problem = None
-    for candidate in (value, set(value), tuple(value)) if isinstance(value, list) else (value,):
+    for candidate in (value, set(value), tuple(value)) if isinstance(value, list) and hashable(value) else (value,):
         try:
             trial().option = candidate
             return None
-        except TraitError as error:
-            problem = problem or str(error)
+        except TraitError, TypeError, ValueError:
+            pass
         except Exception:
             return None  # a check that needs the whole authenticator: leave it to that
-    return problem
+    given = NOUNS.get(type(value), "this")
+    if isinstance(trait, Enum):
+        return f"must be one of {', '.join(str(choice) for choice in trait.values)}"
+    for kinds, words, right in WORDS:
+        if isinstance(trait, kinds):
+            return "the authenticator does not take this value" if type(value) in right else f"must be {words}, not {given}"
+    return f"must be {trait.info()}"
+
+
+def hashable(values: list[Any]) -> bool:
+    return not any(isinstance(value, list | dict) for value in values)
+
+
+NOUNS = {bool: "true or false", int: "a number", float: "a number with a fraction", str: "a text", list: "a list", dict: "keys with values"}
 
 
 def servers(c: TraitConfig, paths: Paths, config: settings.Config) -> None:

@@ -107,11 +107,20 @@ class Passwords:
 
 def admins(here: paths.Paths) -> set[str]:
     """The admins of the config and those that the hub made admins."""
-    found = set(settings.load(here).config.users.admin)
-    if here.database.exists():
-        with closing(sqlite3.connect(f"file:{here.database}?mode=ro", uri=True, timeout=30)) as db:
-            found |= {row[0] for row in db.execute("SELECT name FROM users WHERE admin")}
-    return found
+    return set(settings.load(here).config.users.admin) | {name for name, admin in _users(here) if admin}
+
+
+def known_users(here: paths.Paths) -> set[str]:
+    """The names that the hub's database knows."""
+    return {name for name, _ in _users(here)}
+
+
+def _users(here: paths.Paths) -> set[tuple[str, bool]]:
+    """The hub's users, and whether each is an admin. Nothing is written to the database."""
+    if not here.database.exists():
+        return set()
+    with closing(sqlite3.connect(f"file:{here.database}?mode=ro", uri=True, timeout=30)) as db:
+        return {(name, bool(admin)) for name, admin in db.execute("SELECT name, admin FROM users")}
 
 
 def min_length(here: paths.Paths) -> int:

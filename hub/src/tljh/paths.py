@@ -30,6 +30,14 @@ class Paths:
         return self.state / "config.applied.yaml"
 
     @property
+    def problems(self) -> Path:
+        return self.state / "config.problems.json"
+
+    @property
+    def program(self) -> Path:
+        return self.root / "bin/tljh-install"
+
+    @property
     def database(self) -> Path:
         return self.state / "jupyterhub.sqlite"
 

@@ -1,11 +1,13 @@
 """Reads config.yaml. Nothing here knows JupyterHub.
 
-The file is checked as a whole before it is used. One that can't be used does not keep the hub from starting: it starts from
-the copy of the last one that could (state/config.applied.yaml), or with defaults, and says so. Reporting problems with
-their lines is the installer's business; here one reason is enough.
+What the file says is for the installer's program to tell: it checks all of it, and gives every value in one form, so that there
+are no two opinions of one file. A config that can't be used does not keep the hub from starting: it starts from the copy of the
+last one that could (state/config.applied.yaml), or else lets in nobody new, and says so.
 """
 
+import json
 import math
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +20,20 @@ from tljh.paths import Paths
 FIRST_USE = "firstuseauthenticator.FirstUseAuthenticator"
 
 
+# Far more than the program takes, which is some hundredths of a second, even where a machine is starting everything at once.
+PATIENCE = 30
+
+
 class ConfigError(Exception):
-    """Why a config can't be used: the key and what would be right."""
+    """Why a config can't be used: the key and what would be right. Never a value: it may be secret."""
+
+    def __init__(self, *problems: str):
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
+
+
+class NoAnswer(Exception):
+    """The installer's program can't be asked, and why."""
 
 
 @dataclass
@@ -36,6 +50,7 @@ class Users:
     extra_user_groups: dict[str, list[str]] = field(default_factory=dict)
     account_prefix: str = "jupyter-"
     home_root: str = "/home"
+    existing: bool = True  # who was added on the admin page may log in
 
 
 @dataclass
@@ -104,7 +119,7 @@ class Loaded:
 
 def load(paths: Paths) -> Loaded:
     """The config to use now."""
-    problems = []
+    problems: list[str] = []
     for path in (paths.config, paths.applied):
         try:
             text = path.read_text(encoding="utf-8")
@@ -116,10 +131,40 @@ def load(paths: Paths) -> Loaded:
             problems.append(f"cannot read {path}: {error}")
             continue
         try:
-            return Loaded(parse(text), text, problems)
+            return Loaded(read(paths, text), text, problems)
         except ConfigError as error:
-            problems.append(f"{path} is not valid: {error}")
-    return Loaded(Config(), None, problems)
+            problems += [f"{path} is not valid: {problem}" for problem in error.problems]
+        except NoAnswer as error:
+            # What was checked when it was put into effect can be read without the program.
+            if (known := known_good(paths, text)) is not None:
+                return Loaded(known, text, problems)
+            problems.append(f"cannot check {path}: {error}")
+    return Loaded(closed(), None, problems)
+
+
+def closed(admins: set[str] = frozenset(), banned: set[str] = frozenset()) -> Config:
+    """For when no config can be used: nobody but these admins may log in anew. Whom an older config would keep out, nothing tells."""
+    return Config(users=Users(admin=set(admins), banned=set(banned), existing=False))
+
+
+def known_good(paths: Paths, text: str) -> Config | None:
+    """A config that is, byte by byte, the last one that the hub worked with."""
+    try:
+        return parse(text) if paths.applied.read_text(encoding="utf-8") == text else None
+    except OSError, UnicodeError, ConfigError:
+        return None
+
+
+def last_good(paths: Paths) -> tuple[Config, str] | None:
+    """The last config that the hub worked with and its text, if it can be used still."""
+    try:
+        text = paths.applied.read_text(encoding="utf-8")
+        try:
+            return read(paths, text), text
+        except NoAnswer:
+            return parse(text), text
+    except OSError, UnicodeError, ConfigError:
+        return None
 
 
 def remember(paths: Paths, loaded: Loaded) -> None:
@@ -131,21 +176,66 @@ def remember(paths: Paths, loaded: Loaded) -> None:
         write_private(paths.applied, data)
 
 
+def tell(paths: Paths, loaded: Loaded) -> None:
+    """Leave word for the installer of what keeps the hub from running with the newest config."""
+    if not loaded.problems:
+        paths.problems.unlink(missing_ok=True)
+        return
+    using = "the last config that worked" if loaded.text is not None else "no config: only admins can log in anew"
+    write_private(paths.problems, json.dumps({"problems": loaded.problems, "using": using}).encode())
+
+
 def admins_before(paths: Paths) -> set[str]:
     """The admins of the last good config."""
+    found = last_good(paths)
+    return set(found[0].users.admin) if found else set()
+
+
+def read(paths: Paths, text: str) -> Config:
+    """The config that a text says; ConfigError if any of it can't be used, NoAnswer if that can't be told."""
+    told = ask(paths, text)
+    if not told["valid"]:
+        raise ConfigError(*(str(problem) for problem in told["problems"]))
+    return of_tree(told["config"])
+
+
+def ask(paths: Paths, text: str) -> dict[str, Any]:
+    """What the installer's program reads in a config: {"valid": bool, "problems": [words], "config": {all values}}."""
+    command = [str(paths.program), "config", "for-hub"]
     try:
-        return set(parse(paths.applied.read_text(encoding="utf-8")).users.admin)
-    except OSError, UnicodeError, ConfigError:
-        return set()
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"no answer within {PATIENCE} seconds"
+        raise NoAnswer(f"{paths.program}: {reason}") from None
+    try:
+        if done.returncode:
+            raise ValueError(f"exit code {done.returncode}")
+        told = json.loads(done.stdout)
+        if not isinstance(told["valid"], bool) or not isinstance(told["config" if told["valid"] else "problems"], dict | list):
+            raise ValueError("an answer of another form")
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error) if str(error).startswith("exit code") else "an answer that cannot be read"
+        raise NoAnswer(f"{paths.program}: {reason}") from None
+    return told
 
 
 def parse(text: str) -> Config:
-    """The config that a YAML text says; ConfigError if any of it can't be used. Keys that are not the hub's are passed over."""
+    """The config that a text says which was found valid before; ConfigError if any of it can't be used."""
     try:
         tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    top = Node("", {} if tree is None else tree)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # Neither the line nor what is said of its surroundings: it may hold a secret.
+        raise ConfigError(f"{where}this is not YAML") from None
+    except yaml.YAMLError, ValueError, RecursionError:
+        raise ConfigError("this is not YAML") from None
+    return of_tree({} if tree is None else tree)
+
+
+def of_tree(tree: Any) -> Config:
+    """The config that sections within sections say. Keys that are not the hub's are passed over."""
+    top = Node("", tree)
     return Config(
         base_url=base_url(top.get("base_url", text_value, "/")),
         default_app=top.section("user_environment").get("default_app", text_value, "jupyterlab"),
@@ -181,32 +271,32 @@ class Node:
 
 def text_value(where: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ConfigError(f"{where} must be text, not {value!r}")
+        raise ConfigError(f"{where} must be text")
     return value
 
 
 def folder_value(where: str, value: Any) -> str:
     text = text_value(where, value)
     if not text.startswith("/") or text.strip("/") == "":
-        raise ConfigError(f"{where} must be the absolute path of a folder, not {value!r}")
+        raise ConfigError(f"{where} must be the absolute path of a folder")
     return text
 
 
 def bool_value(where: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ConfigError(f"{where} must be true or false, not {value!r}")
+        raise ConfigError(f"{where} must be true or false")
     return value
 
 
 def int_value(where: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{where} must be a whole number, not {value!r}")
+        raise ConfigError(f"{where} must be a whole number")
     return value
 
 
 def cpu_value(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{where} must be a number of cores above 0, not {value!r}")
+        raise ConfigError(f"{where} must be a number of cores above 0")
     return float(value)
 
 
@@ -221,7 +311,7 @@ def memory_value(where: str, value: Any) -> int | str:
     except ValueError:
         good = False
     if not good:
-        raise ConfigError(f"{where} must be a size such as 1G or 512M, not {value!r}")
+        raise ConfigError(f"{where} must be a size such as 1G or 512M")
     return text
 
 

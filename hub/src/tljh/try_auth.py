@@ -23,9 +23,9 @@ def no(reason: str) -> Answer:
 
 async def attempt(paths: Paths, name: str, password: str) -> Answer:
     try:
-        config = settings.parse(paths.config.read_text(encoding="utf-8"))
-        cls = configure.authenticator_class(config.auth.type)
-    except (OSError, UnicodeError, settings.ConfigError) as error:
+        config = settings.read(paths, paths.config.read_text(encoding="utf-8"))
+        cls = configure.usable_authenticator(config.auth)
+    except (OSError, UnicodeError, settings.ConfigError, settings.NoAnswer) as error:
         return no(f"the config can't be used: {error}")
     c = Config()
     configure.logins(c, config, cls)
@@ -35,6 +35,8 @@ async def attempt(paths: Paths, name: str, password: str) -> Answer:
         return no(elsewhere(c, cls))
     if cls.__name__ == "NativeAuthenticator":
         return no("this authenticator keeps its passwords in the hub's database; its users log in at the hub only")
+    # Who was added on the admin page may log in, as the running hub has it.
+    c.Authenticator.allowed_users |= passwords.known_users(paths)
     try:
         result = await asyncio.wait_for(cls(config=c).get_authenticated_user(None, {"username": name, "password": password}), 50)
     except Exception as error:
@@ -44,16 +46,19 @@ async def attempt(paths: Paths, name: str, password: str) -> Answer:
     return {"ok": True, "admin": result.get("admin") or result["name"] in config.users.admin, "reason": ""}
 
 
-def first_use(paths: Paths, config: settings.Config, authenticator: Authenticator, name: str, password: str) -> Answer:
+def first_use(paths: Paths, config: settings.Config, authenticator: auth.FirstUseAuthenticator, name: str, password: str) -> Answer:
     name = authenticator.normalize_username(name)
     if name in config.users.banned:
         return no("the name is in users.banned")
+    admin = name in config.users.admin
+    if not (admin or name in config.users.allowed or authenticator.allow_all or name in passwords.known_users(paths)):
+        return no("nobody has allowed the name: add it on the hub's admin page, or to users.allowed")
     stored = passwords.Passwords(paths.passwords).get(name)
     if stored is None:
-        return no("there is no password for this name yet" + ("; set it with tljh-install password" if name in config.users.admin else ""))
+        return no("there is no password for this name yet" + ("; set it with tljh-install password" if admin else ""))
     if not passwords.matches(password, stored):
         return no("the password is wrong")
-    return {"ok": True, "admin": name in config.users.admin, "reason": ""}
+    return {"ok": True, "admin": admin, "reason": ""}
 
 
 def elsewhere(c: Config, cls: type[Authenticator]) -> str:
