@@ -79,12 +79,22 @@ func (k *Keeper) Install(ctx context.Context, requirements []byte) error {
 
 // Repair puts back what is broken: packages one by one, or else the last snapshot that works.
 func (k *Keeper) Repair(ctx context.Context) (before, after []environment.Trouble, err error) {
-	if before, err = k.Builder.Examine(ctx); err != nil || len(before) == 0 {
+	if before, after, err = k.repair(ctx); err == nil && len(after) == 0 {
+		err = forgetRescued(k.Host.Files)
+	}
+	return before, after, err
+}
+
+func (k *Keeper) repair(ctx context.Context) (before, after []environment.Trouble, err error) {
+	var repairErr error
+	if before, err = k.examine(ctx); err != nil || len(before) == 0 {
 		return before, nil, err
 	}
-	repairErr := k.step("install again what is broken", func() error { return k.Builder.Repair(ctx, before) })
-	if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
-		return before, after, errors.Join(err, k.open())
+	if _, there := environment.Current(k.Host.Files, environment.User); there {
+		repairErr = k.step("install again what is broken", func() error { return k.Builder.Repair(ctx, before) })
+		if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
+			return before, after, errors.Join(err, k.open())
+		}
 	}
 	all, err := environment.Snapshots(k.Host.Files)
 	for n := len(all) - 1; n >= 0 && err == nil; n-- {
@@ -96,6 +106,17 @@ func (k *Keeper) Repair(ctx context.Context) (before, after []environment.Troubl
 		}
 	}
 	return before, after, errors.Join(err, repairErr)
+}
+
+// examine also takes an environment that is not there at all for one that is broken, if a snapshot can bring it back.
+func (k *Keeper) examine(ctx context.Context) ([]environment.Trouble, error) {
+	if _, there := environment.Current(k.Host.Files, environment.User); there {
+		return k.Builder.Examine(ctx)
+	}
+	if kept, err := environment.Snapshots(k.Host.Files); err != nil || len(kept) == 0 {
+		return nil, host.Hint(errors.Join(err, errors.New("there is no user environment, and no snapshot of one")), "tljh-install install builds it")
+	}
+	return []environment.Trouble{{Words: "there is no user environment"}}, nil
 }
 
 // Rollback makes a snapshot the live user environment, as a new generation. Servers that run go on with the one before.
@@ -112,6 +133,9 @@ func (k *Keeper) Rollback(ctx context.Context, snapshot environment.Snapshot) er
 			return err
 		}
 		if _, _, err := environment.TakeSnapshot(k.Host.Files, k.Now()); err != nil {
+			return err
+		}
+		if err := forgetRescued(k.Host.Files); err != nil {
 			return err
 		}
 		// It watches the folder that was live.

@@ -27,6 +27,7 @@ const (
 	ConfigHistory = State + "/config-history"
 	Applied       = State + "/config.applied.yaml"
 	BreakGlass    = State + "/break-glass.json"
+	RescueTold    = State + "/rescue.json" // the hub's word that servers start from the rescue environment
 	Shared        = "/srv/tljh"
 	Log           = Root + "/installer.log"
 	Cache         = Root + "/cache"
