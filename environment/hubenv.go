@@ -14,7 +14,8 @@ import (
 
 // HubDigest returns the digest of everything that this program's hub environment is built from.
 func HubDigest() string {
-	return digestOf([]byte(PythonRelease), platform(), hub.Lock("hub"), hub.Lock("node"), []byte(digestOfTree(hub.ProxyFS())), []byte(digestOfTree(hub.PackageFS())))
+	return digestOf([]byte(PythonRelease), platform(), hub.Lock("hub"), hub.Lock("node"), []byte(digestOfTree(hub.ProxyFS())), []byte(digestOfTree(hub.PackageFS())),
+		rescueLock())
 }
 
 // ProxyDigest returns the digest of the proxy and the Node it runs on.
@@ -28,7 +29,7 @@ func JupyterHubVersion() string { return pinned(hub.Lock("hub"), "jupyterhub") }
 // hubCache is where uv unpacks what becomes the hub's. It is of one build only.
 const hubCache = "uv-hub"
 
-// BuildHub builds a generation of the hub environment. Its packages and the proxy are installed side by side.
+// BuildHub builds a generation of the hub environment. Its packages, the proxy and the rescue environment are installed side by side.
 func (b *Builder) BuildHub(ctx context.Context) (Generation, error) {
 	if err := b.Host.Files.RemoveTree(uvCache(hubCache)); err != nil {
 		return Generation{}, err
@@ -40,10 +41,11 @@ func (b *Builder) fillHub(ctx context.Context, dir string) error {
 	if err := b.venv(ctx, dir); err != nil {
 		return err
 	}
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return b.fillHubPackages(ctx, dir) })
-	both.Go(func() error { return b.fillProxy(ctx, dir) })
-	return both.Wait()
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return b.fillHubPackages(ctx, dir) })
+	all.Go(func() error { return b.fillProxy(ctx, dir) })
+	all.Go(func() error { return b.fillRescue(ctx, dir) })
+	return all.Wait()
 }
 
 func (b *Builder) fillHubPackages(ctx context.Context, dir string) error {
@@ -115,6 +117,14 @@ func (b *Builder) unpackNode(ctx context.Context, node, npm string) error {
 
 // testHub runs what the units will run, as far as that is possible without being live.
 func (b *Builder) testHub(ctx context.Context, dir string) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return b.testHubPackages(ctx, dir) })
+	all.Go(func() error { return b.testProxy(ctx, dir) })
+	all.Go(func() error { return b.testRescue(ctx, dir) })
+	return all.Wait()
+}
+
+func (b *Builder) testHubPackages(ctx context.Context, dir string) error {
 	imports := "import tljh, jupyterhub, systemdspawner, firstuseauthenticator, nativeauthenticator, oauthenticator, ldapauthenticator, " +
 		"tmpauthenticator, jupyterhub_idle_culler, pycurl; print(jupyterhub.__version__)"
 	result, err := b.run(ctx, path.Join(dir, "bin/python"), "-c", imports)
@@ -124,6 +134,10 @@ func (b *Builder) testHub(ctx context.Context, dir string) error {
 	if got := strings.TrimSpace(string(result.Stdout)); got != JupyterHubVersion() {
 		return fmt.Errorf("the new hub environment holds JupyterHub %s instead of %s", got, JupyterHubVersion())
 	}
+	return nil
+}
+
+func (b *Builder) testProxy(ctx context.Context, dir string) error {
 	if _, err := b.run(ctx, path.Join(dir, "node/bin/node"), path.Join(dir, "proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy"), "--version"); err != nil {
 		return fmt.Errorf("the new proxy does not work: %w", err)
 	}

@@ -40,15 +40,20 @@ const (
 	UserWheels Bundle = "user"
 )
 
-// Bundles are all of them.
+// Bundles are all that make up an installation.
 var Bundles = []Bundle{UVWheel, HubWheels, NodeWheel, UserWheels}
 
 func wheelsDir() string { return path.Join(layout.Cache, "wheels") }
 
-func (w Bundle) lock() []byte { return hub.Lock(string(w)) }
+func (w Bundle) lock() []byte {
+	if w == RescueWheels {
+		return rescueLock()
+	}
+	return hub.Lock(string(w))
+}
 
 // Bytes returns what fetching the bundle takes on an architecture, 0 when unknown. What the hub's brings already is not counted
-// again for the users'.
+// again for the users', and nothing of theirs again for the rescue's.
 func (w Bundle) Bytes(arch string) int64 { return hub.Sizes(string(w), arch) }
 
 // mark stands for all wheels of a bundle: it holds the digest of what they were asked for by, and of the boot they were fetched in.
@@ -68,7 +73,7 @@ func (w Bundle) Fetched(files host.Files) bool {
 // forgetWheels lets the next run look at every wheel again.
 func forgetWheels(files host.Files) error {
 	var errs []error
-	for _, bundle := range Bundles {
+	for _, bundle := range append(slices.Clone(Bundles), RescueWheels) {
 		errs = append(errs, files.Remove(bundle.mark()))
 	}
 	return errors.Join(errs...)

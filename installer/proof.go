@@ -287,10 +287,21 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 	if err := until(ctx, spawnTime, "the probe user's server does not start", p.serverReady); err != nil {
 		return err
 	}
+	// The hub forgets what it told before as soon as a server starts as usual.
+	if told, err := readRescued(p.Host.Files); err != nil || told != nil {
+		return errors.Join(err, p.notAsUsual(told))
+	}
 	return until(ctx, p.patience, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
 		got, err := p.call(ctx, http.MethodGet, p.door+path.Join(p.BaseURL, "user", layout.ProbeUser, "api/status"), p.token, nil)
 		return expect(got, err, http.StatusOK)
 	})
+}
+
+func (p *Proof) notAsUsual(told *rescued) error {
+	if told == nil {
+		return nil
+	}
+	return fmt.Errorf("the probe user's server did not start as usual: %s; %s", told.words(), repairHint)
 }
 
 // serverReady reads how the probe user's server comes along. One that has stopped will not come.

@@ -141,8 +141,14 @@ func packagesInstalled(files host.Files, cfg *config.Config) bool {
 
 func lookAtUserEnvironment(files host.Files) PartStatus {
 	part := PartStatus{Name: "user environment", State: "there"}
-	if !environment.UserWorks(files) {
-		part.State, part.Problem, part.Hint = "broken or missing", true, "tljh-install install builds it"
+	told, err := readRescued(files)
+	switch {
+	case err != nil:
+		part.State, part.Problem = err.Error(), true
+	case told != nil:
+		part.State, part.Problem, part.Hint = told.words(), true, repairHint
+	case !environment.UserWorks(files):
+		part.State, part.Problem, part.Hint = "broken or missing", true, repairHint
 	}
 	return part
 }

@@ -85,15 +85,25 @@ func (k *Keeper) tidy(err error) error { return errors.Join(err, k.Builder.Remov
 
 // Repair puts back what is broken: packages one by one, or else the last snapshot that works, be it that its packages have to be fetched again.
 func (k *Keeper) Repair(ctx context.Context) (before, after []environment.Trouble, err error) {
-	if before, err = k.Builder.Examine(ctx); err != nil || len(before) == 0 {
+	if before, after, err = k.repair(ctx); err == nil && len(after) == 0 {
+		err = forgetRescued(k.Host.Files)
+	}
+	return before, after, err
+}
+
+func (k *Keeper) repair(ctx context.Context) (before, after []environment.Trouble, err error) {
+	var repairErr error
+	if before, err = k.examine(ctx); err != nil || len(before) == 0 {
 		return before, nil, err
 	}
-	repairErr := k.step("put back what is broken", func() error {
-		// Whose the files are comes first: what is installed is installed as their owner.
-		return errors.Join(k.open(), k.tidy(k.Builder.Repair(ctx, before)))
-	})
-	if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
-		return before, after, errors.Join(err, k.open())
+	if _, there := environment.Current(k.Host.Files, environment.User); there {
+		repairErr = k.step("put back what is broken", func() error {
+			// Whose the files are comes first: what is installed is installed as their owner.
+			return errors.Join(k.open(), k.tidy(k.Builder.Repair(ctx, before)))
+		})
+		if after, err = k.Builder.Examine(ctx); err != nil || len(after) == 0 {
+			return before, after, errors.Join(err, k.open())
+		}
 	}
 	all, err := environment.Snapshots(k.Host.Files)
 	if err != nil {
@@ -113,6 +123,17 @@ func (k *Keeper) Repair(ctx context.Context) (before, after []environment.Troubl
 		}
 	}
 	return before, after, repairErr
+}
+
+// examine also takes an environment that is not there at all for one that is broken, if a snapshot can bring it back.
+func (k *Keeper) examine(ctx context.Context) ([]environment.Trouble, error) {
+	if _, there := environment.Current(k.Host.Files, environment.User); there {
+		return k.Builder.Examine(ctx)
+	}
+	if kept, err := environment.Snapshots(k.Host.Files); err != nil || len(kept) == 0 {
+		return nil, host.Hint(errors.Join(err, errors.New("there is no user environment, and no snapshot of one")), "tljh-install install builds it")
+	}
+	return []environment.Trouble{{Words: "there is no user environment"}}, nil
 }
 
 // Rollback makes a snapshot the live user environment, as a new generation, or as the one that is still there. Servers that run go on with what they
@@ -152,7 +173,7 @@ func (k *Keeper) use(ctx context.Context, generation environment.Generation) err
 	if _, _, err := environment.TakeSnapshot(k.Host.Files, k.Now()); err != nil {
 		return err
 	}
-	if err := k.prune(); err != nil {
+	if err := errors.Join(forgetRescued(k.Host.Files), k.prune()); err != nil {
 		return err
 	}
 	// It watches the folder that was live.

@@ -247,12 +247,11 @@ func TestASpawnThatFailsSaysWhy(t *testing.T) {
 		start(t, b)
 		want.OK(t, b.StopServer(t.Context(), "carol"))
 	})
-	t.Run("the user environment is broken", func(t *testing.T) {
+	t.Run("the user environment is broken, and so is the rescue environment", func(t *testing.T) {
 		b := h.login(t, "carol", passwordOf("carol"))
-		h.MustSh(t, "mv /opt/tljh/user/bin/jupyterhub-singleuser /root/kept")
-		message := strings.ToLower(spawnFailure(t, b))
-		want.Contains(t, message, "environment")
-		h.MustSh(t, "mv /root/kept /opt/tljh/user/bin/jupyterhub-singleuser")
+		h.MustSh(t, "mv /opt/tljh/user/bin/jupyterhub-singleuser /opt/tljh/hub/rescue /root/")
+		want.Contains(t, strings.ToLower(spawnFailure(t, b)), "environment", "env repair")
+		h.MustSh(t, "mv /root/jupyterhub-singleuser /opt/tljh/user/bin/ && mv /root/rescue /opt/tljh/hub/")
 		start(t, b)
 	})
 }

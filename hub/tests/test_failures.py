@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from tljh import failures
+from tljh import failures, rescue
 from tljh.failures import SpawnFailure, Story
 from tljh.systemd import State
 
@@ -37,11 +37,6 @@ def test_how_it_ended_is_said():
     assert "signal 250" in failures.ended_early("u", state(code="killed", status=250), []).what
 
 
-def test_broken_imports_are_seen():
-    assert failures.looks_broken(["ModuleNotFoundError: No module named 'traitlets'"])
-    assert not failures.looks_broken(["ValueError: traitlets"])
-
-
 def test_jupyterhub_shows_the_words_and_escapes_them():
     from jupyterhub.utils import format_exception
 
@@ -53,6 +48,7 @@ def test_jupyterhub_shows_the_words_and_escapes_them():
     assert "It &lt;ended&gt;." in rich
 
 
-def test_a_wrong_version_says_what_to_run():
-    story = failures.environment_version("/opt/tljh/user/bin/jupyterhub-singleuser", "1.0.0", "6.1.1")
-    assert "sudo /opt/tljh/user/bin/python -m pip install jupyterhub==6.1.1" in story.hint
+@pytest.mark.parametrize("story", [failures.environment_missing("/x"), failures.environment_broken(["why"]), failures.environment_version("1.0", "6.1")])
+def test_a_broken_environment_says_what_to_run(story):
+    assert story.kind == "environment"
+    assert story.hint.endswith(rescue.REPAIR)

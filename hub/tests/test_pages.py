@@ -1,6 +1,11 @@
 """What the hub's pages show of the config, in a real hub."""
 
-from tljh import passwords
+import time
+
+from traitlets.config import Config
+
+from tljh import configure, passwords, rescue, settings
+from tljh.failures import Story
 
 PROBLEM = "users.admin must be a list <b>of names</b>"
 SHOWN = {"tljh_name": "Physics <101>", "tljh_announcement": "Exam <script>at nine", "tljh_problems": [PROBLEM]}
@@ -44,3 +49,22 @@ def test_without_problems_nobody_is_sent_to_look(here, hub):
         assert "tljh-look" not in await page(visitor, "login")
 
     hub(test, app={"template_vars": SHOWN | {"tljh_problems": []}})
+
+
+def test_admins_see_at_once_that_servers_need_the_rescue_environment(here, hub):
+    store = passwords.Passwords(here.passwords)
+    for name in ("alice", "bob"):
+        store.set(name, passwords.digest("correct-horse"))
+    config = Config()
+    configure.pages(config, here, settings.Loaded(settings.Config(), ""))
+
+    async def test(visitor):
+        for name, admin in (("bob", False), ("alice", True)):
+            await visitor.log_in(name, "correct-horse")
+            assert "rescue environment" not in await page(visitor, "home")
+            rescue.tell(here.rescue_told, Story("environment", "It is <broken>.", lines=["why"]))
+            text = await page(visitor, "home")
+            assert ("It is &lt;broken&gt;." in text) is (rescue.REPAIR in text) is ("<code>why</code>" in text) is admin
+            rescue.forget(here.rescue_told, time.time() + 1)
+
+    hub(test, admin_users={"alice"}, allowed_users={"bob"}, app={"template_vars": config.JupyterHub.template_vars})

@@ -67,6 +67,23 @@ def test_the_hubs_environment_stays_with_the_hub(monkeypatch):
     assert env["JUPYTERHUB_SERVICE_URL"] == "http+unix://%2Frun%2Ftljh%2Fusers%2Fjupyter-bob%2Fserver.sock/"
 
 
+def test_what_the_environment_brings(monkeypatch, tmp_path):
+    monkeypatch.setattr(spawner.Spawner, "get_env", lambda self: {"JUPYTER_PATH": "/own"})
+    monkeypatch.setattr(UserSpawner, "server", None)
+    program = tmp_path / "user/bin/jupyterhub-singleuser"
+    made = make(monkeypatch, cmd=[str(program)], extra_user_groups={"stats": ["bob"], "other": ["eve"]})
+    assert "CONDA_PREFIX" not in made.get_env()
+    assert made._starter() == []
+
+    for name in ("user/conda-meta/history", "user/etc/tljh/start", "kernels/all/kernels/r/x", "kernels/group-stats/kernels/s/x", "kernels/group-other/kernels/o/x"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch(mode=0o755)
+    env = made.get_env()
+    assert env["CONDA_PREFIX"] == str(tmp_path / "user")
+    assert env["JUPYTER_PATH"].split(":") == [str(tmp_path / "kernels/all"), str(tmp_path / "kernels/group-stats"), "/own"]
+    assert made._starter() == [str(tmp_path / "user/etc/tljh/start")]
+
+
 @pytest.mark.parametrize(("properties", "own"), [({}, True), ({"PrivateTmp": True}, True), ({"PrivateTmp": "no"}, False)])
 def test_kernels_talk_over_sockets_in_a_tmp_of_their_own(monkeypatch, properties, own):
     made = make(monkeypatch, unit_extra_properties=properties)

@@ -31,6 +31,7 @@ const (
 	Manager       = State + "/package-manager"
 	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
+	RescueTold    = State + "/rescue.json" // the hub's word that servers start from the rescue environment
 	Shared        = "/srv/tljh"
 	Log           = Root + "/installer.log"
 	Cache         = Root + "/cache"

@@ -16,7 +16,7 @@ from traitlets import Bool, Dict, Enum, Float, HasTraits, Integer, List, Set, Tr
 from traitlets.config import Config as TraitConfig
 from traitlets.utils.importstring import import_item
 
-from tljh import accounts, admins, auth, breakglass, files, proxy, settings, spawner
+from tljh import accounts, admins, auth, breakglass, files, proxy, rescue, settings, spawner
 from tljh.paths import PROBE_USER, Paths
 
 log = logging.getLogger("tljh")
@@ -65,7 +65,7 @@ def configure(c: TraitConfig, paths: Paths) -> None:
     settings.tell(paths, loaded)
     accounts.settle(loaded.config.users.account_prefix, loaded.config.users.home_root)
     hub(c, paths, loaded.config)
-    pages(c, loaded)
+    pages(c, paths, loaded)
     the_proxy(c, paths, loaded)
     logins(c, loaded.config, authenticator)
     servers(c, paths, loaded.config)
@@ -200,13 +200,16 @@ def hub(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     c.Application.log_format = "%(levelname)s %(name)s: %(message)s"
 
 
-def pages(c: TraitConfig, loaded: settings.Loaded) -> None:
-    """What the hub's pages show. Admins also see that the hub does not run with the newest config."""
+def pages(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
+    """What the hub's pages show. Admins also see that the hub does not run with the newest config, and that servers need the rescue environment."""
     shown = loaded.config.pages
     c.JupyterHub.template_vars = {
         "tljh_name": shown.name,
         "tljh_announcement": shown.announcement,
         "tljh_problems": list(loaded.problems),
+        # Asked for each page anew.
+        "tljh_rescue": lambda user: rescue.told(paths.rescue_told) if user is not None and user.admin else None,
+        "tljh_repair": rescue.REPAIR,
     }
     c.JupyterHub.extra_handlers = [(r"/break-glass", breakglass.BreakGlassHandler)]
     if shown.logo and Path(shown.logo).is_file():
@@ -319,6 +322,7 @@ def servers(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     c.JupyterHub.spawner_class = spawner.UserSpawner
     c.UserSpawner.cmd = [str(paths.user_bin / "jupyterhub-singleuser")]
     c.UserSpawner.extra_paths = [str(paths.shims), str(paths.user_bin)]
+    c.UserSpawner.rescue_environment = str(paths.rescue)
     c.UserSpawner.extra_user_groups = config.users.extra_user_groups
     c.UserSpawner.default_url = DEFAULT_URLS.get(config.default_app, "/lab")
     c.UserSpawner.user_limits = config.limits

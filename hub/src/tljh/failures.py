@@ -11,9 +11,9 @@ from tljh.systemd import State
 
 _DISK = re.compile(r"No space left on device|Errno 28|Disk quota exceeded|Errno 122|database or disk is full", re.IGNORECASE)
 _MEMORY = re.compile(r"MemoryError|Cannot allocate memory|Errno 12\b|std::bad_alloc", re.IGNORECASE)
-_IMPORT = re.compile(r"ModuleNotFoundError|ImportError|No module named|cannot import name|PackageNotFoundError|DistributionNotFound|bad interpreter")
 
 ADMIN = "Please tell an admin of this hub."
+REPAIR = f"{ADMIN} They repair it with: sudo tljh-install env repair"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class SpawnFailure(SpawnException):
     """A start that failed for a reason that can be told. JupyterHub shows these words on its pages."""
 
     def __init__(self, story: Story, log_message: str | None = None):
+        self.story = story
         words = f"{story.what} {story.hint}"
         rich = "<br>".join(html.escape(part) for part in (story.what, story.hint))
         if story.lines:
@@ -56,11 +57,6 @@ def ended_early(unit: str, state: State, lines: list[str]) -> Story:
     return Story("exited", f"Your server ended while it was starting ({describe(state)}).", admins, last)
 
 
-def looks_broken(lines: list[str]) -> bool:
-    """Whether a server's last words are of programs that do not fit together."""
-    return bool(_IMPORT.search("\n".join(lines)))
-
-
 def describe(state: State) -> str:
     if state.code == "exited":
         return f"exit code {state.status}"
@@ -72,37 +68,17 @@ def describe(state: State) -> str:
     return state.result or "no reason given"
 
 
+def hung(unit: str, seconds: float, lines: list[str]) -> Story:
+    return Story("hung", f"Your server did not answer within {seconds:.0f} seconds.", f"{ADMIN} They find more with: journalctl -u {unit}", lines)
+
+
 def environment_missing(program: str) -> Story:
-    return Story(
-        "environment",
-        f"The environment that all users share is broken: {program} is missing or cannot be run.",
-        f"{ADMIN} They repair it with: sudo tljh-install install",
-    )
+    return Story("environment", f"The environment that all users share is broken: {program} is missing or cannot be run.", REPAIR)
 
 
-def environment_broken(program: str, said: list[str], version: str) -> Story:
-    return Story(
-        "environment",
-        "The environment that all users share is broken: the server program does not run.",
-        f"{ADMIN} They see why with: {program} --version (and often repair it with: "
-        f"sudo {program.rsplit('/', 1)[0]}/python -m pip install --force-reinstall jupyterhub=={version} jupyterlab)",
-        said[-6:],
-    )
+def environment_broken(said: list[str]) -> Story:
+    return Story("environment", "The environment that all users share is broken: the server program does not run.", REPAIR, said[-6:])
 
 
-def environment_version(program: str, found: str, version: str) -> Story:
-    return Story(
-        "environment",
-        f"The environment that all users share holds JupyterHub {found}, but this hub needs {version}.",
-        f"{ADMIN} They repair it with: sudo {program.rsplit('/', 1)[0]}/python -m pip install jupyterhub=={version}",
-    )
-
-
-def own_files(unit: str, lines: list[str]) -> Story:
-    return Story(
-        "own-files",
-        "Your server ended while it was starting. The environment that all users share works, so the reason is most likely in your own "
-        "files: packages that you installed with pip install --user (in .local), or settings (in .jupyter).",
-        f"An admin can move these folders away for you, and finds more with: journalctl -u {unit}",
-        lines[-6:],
-    )
+def environment_version(found: str, version: str) -> Story:
+    return Story("environment", f"The environment that all users share holds JupyterHub {found}, but this hub needs {version}.", REPAIR)

@@ -66,8 +66,17 @@ class Paths:
         return self.root / "shims"
 
     @property
+    def rescue_told(self) -> Path:
+        return self.state / "rescue.json"
+
+    @property
     def user_bin(self) -> Path:
         return self.root / "user/bin"
+
+    @property
+    def rescue(self) -> Path:
+        """Of the generation that is live now: a server that runs in it must not slip into the next."""
+        return (self.root / "hub").resolve() / "rescue"
 
 
 # Outside of /opt/tljh: what lives as long as the machine is up. All of it is root's.

@@ -7,6 +7,9 @@ tokens, that were meant for it. A socket lies in a folder that belongs to that s
 
 While the server starts, the folder is the user's, for Jupyter makes the socket itself. Once it answers, the folder is root's:
 nothing can be put in the socket's place.
+
+The server itself never imports what its user installed (python -s); kernels and terminals do as Python does. One that does not start all the same is
+started in another way (tljh.rescue), and people are told.
 """
 
 import asyncio
@@ -28,9 +31,10 @@ from systemdspawner import SystemdSpawner
 from systemdspawner.systemd import get_systemd_version
 from traitlets import Any, Dict, List, Unicode
 
-from tljh import accounts, failures, machine, paths, shared, systemd
+from tljh import accounts, failures, machine, paths, rescue, shared, systemd
 from tljh.failures import SpawnFailure, Story
 from tljh.names import unit_name
+from tljh.rescue import Way
 
 PROXY_GROUP = "tljh-proxy"
 SLICE = "tljh-users.slice"
@@ -74,6 +78,7 @@ class UserSpawner(SystemdSpawner):
     user_limits = Any(config=True, help="tljh.settings.Limits: what each user may take.")
     shared_folders = Dict(config=True, help="tljh.settings.SharedFolder by name.")
     variables = Dict(value_trait=Unicode(), config=True, help="Environment variables of every server.")
+    rescue_environment = Unicode(config=True, help="The environment that servers start from while the one that all users share is broken.")
 
     _account: accounts.Account | None = None
     _words = "Waiting for its turn"
@@ -148,30 +153,142 @@ class UserSpawner(SystemdSpawner):
         return self.socket_url
 
     async def _start(self):
+        begun = time.time()
         self._words = "Looking after your account and home"
         self._limit()
         account = self._account = await self._prepare()
         await self._link(account)
         self._words = "Starting your server"
         await self._clear()
-        await asyncio.to_thread(self._make_folder, account)
-        environment = await asyncio.to_thread(systemd.write_environment, paths.ENVIRONMENTS, self.unit_name, self.get_env())
+        way = await self._find_way(account)
+        if way.rescue:
+            return
         try:
-            properties = [*self._properties(account), ("EnvironmentFile", str(environment))]
-            await systemd.start(self.unit_name, [*self.cmd, *self._arguments()], properties)
+            if await asyncio.to_thread(rescue.forget, self._told, begun):
+                self.log.warning("Servers start from the environment that all users share again")
+        except OSError as error:
+            self.log.error("Cannot remove %s: %s", self._told, error)
+
+    async def _find_way(self, account: accounts.Account) -> Way:
+        """Start the server as usual, or else in the way that helps against why it did not; returns the way that worked."""
+        way, stories = rescue.USUAL, []
+        while True:
+            try:
+                await self._attempt(account, way, stories)
+                break
+            except SpawnFailure as failure:
+                stories.append(failure.story)
+            if stories[-1].kind == "environment":
+                await self._tell_admins(stories[-1])
+            other = rescue.after(way, stories[-1].kind, self._rescue_there())
+            if other is None:
+                raise SpawnFailure(rescue.telling(stories))
+            self.log.warning("%s did not start (%s); trying it %s", self.unit_name, stories[-1].kind, rescue.describe(other))
+            way = other
+            await systemd.stop(self.unit_name)
+        if way.rescue:
+            await self._tell_admins(rescue.cause(stories))
+        return way
+
+    async def _tell_admins(self, story: Story) -> None:
+        try:
+            if not await asyncio.to_thread(rescue.tell, self._told, story):
+                return
+        except OSError as error:  # a disk that is full keeps nobody from the rescue
+            self.log.error("Cannot write %s: %s", self._told, error)
+        self.log.critical("=" * 72)
+        for line in (story.what, *story.lines):
+            self.log.critical("USER ENVIRONMENT BROKEN: %s", line)
+        self.log.critical("Servers start from the rescue environment until it is repaired: %s", rescue.REPAIR)
+        self.log.critical("=" * 72)
+
+    @property
+    def _told(self) -> Path:
+        return paths.Paths.here().rescue_told
+
+    @property
+    def _rescue_python(self) -> str:
+        return f"{self.rescue_environment}/bin/python"
+
+    def _rescue_there(self) -> bool:
+        return bool(self.rescue_environment) and os.access(self._rescue_python, os.X_OK)
+
+    async def _attempt(self, account: accounts.Account, way: Way, stories: list[Story]) -> None:
+        """Start the server in one way. Stories are those of the ways before."""
+        if not way.rescue and (missing := self._missing()):
+            raise SpawnFailure(failures.environment_missing(missing))
+        self._words = rescue.progress(way)
+        note = rescue.note(way, stories) if way != rescue.USUAL else ""
+        await asyncio.to_thread(self._make_folder, account, note)
+        environment = await asyncio.to_thread(systemd.write_environment, paths.ENVIRONMENTS, self.unit_name, self._environment(way))
+        try:
+            properties = [*self._properties(account), *self._way_properties(account, way), ("EnvironmentFile", str(environment))]
+            await systemd.start(self.unit_name, [*self._command(way), *self._arguments()], properties)
         except systemd.UnitError as error:
-            if (story := await self._refusal()) is not None:
+            if (story := await self._refusal(way)) is not None:
                 raise SpawnFailure(story) from error
             raise
         finally:
             environment.unlink(missing_ok=True)
-        self._words = "Waiting for your server to answer"
-        await self._wait()
+        if way == rescue.USUAL:
+            self._words = "Waiting for your server to answer"
+        await self._wait_patiently(account, way)
         await asyncio.to_thread(self._seal_folder, account)
 
+    async def _wait_patiently(self, account: accounts.Account, way: Way) -> None:
+        """Where a user's own settings may be why a server does not answer, time is left to try it without them."""
+        patience = None
+        if way == rescue.USUAL and await asyncio.to_thread(rescue.has_settings, account.home):
+            patience = self.start_timeout * rescue.PATIENCE
+        try:
+            async with asyncio.timeout(patience):
+                await self._wait(way)
+        except TimeoutError:
+            raise SpawnFailure(failures.hung(self.unit_name, patience or 0, (await self._last_lines())[-6:])) from None
+
+    def _command(self, way: Way) -> list[str]:
+        """-s: without what the user installed in .local, be it for the start of the server alone. -I: nor what any variable names."""
+        if way.rescue:
+            return [self._rescue_python, "-I", "-m", "jupyterhub.singleuser"]
+        command = [self._python(), "-s", *self.cmd] if self._is_python() else list(self.cmd)
+        return [*self._starter(), *command] if way == rescue.USUAL else command
+
+    def _python(self) -> str:
+        return f"{os.path.dirname(self.cmd[0])}/python"
+
+    def _is_python(self) -> bool:
+        """A command of an admin's own may be anything."""
+        return os.path.isabs(self.cmd[0]) and os.path.basename(self.cmd[0]) == "jupyterhub-singleuser"
+
+    def _environment(self, way: Way) -> dict[str, str]:
+        env = self.get_env()
+        if way.safe:
+            rescue.without_own(env, f"/run/{self._safe_folder}")
+        if way.rescue:
+            env["PATH"] = f"{self.rescue_environment}/bin:{env['PATH']}"
+            env.pop("JUPYTERHUB_SINGLEUSER_APP", None)  # it may name what the rescue environment has not
+        if way != rescue.USUAL:
+            env["JUPYTERHUB_DEFAULT_URL"] = rescue.first_page(env.get("JUPYTERHUB_DEFAULT_URL", ""), way, note=not self.notebook_dir)
+        return env
+
+    @property
+    def _safe_folder(self) -> str:
+        return f"tljh-safe-{self.unit_name.removesuffix('.service')}"
+
+    def _way_properties(self, account: accounts.Account, way: Way) -> list[tuple[str, str]]:
+        """The note is the user's own business: put into the home, and taken away, by the unit as the user. That it can't be is no reason to start no server."""
+        note = os.path.join(self._working_folder(account), rescue.NOTE)
+        chosen = []
+        if way != rescue.USUAL:
+            copy = ["/bin/cp", "--remove-destination", "--no-target-directory", str(self._note_path), note]
+            chosen.append(("ExecStartPre", "-" + " ".join(systemd.word(each) for each in copy)))
+        elif os.path.lexists(note):
+            chosen.append(("ExecStartPre", f"-/bin/rm -f {systemd.word(note)}"))
+        if way.safe:
+            chosen += [("RuntimeDirectory", self._safe_folder), ("RuntimeDirectoryMode", "0700")]
+        return chosen
+
     async def _prepare(self) -> accounts.Account:
-        if self._program_missing():
-            raise SpawnFailure(failures.environment_missing(self.cmd[0]))
         if missing := await asyncio.to_thread(machine.no_memory):
             raise SpawnFailure(
                 Story("memory", f"Your server cannot start: {missing}", "Try again when others have stopped their servers, or tell an admin of this hub.")
@@ -199,9 +316,10 @@ class UserSpawner(SystemdSpawner):
         for problem in problems:
             self.log.warning("Shared folders of %s: %s", account.name, problem)
 
-    def _program_missing(self) -> bool:
-        program = self.cmd[0]
-        return os.path.isabs(program) and not os.access(program, os.X_OK)
+    def _missing(self) -> str | None:
+        """The program without which the server does not start as usual."""
+        needed = [self._python(), self.cmd[0]] if self._is_python() else [self.cmd[0]]
+        return next((program for program in needed if os.path.isabs(program) and not os.access(program, os.X_OK)), None)
 
     async def _clear(self):
         """End what runs under our name although the hub knows nothing of it, and what failed before."""
@@ -209,11 +327,18 @@ class UserSpawner(SystemdSpawner):
             self.log.warning("%s is there although the hub does not know it; ending it", self.unit_name)
             await systemd.stop(self.unit_name)
 
-    def _make_folder(self, account: accounts.Account):
+    @property
+    def _note_path(self) -> Path:
+        return self.socket_folder / "note.md"
+
+    def _make_folder(self, account: accounts.Account, note: str = ""):
         """The user's, for now; the proxy may pass (its group is inherited by the socket), nobody else."""
         folder = self.socket_folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
+        if note:  # while the folder is nobody else's
+            self._note_path.write_text(note, encoding="utf-8")
+            os.chmod(self._note_path, 0o644)
         os.chown(folder, account.uid, grp.getgrnam(PROXY_GROUP).gr_gid)
         os.chmod(folder, 0o2710)
 
@@ -241,15 +366,24 @@ class UserSpawner(SystemdSpawner):
         env["JUPYTERHUB_SERVICE_URL"] = self.socket_url + (self.server.base_url if self.server else "/")
         return env
 
+    def _environment_folder(self) -> Path:
+        """The users' environment."""
+        return Path(self.cmd[0]).parent.parent
+
+    def _starter(self) -> list[str]:
+        """The program that the environment brings to start servers through: the start of what repo2docker knows."""
+        start = self._environment_folder() / "etc/tljh/start"
+        return [str(start)] if os.access(start, os.X_OK) else []
+
     def _kernel_folders(self) -> list[str]:
         """Where Jupyter finds the extra kernels: those for everybody, and those of groups that the user belongs to."""
-        root = Path(self.cmd[0]).parent.parent.parent / "kernels"
+        root = self._environment_folder().parent / "kernels"
         return [str(root / name) for name in ("all", *(f"group-{group}" for group in self._groups())) if (root / name / "kernels").is_dir()]
 
     def _conda_prefix(self) -> str | None:
         """The users' environment, if conda made it."""
-        prefix = os.path.dirname(os.path.dirname(self.cmd[0]))
-        return prefix if os.path.exists(os.path.join(prefix, "conda-meta/history")) else None
+        prefix = self._environment_folder()
+        return str(prefix) if (prefix / "conda-meta/history").exists() else None
 
     def _arguments(self) -> list[str]:
         own = [f"--ServerApp.sock={self.socket_path}", "--ServerApp.sock_mode=0660", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={DEFAULT_PORT}"]
@@ -269,7 +403,7 @@ class UserSpawner(SystemdSpawner):
             "Type": "exec",
             "User": str(account.uid),
             "Group": str(account.gid),
-            "WorkingDirectory": account.home if self.user_workingdir is None else self._expand_user_vars(self.user_workingdir),
+            "WorkingDirectory": self._working_folder(account),
             "Slice": self.slice or SLICE,
             **COMMON,
             **self._confinement(),
@@ -285,6 +419,9 @@ class UserSpawner(SystemdSpawner):
             values = value if isinstance(value, list) else [value]
             chosen[key] = [self._expand_user_vars(str(each)) for each in values]
         return [(key, each) for key, value in chosen.items() for each in (value if isinstance(value, list) else [value])]
+
+    def _working_folder(self, account: accounts.Account) -> str:
+        return account.home if self.user_workingdir is None else self._expand_user_vars(self.user_workingdir)
 
     def _confinement(self) -> dict[str, str]:
         version = get_systemd_version() or 0
@@ -302,7 +439,7 @@ class UserSpawner(SystemdSpawner):
             chosen |= {"CPUAccounting": "yes", "CPUQuota": f"{max(round(self.cpu_limit * 100), 1)}%"}
         return chosen
 
-    async def _wait(self):
+    async def _wait(self, way: Way):
         """Return when the server answers; tell its story as soon as it has ended instead."""
         pid = (await systemd.state(self.unit_name)).pid
         answer = asyncio.create_task(self._answer())
@@ -312,7 +449,7 @@ class UserSpawner(SystemdSpawner):
             if answer.done():
                 return answer.result()
             end.result()
-            raise SpawnFailure(await self._story())
+            raise SpawnFailure(await self._story(way))
         finally:
             for task in (answer, end):
                 task.cancel()
@@ -337,34 +474,38 @@ class UserSpawner(SystemdSpawner):
         except systemd.UnitError, OSError:
             return []
 
-    async def _story(self) -> Story:
+    async def _story(self, way: Way) -> Story:
         state = await systemd.state(self.unit_name)
         while state.active in ("active", "deactivating"):  # its last processes are still going
             await asyncio.sleep(0.1)
             state = await systemd.state(self.unit_name)
         lines = await systemd.journal(self.unit_name, state.invocation)
         story = failures.ended_early(self.unit_name, state, lines)
-        if story.kind != "exited":
+        # Once is enough: by then it is known to be good, or not used.
+        if story.kind != "exited" or way != rescue.USUAL:
             return story
-        return await self._environment_story() or (failures.own_files(self.unit_name, lines) if failures.looks_broken(lines) else story)
+        return await self._environment_story() or story
 
-    async def _refusal(self) -> Story | None:
+    async def _refusal(self, way: Way) -> Story | None:
         """The story of a unit that systemd could not even begin with; None leaves it to systemd's own words."""
-        if self._program_missing():
-            return failures.environment_missing(self.cmd[0])
+        if not way.rescue:
+            if missing := self._missing():
+                return failures.environment_missing(missing)
+            if story := await self._environment_story():
+                return story
         state = await systemd.state(self.unit_name)
-        return await self._environment_story() or (failures.ended_early(self.unit_name, state, []) if state.known else None)
+        return failures.ended_early(self.unit_name, state, []) if state.known else None
 
     async def _environment_story(self) -> Story | None:
         """Whether the users' environment is to blame. It is looked at as somebody who has nothing of his own."""
-        program, wanted = self.cmd[0], jupyterhub.__version__
+        wanted = jupyterhub.__version__
         ask = "from importlib.metadata import version; print(version('jupyterhub'))"
-        code, out, _ = await self._as_nobody(f"{os.path.dirname(program)}/python", "-c", ask)
+        code, out, _ = await self._as_nobody(self._python(), "-c", ask)
         if code == 0 and out.strip() != wanted:
-            return failures.environment_version(program, out.strip(), wanted)
-        code, out, err = await self._as_nobody(program, "--version")
+            return failures.environment_version(out.strip(), wanted)
+        code, out, err = await self._as_nobody(*self._command(rescue.USUAL), "--version")
         if code != 0:
-            return failures.environment_broken(program, (err or out).splitlines(), wanted)
+            return failures.environment_broken((err or out).splitlines())
         return None
 
     @staticmethod

@@ -85,6 +85,11 @@ async def start(unit: str, command: list[str], properties: list[tuple[str, str]]
         raise UnitError(" ".join((err or out).split()) or f"systemd-run: exit code {code}")
 
 
+def word(text: str) -> str:
+    """An argument as it stands in a property that holds a command."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", text).replace("$", "$$") + '"'
+
+
 async def stop(unit: str, limit: float = 120) -> None:
     """End a unit and forget its failure, if there is one."""
     code, _, err = await run("systemctl", "stop", unit, limit=limit)

@@ -1,0 +1,208 @@
+"""Which way to start a server is tried, and what people are told. The starts themselves are the tests' in guests."""
+
+import asyncio
+import time
+
+import pytest
+
+from tljh import rescue, spawner, systemd
+from tljh.accounts import Account
+from tljh.failures import SpawnFailure, Story
+from tljh.rescue import USUAL, Way
+
+SAFE, RESCUE, BOTH = Way(safe=True), Way(rescue=True), Way(safe=True, rescue=True)
+
+
+def story(kind, *lines):
+    return Story(kind, f"What {kind}.", "Hint.", list(lines))
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "other"),
+    [
+        (USUAL, "environment", RESCUE),
+        (USUAL, "exited", SAFE),
+        (USUAL, "hung", SAFE),
+        (SAFE, "exited", BOTH),
+        (SAFE, "environment", BOTH),
+        (RESCUE, "exited", BOTH),
+        (RESCUE, "environment", None),
+        (SAFE, "hung", None),
+        (BOTH, "exited", None),
+        *((way, kind, None) for way in (USUAL, SAFE, RESCUE, BOTH) for kind in ("disk", "memory", "system", "account", "timeout", "socket")),
+    ],
+)
+def test_each_cause_has_one_other_way(way, kind, other):
+    assert rescue.after(way, kind, rescue_there=True) == other
+
+
+@pytest.mark.parametrize(("way", "kind", "other"), [(USUAL, "environment", None), (USUAL, "exited", SAFE), (SAFE, "exited", None)])
+def test_without_a_rescue_environment_there_is_less_to_try(way, kind, other):
+    assert rescue.after(way, kind, rescue_there=False) == other
+
+
+def test_a_broken_environment_is_told_rather_than_what_came_of_it():
+    assert rescue.telling([story("environment"), story("exited")]).kind == "environment"
+    assert rescue.telling([story("environment"), story("memory")]).kind == "memory"
+    assert rescue.telling([story("exited"), story("exited", "last")]).lines == ["last"]
+    assert rescue.cause([story("exited"), story("environment")]).what == "What environment."
+    assert rescue.cause([story("exited"), story("exited", "why")]) == Story("environment", rescue.UNSEEN, lines=["why"])
+
+
+def test_the_note_tells_what_is_left_out():
+    safe = rescue.note(SAFE, [story("exited", "SyntaxError: no")])
+    assert "without your own settings" in safe
+    assert "    SyntaxError: no\n" in safe
+    assert "rescue" not in safe
+    from_rescue = rescue.note(RESCUE, [story("environment")])
+    assert "What environment." in from_rescue
+    assert rescue.REPAIR in from_rescue
+    assert "your own settings" not in from_rescue
+    both = rescue.note(BOTH, [story("environment"), story("exited")])
+    assert "rescue environment" in both
+    assert "without your own settings" in both
+    assert "your own settings" not in rescue.note(BOTH, [story("exited"), story("exited")]), "they were shown not to be the reason"
+
+
+@pytest.mark.parametrize(
+    ("usual", "way", "note", "page"),
+    [
+        ("/lab", SAFE, True, "/lab/tree/SAFE-START.md"),
+        ("/tree", SAFE, True, "/edit/SAFE-START.md"),
+        ("/tree", RESCUE, True, "/lab/tree/SAFE-START.md"),
+        ("/tree", RESCUE, False, "/lab"),
+        ("/voila", SAFE, True, "/voila"),
+        ("/lab", SAFE, False, "/lab"),
+    ],
+)
+def test_the_first_page_is_the_note(usual, way, note, page):
+    assert rescue.first_page(usual, way, note) == page
+
+
+def test_only_settings_make_a_start_impatient(tmp_path):
+    assert not rescue.has_settings(str(tmp_path / "nowhere"))
+    (tmp_path / ".jupyter/lab/user-settings").mkdir(parents=True)
+    (tmp_path / ".jupyter/migrated").touch()
+    assert not rescue.has_settings(str(tmp_path))
+    (tmp_path / ".jupyter/jupyter_server_config.py").touch()
+    assert rescue.has_settings(str(tmp_path))
+
+
+def test_admins_are_told_once_until_it_is_over(here):
+    path = here.rescue_told
+    assert rescue.told(path) is None
+    assert not rescue.forget(path, time.time())
+    begun = time.time() - 10
+    assert rescue.tell(path, story("environment", "first", "last"))
+    assert not rescue.tell(path, story("environment"))
+    found = rescue.told(path)
+    assert (found["cause"], found["detail"]) == ("What environment.", "last")
+    assert not rescue.forget(path, begun), "a server that began before it broke proves nothing"
+    assert rescue.forget(path, time.time() + 1)
+    assert rescue.told(path) is None
+    path.write_text("[]")
+    assert rescue.told(path) is None
+
+
+class Starts:
+    """A spawner whose starts end as they are told, and that notes what was tried."""
+
+    def __init__(self, monkeypatch, here, ends):
+        from test_spawner import make
+
+        self.made = make(monkeypatch, rescue_environment=str(here.root / "rescue"))
+        (here.root / "rescue/bin").mkdir(parents=True)
+        (here.root / "rescue/bin/python").touch(mode=0o755)
+        self.ends, self.tried = list(ends), []
+        monkeypatch.setattr(self.made, "_attempt", self.attempt)
+
+        async def stop(unit):
+            pass
+
+        monkeypatch.setattr(systemd, "stop", stop)
+
+    async def attempt(self, account, way, stories):
+        self.tried.append(way)
+        if (kind := self.ends[len(self.tried) - 1]) is not None:
+            raise SpawnFailure(story(kind))
+
+    def run(self):
+        return asyncio.run(self.made._find_way(Account("jupyter-bob", 1001, 1001, "/home/jupyter-bob")))
+
+
+@pytest.mark.parametrize(
+    ("ends", "tried", "told"),
+    [
+        ([None], [USUAL], None),
+        (["exited", None], [USUAL, SAFE], None),
+        (["hung", None], [USUAL, SAFE], None),
+        (["environment", None], [USUAL, RESCUE], "What environment."),
+        (["environment", "exited", None], [USUAL, RESCUE, BOTH], "What environment."),
+        (["exited", "exited", None], [USUAL, SAFE, BOTH], rescue.UNSEEN),
+    ],
+)
+def test_a_start_goes_on_to_the_way_that_works(monkeypatch, here, ends, tried, told):
+    starts = Starts(monkeypatch, here, ends)
+    assert starts.run() == tried[-1]
+    assert starts.tried == tried
+    assert (rescue.told(here.rescue_told) or {}).get("cause") == told
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind", "told"),
+    [
+        (["memory"], "memory", False),
+        (["disk"], "disk", False),
+        (["exited", "exited", "exited"], "exited", False),
+        (["environment", "exited", "exited"], "environment", True),
+        (["exited", "disk"], "disk", False),
+    ],
+)
+def test_what_no_way_helps_against_is_told(monkeypatch, here, ends, kind, told):
+    starts = Starts(monkeypatch, here, ends)
+    with pytest.raises(SpawnFailure) as failure:
+        starts.run()
+    assert failure.value.story.kind == kind
+    assert len(starts.tried) == len(ends)
+    assert here.rescue_told.exists() is told
+
+
+def test_the_server_alone_does_without_what_its_user_installed(monkeypatch):
+    from test_spawner import make
+
+    made = make(monkeypatch, cmd=["/e/bin/jupyterhub-singleuser", "--x"], rescue_environment="/r")
+    assert made._command(USUAL) == made._command(SAFE) == ["/e/bin/python", "-s", "/e/bin/jupyterhub-singleuser", "--x"]
+    assert made._command(RESCUE)[:3] == ["/r/bin/python", "-I", "-m"]
+    assert make(monkeypatch, cmd=["/own/program"])._command(USUAL) == ["/own/program"]
+
+
+def test_a_safe_start_looks_elsewhere(monkeypatch):
+    from test_spawner import make
+
+    made = make(monkeypatch, rescue_environment="/r")
+    monkeypatch.setattr(
+        spawner.UserSpawner, "get_env", lambda self: {"PATH": "/e/bin", "JUPYTERHUB_DEFAULT_URL": "/lab", "JUPYTERHUB_SINGLEUSER_APP": "notebook"}
+    )
+    assert "PYTHONNOUSERSITE" not in made._environment(USUAL)
+    safe = made._environment(SAFE)
+    assert safe["JUPYTER_CONFIG_DIR"] == "/run/tljh-safe-jupyter-bob/config"
+    assert safe["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/SAFE-START.md"
+    assert safe["JUPYTERHUB_SINGLEUSER_APP"] == "notebook"
+    from_rescue = made._environment(RESCUE)
+    assert from_rescue["PATH"] == "/r/bin:/e/bin"
+    assert not {"JUPYTERHUB_SINGLEUSER_APP", "JUPYTER_CONFIG_DIR"} & set(from_rescue)
+
+
+def test_the_note_is_put_and_taken_away_by_the_user(monkeypatch, tmp_path):
+    from test_spawner import make
+
+    made = make(monkeypatch)
+    account = Account("jupyter-bob", 1001, 1001, str(tmp_path / 'a "home"'))
+    (tmp_path / 'a "home"').mkdir()
+    (_, put), *folder = made._way_properties(account, SAFE)
+    assert put.startswith('-"/bin/cp" ')
+    assert put.endswith('/a \\"home\\"/SAFE-START.md"')
+    assert dict(folder)["RuntimeDirectory"] == "tljh-safe-jupyter-bob"
+    assert made._way_properties(account, USUAL) == []
+    (tmp_path / 'a "home"' / "SAFE-START.md").symlink_to("nowhere")
+    assert made._way_properties(account, USUAL)[0][1].startswith("-/bin/rm -f ")
