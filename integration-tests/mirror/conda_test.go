@@ -125,6 +125,7 @@ func TestConda(t *testing.T) {
 	s.command(t, 0, nil, filepath.Join(env, "bin/jupyter"), "--version").is(t, 0, "jupyterlab")
 	s.command(t, 0, nil, filepath.Join(env, "bin/pip"), "check").is(t, 0, "No broken requirements")
 
+	t.Run("whole", func(t *testing.T) { s.whole(t, env) })
 	t.Run("changes", func(t *testing.T) { s.changes(t, env) })
 	t.Run("refusals", func(t *testing.T) { s.refusals(t, env) })
 	t.Run("network", func(t *testing.T) { s.network(t, env) })
@@ -189,6 +190,7 @@ func (s *site) changes(t *testing.T, env string) {
 	assert.Contains(t, string(history), "# remove specs: ['old-herd', 'cowsay']\n")
 }
 
+// What is not to be had at all is refused, and nothing changes.
 func (s *site) refusals(t *testing.T, env string) {
 	before := version(t, env)
 	s.conda(t, "install", "-y", "-p", env, OldHerd, "cowsay=6.1").is(t, 1, "Encountered problems while solving", "old-herd")
@@ -265,6 +267,13 @@ func (s *site) network(t *testing.T, env string) {
 	s.Mend()
 	s.conda(t, "remove", "-y", "--all", "-p", fresh).is(t, 0)
 	assert.NoDirExists(t, fresh)
+}
+
+// The channel holds together: all that the user environment has, and an older JupyterHub, can be solved for.
+func (s *site) whole(t *testing.T, env string) {
+	everything := []string{"ipykernel", "ipywidgets", "jupyter-resource-usage", "jupyterhub", "jupyterlab", "notebook", "pip"}
+	s.conda(t, append([]string{"install", "-d", "-p", env}, everything...)...).is(t, 0, "+ jupyterhub-6.", "DryRunExit")
+	s.conda(t, "install", "-d", "-p", env, "jupyterhub="+OldJupyterHub).is(t, 0, "+ jupyterhub-"+OldJupyterHub+"-")
 }
 
 func removeAll(pattern string) error {
@@ -369,5 +378,11 @@ func (s *site) others(t *testing.T, env string) {
 	s.command(t, nobody, cache, conda, "install", "-y", "-p", shared, "cowsay=6.1").is(t, 0)
 	assert.Equal(t, "6.1", version(t, shared))
 	s.command(t, nobody, []string{"HOME=/nonexistent"}, conda, "install", "-y", "-p", shared, "cowsay=6.0").is(t, 1, "NoWritablePkgsDirError")
+	s.command(t, 0, nil, filepath.Join(shared, "bin/cowsay"), "-t", "moo").is(t, 0, "moo")
+
+	// A change that can't be made everywhere is taken back.
+	s.command(t, 0, nil, "chmod", "g-w", filepath.Join(shared, "bin")).is(t, 0)
+	s.command(t, nobody, cache, conda, "install", "-y", "-p", shared, "cowsay=6.0").is(t, 1, "Cannot link the packages")
+	assert.Equal(t, "6.1", version(t, shared))
 	s.command(t, 0, nil, filepath.Join(shared, "bin/cowsay"), "-t", "moo").is(t, 0, "moo")
 }

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 
 from conda_standin import MAMBA_VERSION, VERSION, commands, settings
 from conda_standin.errors import CondaError
@@ -159,8 +160,7 @@ def conda() -> None:
         sys.stdout.flush()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1 if end.code else 0
-    except BrokenPipeError:
-        pass  # whoever read the output is gone
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
+    except BaseException:
+        traceback.print_exc()  # a mistake of this program, or whoever read its output is gone: conda prints a report then
+    sys.stderr.flush()
+    os._exit(code)
