@@ -79,11 +79,9 @@ func TestConda(t *testing.T) {
 	h.awaitSnapshot(t, "+toolz")
 
 	// A second admin in turn.
-	enrol(t, teacher, "carol")
+	carol := h.student(t, teacher, "carol")
 	h.set(t, "add users.admin carol")
-	carol := h.login(t, "carol", passwordOf("carol"))
-	start(t, carol)
-	other := kernel(t, carol)
+	other := h.again(t, carol)
 	want.Contains(t, shell(t, other, "conda install --yes "+mirror.Cowsay+"=6.0"), "exit 0")
 	h.awaitSnapshot(t, "cowsay 6.1 → 6.0")
 	want.Contains(t, shell(t, k, "conda remove --yes "+mirror.Cowsay), "exit 0")
@@ -109,5 +107,171 @@ func (h *hub) awaitSnapshot(t *testing.T, change string) {
 			err = fmt.Errorf("the newest snapshot is not of %s: %s", change, r.Output())
 		}
 		return err
+	})
+}
+
+// TestCondaIsRepaired breaks a conda environment in the ways that admins do, and lets env repair put it right. A kernel runs all along.
+func TestCondaIsRepaired(t *testing.T) {
+	t.Parallel()
+	h, server := withConda(t)
+	teacher := h.admin(t)
+	bob := h.student(t, teacher, "bob")
+	work := kernel(t, bob)
+	compute(t, work, "x = 42")
+	for name, breaks := range map[string]string{
+		"a package's files are gone":       "rm -rf /opt/tljh/user/lib/python3.14/site-packages/jupyterlab",
+		"a file was edited in its place":   "echo broken >> /opt/tljh/user/lib/python3.14/site-packages/jupyter_server/serverapp.py",
+		"JupyterHub is another":            "sudo -u tljh-env /opt/tljh/user/bin/pip install --quiet --no-deps jupyterhub==" + mirror.OldJupyterHub,
+		"Python itself is gone":            "rm /opt/tljh/user/bin/python3.14",
+		"files belong to somebody else":    "touch /opt/tljh/user/strange && chown -R jupyter-bob /opt/tljh/user/lib/python3.14/site-packages/notebook /opt/tljh/user/strange",
+		"nobody can read what is there":    "chmod -R go-rwx /opt/tljh/user/lib/python3.14/site-packages/tornado",
+		"a package from the index is gone": "rm -rf /opt/tljh/user/lib/python3.14/site-packages/" + mirror.LeftOut,
+		"conda itself is broken":           "rm -rf /opt/tljh/conda/lib/python3.14/json",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.must(t, breaks)
+			want.Differ(t, 0, h.run(t, "tljh-install env check").Code)
+			h.must(t, "tljh-install env repair")
+			want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		})
+	}
+	t.Run("without the channel, from a snapshot", func(t *testing.T) {
+		server.Break("/", mirror.Fault{HangUp: true})
+		defer server.Mend()
+		h.must(t, "rm -rf /opt/tljh/user/lib/python3.14/site-packages/jupyterlab")
+		h.must(t, "tljh-install env repair")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	})
+	t.Run("back, and back again", func(t *testing.T) {
+		h.must(t, "tljh-install env install "+mirror.Cowsay+"=4.0")
+		h.must(t, "tljh-install env rollback")
+		want.Differ(t, 0, h.run(t, "/opt/tljh/user/bin/python -c 'import cowsay'").Code)
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		h.must(t, "/opt/tljh/user/bin/jupyter --version")
+	})
+	h.again(t, teacherServer(t, teacher))
+	want.Equal(t, "42", recall(t, bob, work), "bob's kernel after all of this")
+}
+
+func teacherServer(t *testing.T, teacher *client.Browser) *client.Browser {
+	t.Helper()
+	start(t, teacher)
+	return teacher
+}
+
+// TestTheChannelGoesWrong is about downloads and requests that fail: nothing is half-done, and what was there works.
+func TestTheChannelGoesWrong(t *testing.T) {
+	t.Parallel()
+	h := bare(t, guest.Options{})
+	server, sources := h.channel(t)
+	want.OK(t, h.Write(t.Context(), "/root/config.yaml", 0o600, strings.NewReader(sources)))
+	line := h.line("--package-manager conda --config /root/config.yaml --admin " + admin + ":" + adminPassword)
+	m, err := theMirror()
+	want.OK(t, err)
+
+	server.Break(m.Miniforge.Path, mirror.Fault{Corrupt: true})
+	r := h.run(t, line)
+	want.Equal(t, exitFailed, r.Code)
+	want.Contains(t, r.Output(), "is not the file that was expected")
+	server.Mend()
+
+	server.Break(m.Miniforge.Path, mirror.Fault{CutAfter: m.Miniforge.Size / 3})
+	before := server.Bytes(m.Miniforge.Path)
+	server.Break("conda-forge/", mirror.Fault{Status: 503})
+	r = h.run(t, line)
+	want.Equal(t, exitFailed, r.Code)
+	want.True(t, server.Bytes(m.Miniforge.Path)-before <= m.Miniforge.Size+1<<20, "the installer was fetched from its beginning again")
+	want.Contains(t, r.Output(), "conda channel")
+	want.Equal(t, "", h.halfGenerations(t))
+	server.Mend()
+
+	server.Break(m.File("jupyterlab", ""), mirror.Fault{Corrupt: true})
+	want.Equal(t, exitFailed, h.run(t, line).Code)
+	server.Mend()
+	h.must(t, line)
+	h.awaitHub(t, 30*time.Second)
+	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+
+	t.Run("requests that cannot be met change nothing", func(t *testing.T) {
+		before := h.must(t, "tljh-install env list")
+		r := h.run(t, "tljh-install env install "+mirror.LostHerd)
+		want.Equal(t, exitFailed, r.Code)
+		want.Contains(t, r.Output(), "do not fit together")
+		want.Equal(t, before, h.must(t, "tljh-install env list"))
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	})
+	t.Run("a channel that dies midway", func(t *testing.T) {
+		server.Break(m.File(mirror.Cowsay, "6.1"), mirror.Fault{CutAfter: 1000})
+		want.Differ(t, 0, h.run(t, "tljh-install env install "+mirror.Cowsay+"=6.1").Code)
+		server.Mend()
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		h.must(t, "tljh-install env install "+mirror.Cowsay+"=6.1")
+	})
+}
+
+// TestNoChannelAnswers is auto where conda cannot be fetched: uv takes its place, says so, and stays.
+func TestNoChannelAnswers(t *testing.T) {
+	t.Parallel()
+	h := bare(t, guest.Options{})
+	server, sources := h.channel(t)
+	want.OK(t, h.Write(t.Context(), "/root/config.yaml", 0o600, strings.NewReader(sources)))
+	server.Break("/", mirror.Fault{Status: 404})
+	r := h.run(t, h.line("--config /root/config.yaml --admin "+admin+":"+adminPassword))
+	want.Equal(t, 0, r.Code)
+	want.Contains(t, r.Output(), "made by uv, as conda cannot be fetched")
+	server.Mend()
+	want.Contains(t, h.must(t, "tljh-install install"), "Nothing to do")
+	want.Equal(t, "uv", h.MustSh(t, "cat /opt/tljh/state/package-manager"))
+	want.Contains(t, h.must(t, "tljh-install install --package-manager conda"), "was made by uv and is left as it is")
+	want.Contains(t, h.run(t, "/opt/tljh/shims/conda install x").Output(), "made without conda")
+}
+
+// TestEnvironmentsFromSources applies what repo2docker knows, with conda, and gives it back.
+func TestEnvironmentsFromSources(t *testing.T) {
+	t.Parallel()
+	h, _ := withConda(t)
+	teacher := h.admin(t)
+	bob := h.student(t, teacher, "bob")
+	h.MustSh(t, `mkdir -p /root/course/binder /root/odd && cd /root/course/binder &&
+printf 'dependencies:\n  - `+mirror.OldHerd+`\n  - pip:\n      - toolz\n' >environment.yml &&
+printf 'tree # small\n' >apt.txt &&
+printf '#!/bin/sh\nid -un >"$NB_PYTHON_PREFIX/built-by"\npython -c "import toolz"\n' >postBuild && chmod +x postBuild &&
+printf '#!/bin/sh\nexport COURSE=herds\nexec "$@"\n' >start &&
+printf 'FROM x\n' >/root/odd/Dockerfile && printf 'rich\n' >/root/odd/requirements.txt`)
+
+	r := h.run(t, "tljh-install env apply /root/odd")
+	want.Equal(t, exitBadInput, r.Code)
+	want.Contains(t, r.Output(), "there are no containers here", "nothing was")
+
+	want.Contains(t, h.must(t, "tljh-install env apply /root/course"), "apt.txt, environment.yml, postBuild, start")
+	want.Equal(t, "tljh-env", h.MustSh(t, "cat /opt/tljh/user/built-by"))
+	h.MustSh(t, "tree --version")
+	k := h.again(t, bob)
+	want.Contains(t, compute(t, k, "import os, cowsay, toolz, importlib.metadata as m; print(m.version('cowsay'), os.environ['COURSE'])"), "4.0 herds")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+
+	h.must(t, "tljh-install env export /root/given")
+	want.Contains(t, h.MustSh(t, "cat /root/given/environment.yml /root/given/start"), mirror.OldHerd, "toolz==", "COURSE=herds")
+	h.must(t, "tljh-install env apply /root/given")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+
+	h.must(t, "tljh-install env rollback")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+
+	t.Run("an extra kernel for a group", func(t *testing.T) {
+		h.set(t, "set users.extra_user_groups '{herders: [bob]}'")
+		h.MustSh(t, "mkdir -p /root/stats && printf '"+mirror.Cowsay+"\n' >/root/stats/requirements.txt && cd /root && tar czf stats.tar.gz stats")
+		h.again(t, bob)
+		h.must(t, "tljh-install env apply /root/stats.tar.gz --kernel herds --group herders")
+		want.Contains(t, h.must(t, "tljh-install env kernels"), "herds", "group herders")
+		k := h.again(t, bob)
+		want.Contains(t, shell(t, k, "jupyter kernelspec list"), "herds")
+		want.Contains(t, shell(t, k, "/opt/tljh/kernels/env/herds/bin/python -c 'import cowsay'"), "exit 0")
+		carol := h.student(t, teacher, "carol")
+		other := kernel(t, carol)
+		want.Lacks(t, shell(t, other, "jupyter kernelspec list"), "herds")
+		want.Contains(t, shell(t, other, "ls /opt/tljh/kernels/env/herds/"), "Permission denied")
+		h.must(t, "tljh-install env kernels --remove herds")
+		want.Contains(t, h.must(t, "tljh-install env kernels"), "no extra kernel")
 	})
 }
