@@ -185,7 +185,7 @@ func TestTheChannelGoesWrong(t *testing.T) {
 	want.Equal(t, "", h.halfGenerations(t))
 	server.Mend()
 
-	server.Break(m.File("jupyterlab", ""), mirror.Fault{Corrupt: true})
+	server.Break("conda-forge/*/jupyterlab-[0-9]*", mirror.Fault{Corrupt: true})
 	want.Equal(t, exitFailed, h.run(t, line).Code)
 	server.Mend()
 	h.must(t, line)
