@@ -3,8 +3,11 @@ package integration
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"os"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -274,4 +277,45 @@ printf 'FROM x\n' >/root/odd/Dockerfile && printf 'rich\n' >/root/odd/requiremen
 		h.must(t, "tljh-install env kernels --remove herds")
 		want.Contains(t, h.must(t, "tljh-install env kernels"), "no extra kernel")
 	})
+}
+
+// killSeeds is how often TestCondaKilled kills: TLJH_KILL_SEEDS says otherwise.
+func killSeeds() int {
+	if n, err := strconv.Atoi(os.Getenv("TLJH_KILL_SEEDS")); err == nil {
+		return n
+	}
+	return 24
+}
+
+// TestCondaKilled kills commands that make, change, switch and repair the environment at random moments. After each, a server can start from the old
+// environment or the new one, and the commands that follow put everything right.
+func TestCondaKilled(t *testing.T) {
+	t.Parallel()
+	h, _ := withConda(t)
+	h.MustSh(t, "mkdir -p /root/course && printf 'dependencies: ["+mirror.OldHerd+"]\\n' >/root/course/environment.yml")
+	commands := []struct{ prepare, killed string }{
+		{"tljh-install env install " + mirror.Cowsay + "=6.0", "tljh-install env install " + mirror.Cowsay + "=4.0"},
+		{"true", "tljh-install env apply /root/course"},
+		{"tljh-install env install " + mirror.Cowsay + "=4.0", "tljh-install env rollback"},
+		{"rm -rf /opt/tljh/user/lib/python3.14/site-packages/traitlets/config", "tljh-install env repair"},
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	interrupted := 0
+	for seed := range killSeeds() {
+		command := commands[seed%len(commands)]
+		h.must(t, command.prepare)
+		took := 0.2 + 8*random.Float64()
+		r := h.run(t, fmt.Sprintf("timeout --signal=KILL %.2f %s", took, command.killed))
+		if r.Code == 137 {
+			interrupted++
+		}
+		works := h.run(t, "cd / && sudo -u nobody /opt/tljh/user/bin/python -Ic 'import jupyterhub.singleuser, jupyterlab'")
+		if works.Code != 0 && !strings.HasPrefix(command.killed, "tljh-install env repair") {
+			t.Fatalf("after %s was killed within %.2f s, no server starts: %s", command.killed, took, works.Output())
+		}
+		h.must(t, "tljh-install env repair")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	}
+	want.Equal(t, "", h.halfGenerations(t), "what killed commands left")
+	t.Logf("%d of %d commands were killed before their end", interrupted, killSeeds())
 }
