@@ -86,6 +86,10 @@ try: tools dist ## a hub in a throwaway guest, on a port of localhost
 bench: tools dist ## an installation against the same downloads by pip, uv and npm alone (BENCH=-strict fails on a missed aim)
 	$(GO) run ./integration-tests/cmd/bench $(BENCH)
 
+.PHONY: bench-env
+bench-env: tools dist ## user environments by conda and by uv against the bare tools; checks, repairs, rollbacks
+	$(GO) run ./integration-tests/cmd/bench-env
+
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck, shellcheck, ruff
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$($(GO) list -f '{{.Dir}}' ./...)); \
