@@ -31,7 +31,7 @@ def test_the_defaults_are_those_of_the_older_tljh(here):
     assert services["tljh-installer"]["api_token"] == "installer-secret"
     assert services["cull-idle"]["user"] == "nobody"
     assert "--timeout=600" in services["cull-idle"]["command"]
-    assert "--cull-users" not in services["cull-idle"]["command"]
+    assert not [word for word in services["cull-idle"]["command"] if word.startswith("--cull-users")]
     roles = {role["name"]: role["scopes"] for role in c.JupyterHub.load_roles}
     assert sorted(roles["tljh-installer"]) == ["access:servers", "admin:servers", "admin:users", "proxy", "read:hub"]
     assert "admin:users" not in roles["cull-idle"]
@@ -45,7 +45,18 @@ def test_keys_reach_the_hub(here):
     assert (c.Spawner.mem_limit, c.Spawner.cpu_limit) == ("1G", 0.5)
     assert c.UserSpawner.default_url == "/tree"
     culler = next(service for service in c.JupyterHub.services if service["name"] == "cull-idle")
-    assert {"--cull-users", "--cull-every=5"} <= set(culler["command"])
+    assert {"--cull-users=True", "--cull-every=5"} <= set(culler["command"])
+
+
+def test_the_culler_understands_what_it_is_told(here):
+    from jupyterhub_idle_culler import IdleCuller
+
+    c = configured(here, "services: {cull: {users: true, every: 5, timeout: 7, max_age: 11, concurrency: 3, remove_named_servers: true}}")
+    command = next(service for service in c.JupyterHub.services if service["name"] == "cull-idle")["command"]
+    culler = IdleCuller()
+    culler.parse_command_line(command[3:])
+    assert (culler.cull_users, culler.remove_named_servers) == (True, True)
+    assert (culler.cull_every, culler.timeout, culler.max_age, culler.concurrency) == (5, 7, 11, 3)
 
 
 def test_the_culler_can_be_off(here):

@@ -358,10 +358,10 @@ def culler(c: TraitConfig, cull: settings.Cull) -> None:
     command += [f"--timeout={cull.timeout}", f"--cull-every={cull.every}", f"--concurrency={cull.concurrency}", f"--max-age={cull.max_age}"]
     scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
     if cull.users:
-        command.append("--cull-users")
+        command.append("--cull-users=True")
         scopes.append("admin:users")
     if cull.remove_named_servers:
-        command.append("--remove-named-servers")
+        command.append("--remove-named-servers=True")
     c.JupyterHub.services.append({"name": "cull-idle", "command": command, "user": "nobody", "cwd": "/", "display": False})
     c.JupyterHub.load_roles.append({"name": "cull-idle", "services": ["cull-idle"], "scopes": scopes})
 
