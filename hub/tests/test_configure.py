@@ -123,7 +123,7 @@ def test_a_config_with_an_option_that_is_refused_is_not_used(here, caplog, optio
 def test_with_an_option_refused_and_no_config_before_only_admins_get_in(here):
     c = configured(here, "auth: {type: dummy, DummyAuthenticator: {password: 12345}}\nusers: {admin: [alice], allowed: [bob], banned: [eve]}")
     assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
-    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users, c.Authenticator.blocked_users) == ({"alice"}, set(), {"eve"})
+    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users, c.Authenticator.blocked_users) == ({"alice"}, set(), {"eve", "tljh-probe"})
     assert c.Authenticator.allow_existing_users is False
 
 
@@ -145,7 +145,8 @@ def test_options_of_another_class_are_told_and_do_no_harm(here, caplog):
 def test_an_option_does_not_override_a_key(here, caplog):
     c = configured(here, "auth: {FirstUseAuthenticator: {blocked_users: [], whitelist: [eve], create_users: true}}\nusers: {banned: [eve]}")
     assert c.FirstUseAuthenticator == {"create_users": True}
-    assert c.Authenticator.blocked_users == {"eve"}
+    assert c.Authenticator.blocked_users == {"eve", "tljh-probe"}
+    assert caplog.text.count("blocked_users is not used") == 1
     assert "auth.FirstUseAuthenticator.blocked_users is not used: users.banned says it" in caplog.text
 
 
