@@ -84,6 +84,10 @@ try: tools dist ## a hub in a throwaway guest, on a port of localhost
 bench: tools dist ## an installation against the same downloads by pip, uv and npm alone
 	$(GO) run ./integration-tests/cmd/bench
 
+.PHONY: bench-config
+bench-config: build ## the config's commands on a config of 1,000 users, against a process that does nothing
+	$(GO) run ./integration-tests/cmd/bench-config
+
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck, shellcheck, ruff
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$($(GO) list -f '{{.Dir}}' ./...)); \

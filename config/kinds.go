@@ -154,7 +154,11 @@ var size = kind[*Bytes]{"size or null", sizeSchema, func(w *walker, node *yaml.N
 	}
 	bytes, ok := parseSize(node.Value)
 	if !ok || read(node) == asText && decimals.MatchString(node.Value) {
-		w.fail(node, path, fmt.Sprintf("%s must be a size or null, not %s", path, short(node.Value)), sizeHint(node))
+		what := short(node.Value)
+		if what == "" {
+			what = "an empty text"
+		}
+		w.fail(node, path, fmt.Sprintf("%s must be a size or null, not %s", path, what), sizeHint(node))
 		return nil, false
 	}
 	if bytes < leastSize {
