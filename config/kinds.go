@@ -313,7 +313,7 @@ func (w *walker) userName(node *yaml.Node, path string) (string, bool) {
 	return strings.ToLower(node.Value), true
 }
 
-var names = listOfNames("list of users", obj{"type": "string", "pattern": userPattern, "maxLength": longest}, (*walker).userName)
+var names = listOfNames("list of users", obj{"type": "string", "pattern": userPattern, "maxLength": longest, "not": obj{"pattern": noUser}}, (*walker).userName)
 
 // listOfNames is a list of texts of one kind, each of which is kept once.
 func listOfNames(name string, item obj, one func(w *walker, node *yaml.Node, path string) (string, bool)) kind[[]string] {
