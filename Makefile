@@ -90,6 +90,10 @@ bench: tools dist ## an installation against the same downloads by pip, uv and n
 bench-env: tools dist ## user environments by conda and by uv against the bare tools; checks, repairs, rollbacks
 	$(GO) run ./integration-tests/cmd/bench-env
 
+.PHONY: bench-config
+bench-config: build ## the config's commands on a config of 1,000 users, against a process that does nothing
+	$(GO) run ./integration-tests/cmd/bench-config
+
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck, shellcheck, ruff
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$($(GO) list -f '{{.Dir}}' ./...)); \

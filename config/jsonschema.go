@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -54,17 +55,48 @@ func keySchema(key key) obj {
 	return described
 }
 
-// Complete returns the keys that begin with what was typed, for a shell.
+// Complete returns the keys that begin with what was typed, for a shell: also those below a name that was typed already.
 func Complete(typed string) []string {
 	found := []string{}
+	parts := strings.Split(typed, ".")
 	for _, doc := range Keys() {
-		if path := doc.Path; strings.HasPrefix(path, typed) {
-			// As far as the next name that only the person knows.
-			path, _, _ = strings.Cut(path, "*")
-			if !slices.Contains(found, path) && path != typed {
-				found = append(found, path)
+		row := strings.Split(doc.Path, ".")
+		for i, part := range parts[:len(parts)-1] { // the names that are finished
+			if i < len(row)-1 && row[i] == "*" && part != "" {
+				row[i] = part
 			}
+		}
+		path := strings.Join(row, ".")
+		if !strings.HasPrefix(path, typed) {
+			continue
+		}
+		// As far as the next name that only the person knows.
+		path, _, _ = strings.Cut(path, "*")
+		if !slices.Contains(found, path) && path != typed {
+			found = append(found, path)
 		}
 	}
 	return found
 }
+
+// CompleteValue returns the values that a key can have, where these are few.
+func CompleteValue(path, typed string) []string {
+	t, err := targetOf(path)
+	if err != nil || !t.exact {
+		return nil
+	}
+	values := []string{}
+	if t.key.schema["type"] == "boolean" {
+		values = []string{"true", "false"}
+	}
+	if form, _ := t.key.schema["pattern"].(string); choices.MatchString(form) {
+		values = strings.Split(strings.TrimSuffix(strings.TrimPrefix(form, "^("), ")$"), "|")
+	}
+	if t.key.path == "auth.type" {
+		values = shortNames()
+	}
+	return slices.DeleteFunc(values, func(value string) bool { return !strings.HasPrefix(value, typed) })
+}
+
+// choices is the form of a text that is one of a few words.
+var choices = regexp.MustCompile(`^\^\([a-z]+(\|[a-z]+)*\)\$$`)

@@ -124,4 +124,11 @@ func TestComplete(t *testing.T) {
 	assert.Equal(t, []string{"limits.memory"}, Complete("limits.m"))
 	assert.Equal(t, []string{"limits.memory", "limits.cpu", "limits.groups.", "limits.users."}, Complete("limits."))
 	assert.Empty(t, Complete("nothing"))
+	assert.Equal(t, []string{"limits.users.bob.memory", "limits.users.bob.cpu"}, Complete("limits.users.bob."))
+	assert.Equal(t, []string{"shared_folders.data.write"}, Complete("shared_folders.data.w"))
+	assert.Equal(t, []string{"all", "environment", "none"}, CompleteValue("users.admin_sudo", ""))
+	assert.Equal(t, []string{"true"}, CompleteValue("https.enabled", "t"))
+	assert.Contains(t, CompleteValue("auth.type", "git"), "github")
+	assert.Empty(t, CompleteValue("limits.memory", ""))
+	assert.Empty(t, CompleteValue("nothing", ""))
 }

@@ -154,7 +154,11 @@ var size = kind[*Bytes]{"size or null", sizeSchema, func(w *walker, node *yaml.N
 	}
 	bytes, ok := parseSize(node.Value)
 	if !ok || read(node) == asText && decimals.MatchString(node.Value) {
-		w.fail(node, path, fmt.Sprintf("%s must be a size or null, not %s", path, short(node.Value)), sizeHint(node))
+		what := short(node.Value)
+		if what == "" {
+			what = "an empty text"
+		}
+		w.fail(node, path, fmt.Sprintf("%s must be a size or null, not %s", path, what), sizeHint(node))
 		return nil, false
 	}
 	if bytes < leastSize {
@@ -309,7 +313,7 @@ func (w *walker) userName(node *yaml.Node, path string) (string, bool) {
 	return strings.ToLower(node.Value), true
 }
 
-var names = listOfNames("list of users", obj{"type": "string", "pattern": userPattern, "maxLength": longest}, (*walker).userName)
+var names = listOfNames("list of users", obj{"type": "string", "pattern": userPattern, "maxLength": longest, "not": obj{"pattern": noUser}}, (*walker).userName)
 
 // listOfNames is a list of texts of one kind, each of which is kept once.
 func listOfNames(name string, item obj, one func(w *walker, node *yaml.Node, path string) (string, bool)) kind[[]string] {

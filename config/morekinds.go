@@ -12,9 +12,14 @@ import (
 	"unicode"
 
 	"gopkg.in/yaml.v3"
+
+	"tljh/internal/layout"
 )
 
-const userPattern = `^[^\s/\\:,%?#"<>]+$`
+const userPattern = `^[^\s/\\:,%?#"<>“”„«»]+$`
+
+// noUser are names that have the form, and mean something else: folders, and the user of the installation's test.
+const noUser = `^\.+$|^[tT][lL][jJ][hH]-[pP][rR][oO][bB][eE]$`
 
 var prefixForm = regexp.MustCompile(`^([a-z_][a-z0-9_.-]*)?$`)
 
@@ -45,7 +50,10 @@ func checkAbsolute(text string) (trouble, hint string) {
 	return "", ""
 }
 
-var folder = but("^("+strings.Join(systemFolders, "|")+")(/|$)", text("folder", "the absolute path of a folder", `^/[A-Za-z0-9._/@+-]+$`, func(text string) (string, string, string) {
+// crooked are paths that are not plain, as programs know them.
+const crooked = `/\.{1,2}(/|$)|//|[\x00-\x1f\x7f]`
+
+var folder = but("^/$|^("+strings.Join(systemFolders, "|")+")(/|$)|"+crooked, text("folder", "the absolute path of a folder", `^/[A-Za-z0-9._/@+-]+$`, func(text string) (string, string, string) {
 	trouble, hint := checkAbsolute(text)
 	if trouble != "" {
 		return "", trouble, hint
@@ -65,7 +73,7 @@ var folder = but("^("+strings.Join(systemFolders, "|")+")(/|$)", text("folder", 
 	return text, "", ""
 }))
 
-var file = text("path", "the absolute path of a file", `^(/.*[^/])?$`, func(text string) (string, string, string) {
+var file = but(crooked, text("path", "the absolute path of a file", `^(/.*[^/])?$`, func(text string) (string, string, string) {
 	if text == "" {
 		return "", "", ""
 	}
@@ -74,11 +82,11 @@ var file = text("path", "the absolute path of a file", `^(/.*[^/])?$`, func(text
 	}
 	trouble, hint := checkAbsolute(text)
 	return text, trouble, hint
-})
+}))
 
 var pictureForm = regexp.MustCompile(`(?i)\.(png|svg|jpe?g)$`)
 
-var picture = text("path", "the absolute path of a picture", `^(/.*\.([pP][nN][gG]|[sS][vV][gG]|[jJ][pP][eE]?[gG]))?$`, func(text string) (string, string, string) {
+var picture = but(crooked, text("path", "the absolute path of a picture", `^(/.*\.([pP][nN][gG]|[sS][vV][gG]|[jJ][pP][eE]?[gG]))?$`, func(text string) (string, string, string) {
 	if text == "" {
 		return "", "", ""
 	}
@@ -89,11 +97,11 @@ var picture = text("path", "the absolute path of a picture", `^(/.*\.([pP][nN][g
 		return "", "must be a png, svg or jpg file", ""
 	}
 	return text, "", ""
-})
+}))
 
 // line is a text of one line.
 func line(longest int) kind[string] {
-	k := text("text", "a text", `^[^\x00-\x1f\x7f]*$`, func(text string) (string, string, string) {
+	k := text("text", "a text", `^[^\x00-\x1f\x7f-\x9f]*$`, func(text string) (string, string, string) {
 		switch {
 		case len([]rune(text)) > longest:
 			return "", fmt.Sprintf("is too long: at most %d characters can be used", longest), ""
@@ -193,7 +201,7 @@ var domains = listOfNames("list of domain names", obj{"type": "string", "pattern
 	entry("a domain name", func(text string) (string, error) { return strings.ToLower(text), checkDomain(text) }))
 
 // A requirement is a name, with extras, versions, or an address; no option of pip's.
-var requirement = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]*\])? *(` + versions + `( *, *` + versions + `)*|@ *[a-z+]+://\S+)?( *;.*)?$`)
+var requirement = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]*\])? *(` + versions + `( *, *` + versions + `)*|@ *[a-z+]+://[^\s\x00-\x1f\x7f-\x9f]+)?( *;[^\x00-\x1f\x7f-\x9f]*)?$`)
 
 const versions = `(===|==|~=|!=|<=|>=|<|>) *[A-Za-z0-9.*+!_-]+`
 
@@ -221,7 +229,9 @@ const (
 	GroupEntry  = "group:"
 )
 
-var members = listOfNames("list of users and groups", obj{"type": "string", "pattern": `^(group:[A-Za-z_][A-Za-z0-9_.-]*|[^\s/\\:,%?#"<>]+)$`},
+var members = listOfNames("list of users and groups", obj{
+	"type": "string", "pattern": `^(group:[A-Za-z_][A-Za-z0-9_.-]*|[^\s/\\:,%?#"<>“”„«»]+)$`, "not": obj{"pattern": noUser + "|^group:(tljh-|" + layout.AdminsGroup + "$|" + layout.UsersGroup + "$)"},
+},
 	entry("all, admins, group:NAME or a user's name", func(text string) (string, error) {
 		if group, ok := strings.CutPrefix(text, GroupEntry); ok {
 			return text, checkGroupName(group)

@@ -185,7 +185,7 @@ func (n *anyName) kept(name string) string {
 }
 
 var (
-	userNames   = &anyName{CheckUserName, obj{"pattern": userPattern, "maxLength": longest}, true}
+	userNames   = &anyName{CheckUserName, obj{"pattern": userPattern, "maxLength": longest, "not": obj{"pattern": noUser}}, true}
 	groupNames  = &anyName{checkGroupName, groupSchema, false}
 	folderNames = &anyName{checkFolderName, obj{"pattern": folderName.String()}, false}
 )

@@ -99,7 +99,7 @@ func (d *Document) Add(path string, values ...string) (*Document, error) {
 		}
 	}
 	if len(missing) == 0 {
-		return d, nil
+		return d.unchanged()
 	}
 	return t.edit(d, func(tree any) any { return put(tree, t.parts, items) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
 		return e.put(root, t.parts, payload{items: missing})
@@ -135,6 +135,17 @@ func (d *Document) Remove(path string, values ...string) (*Document, error) {
 			return nil, err
 		}
 		items = left
+	}
+	return d.unchanged()
+}
+
+// unchanged is the result of an edit that had nothing to do. A file that is not valid is told even then.
+func (d *Document) unchanged() (*Document, error) {
+	switch {
+	case !d.readable:
+		return nil, errUnreadable
+	case d.Config == nil:
+		return nil, invalid(d.Report)
 	}
 	return d, nil
 }
@@ -421,10 +432,7 @@ func (t *target) edit(d *Document, change func(tree any) any, splice func(e *edi
 	}
 	want := change(d.values())
 	if t.same(want, d.values()) {
-		if d.Config == nil {
-			return nil, invalid(d.Report)
-		}
-		return d, nil
+		return d.unchanged()
 	}
 	text, marked := d.text()
 	e := &editor{src: d.src, newline: lineBreak(text)}

@@ -3,12 +3,15 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 )
 
 // splices are edits: a config, an operation, and the config after it, or why not.
@@ -270,6 +273,101 @@ func FuzzSet(f *testing.F) {
 				t.Fatalf("a remark was lost: %q to %q", data, edited)
 			}
 		}
+	})
+}
+
+// touchedOnly checks that every byte that an edit changed lies within the lines of the keys on the way to its own.
+func touchedOnly(t *testing.T, data, edited []byte, path []string) {
+	t.Helper()
+	d := Read("", data)
+	if d.root == nil || d.root.Kind != yaml.MappingNode || bytes.HasPrefix(data, []byte(bom)) {
+		return
+	}
+	if d.root.Style&yaml.FlowStyle != 0 {
+		return
+	}
+	top, _ := pair(d.root, path[0])
+	if top == nil { // the section is new, and comes last
+		if !bytes.HasPrefix(edited, data) {
+			t.Fatalf("bytes were changed although the section is new: %q to %q", data, edited)
+		}
+		return
+	}
+	first, last := d.src.starts[top.Line-1], len(data)
+	for i := 0; i+1 < len(d.root.Content); i += 2 {
+		if d.root.Content[i] == top && i+2 < len(d.root.Content) {
+			last = d.src.offset(d.root.Content[i+2].Line, 1)
+		}
+	}
+	if !bytes.HasPrefix(edited, data[:first]) || !bytes.HasSuffix(edited, data[last:]) {
+		t.Fatalf("bytes outside of %d to %d were changed: %q to %q", first, last, data, edited)
+	}
+}
+
+// Whatever the file: an edit of any kind touches nothing outside of its section, leaves a valid file, gives back what was put in, and does nothing the second time.
+func FuzzVerbs(f *testing.F) {
+	ops := []struct{ verb, path string }{
+		{"set", "limits.memory"}, {"set", "hub.name"}, {"set", "auth.XAuthenticator.client_id"}, {"set", "limits.users.bob.cpu"}, {"unset", "limits.memory"}, {"unset", "users.admin"},
+		{"unset", "services.cull.timeout"}, {"unset", "auth.XAuthenticator"}, {"add", "users.extra_user_groups.g"}, {"add", "user_environment.packages"}, {"add", "users.allowed"},
+		{"add", "shared_folders.data.read"}, {"remove", "users.admin"}, {"remove", "users.extra_user_groups.g"}, {"remove", "https.letsencrypt.domains"},
+	}
+	for i, c := range splices {
+		_, rest, _ := strings.Cut(c.op, " ")
+		_, value, _ := strings.Cut(rest, " ")
+		f.Add([]byte(c.before), uint8(i), value)
+	}
+	for i, text := range corpus(f) {
+		f.Add([]byte(text), uint8(i), "alice")
+	}
+	f.Fuzz(func(t *testing.T, data []byte, which uint8, value string) {
+		op := ops[int(which)%len(ops)]
+		do := func(data []byte) ([]byte, error) {
+			switch op.verb {
+			case "set":
+				return Set(data, op.path, value)
+			case "unset":
+				return Unset(data, op.path)
+			case "add":
+				return Add(data, op.path, value)
+			}
+			return Remove(data, op.path, value)
+		}
+		edited, err := do(data)
+		if err != nil {
+			return
+		}
+		after := Read("", edited)
+		if after.Config == nil {
+			t.Fatalf("%v made %q of %q, which is not valid: %s", op, edited, data, after.Report.Text())
+		}
+		again, err := do(edited)
+		if err != nil || !bytes.Equal(again, edited) {
+			t.Fatalf("%v a second time: %v, %q, %q", op, err, edited, again)
+		}
+		target, err := targetOf(op.path)
+		require.NoError(t, err)
+		target.asWritten(after)
+		got, there := find(after.values(), target.parts)
+		list, _ := got.([]any)
+		switch op.verb {
+		case "unset":
+			if there && got != nil {
+				t.Fatalf("%s is there still in %q", op.path, edited)
+			}
+		case "add":
+			if !slices.ContainsFunc(list, func(item any) bool { return strings.EqualFold(fmt.Sprint(item), value) }) {
+				t.Fatalf("%q was not added to %s: %q", value, op.path, edited)
+			}
+		case "remove":
+			if slices.ContainsFunc(list, func(item any) bool { return item == value }) {
+				t.Fatalf("%q is there still in %s: %q", value, op.path, edited)
+			}
+		}
+		before := Read("", data)
+		if !reflect.DeepEqual(prune(drop(before.values(), target.parts)), prune(drop(after.values(), target.parts))) {
+			t.Fatalf("%v changed more: %q to %q", op, data, edited)
+		}
+		touchedOnly(t, data, edited, target.parts)
 	})
 }
 

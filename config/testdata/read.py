@@ -43,8 +43,10 @@ def attempt(read):
     return {"config": config}
 
 
+def answer(text, told):
+    settings.ask = lambda paths, text: told
+    return {"hub": attempt(lambda: settings.read(Paths.here(), text)), "yaml": attempt(lambda: settings.parse(text))}
+
+
 for line in sys.stdin:
-    case = json.loads(line)
-    settings.ask = lambda paths, text, told=case["told"]: told
-    answer = {"hub": attempt(lambda: settings.read(Paths.here(), case["text"])), "yaml": attempt(lambda: settings.parse(case["text"]))}
-    print(json.dumps(answer, default=repr), flush=True)
+    print(json.dumps(answer(**json.loads(line)), default=repr), flush=True)

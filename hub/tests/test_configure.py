@@ -158,6 +158,7 @@ def test_an_option_does_not_override_a_key(here, caplog):
     c = configured(here, "auth: {FirstUseAuthenticator: {blocked_users: [], whitelist: [eve], create_users: true}}\nusers: {banned: [eve]}")
     assert c.FirstUseAuthenticator == {"create_users": True}
     assert c.Authenticator.blocked_users == {"eve", PROBE_USER}
+    assert caplog.text.count("blocked_users is not used") == 1
     assert "auth.FirstUseAuthenticator.blocked_users is not used: users.banned says it" in caplog.text
 
 

@@ -98,6 +98,14 @@ func completeKeys(_ *cobra.Command, args []string, typed string) ([]string, cobr
 	return config.Complete(typed), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
+// completeValues completes the value behind a key as well, where there are only a few.
+func completeValues(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		return config.CompleteValue(args[0], typed), cobra.ShellCompDirectiveNoFileComp
+	}
+	return completeKeys(cmd, args, typed)
+}
+
 func (c *configCommand) show() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [KEY]",
@@ -186,7 +194,7 @@ func changeRemove(d *config.Document, args []string) (*config.Document, error) {
 func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra.Command {
 	name, _, _ := strings.Cut(usage, " ")
 	cmd := &cobra.Command{
-		Use: usage, Short: short, Args: argsOf(n, usage), ValidArgsFunction: completeKeys,
+		Use: usage, Short: short, Args: argsOf(n, usage), ValidArgsFunction: completeValues,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args, err := c.valueFromInput(name, args)
 			if err != nil {

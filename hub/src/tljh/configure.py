@@ -150,7 +150,7 @@ def usable_authenticator(config: settings.Auth) -> type[Authenticator]:
     if problems:
         raise settings.ConfigError(*problems)
     c = TraitConfig()
-    logins(c, settings.Config(auth=config), cls)
+    logins(c, settings.Config(auth=config), cls, logging.DEBUG)
     try:
         cls(config=c)
     except TraitError as error:
@@ -264,7 +264,7 @@ def proxy_token(paths: Paths) -> str:
     sys.exit(f"{paths.proxy_env} holds no CONFIGPROXY_AUTH_TOKEN. Run: sudo tljh-install install")
 
 
-def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator]) -> None:
+def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator], level: int = logging.ERROR) -> None:
     c.JupyterHub.authenticator_class = authenticator
     c.Authenticator.allowed_users = set(config.users.allowed)
     # The installer removes its user's account and home: nobody may work there, whatever the authenticator.
@@ -275,18 +275,18 @@ def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenti
     ours = option_classes(authenticator)
     for section, options in config.auth.options.items():
         if section in ours:
-            apply_options(c, section, options)
+            apply_options(c, section, options, level)
         else:
-            log.error("auth.%s is not used: auth.type is %s", section, config.auth.type)
+            log.log(level, "auth.%s is not used: auth.type is %s", section, config.auth.type)
 
 
-def apply_options(c: TraitConfig, section: str, options: dict[str, Any]) -> None:
+def apply_options(c: TraitConfig, section: str, options: dict[str, Any], level: int) -> None:
     """Set options of an authenticator, which were found to be options of it."""
     for option, value in options.items():
         if value is None:
             continue
         if key := KEYS_OF_THEIR_OWN.get(option):
-            log.warning("auth.%s.%s is not used: %s says it", section, option, key)
+            log.log(level, "auth.%s.%s is not used: %s says it", section, option, key)
         else:
             c[section][option] = value
 
