@@ -28,8 +28,9 @@ type Builder struct {
 	Now     func() time.Time
 	Client  *fetch.Client
 
-	python sync.Mutex // held while Python is unpacked
-	wheels sync.Map   // by name, a mutex that is held while the wheel is fetched
+	python sync.Mutex   // held while Python is unpacked
+	wheels sync.Map     // by name, a mutex that is held while the wheel is fetched
+	pips   sync.RWMutex // held for writing while pip fetches the rescue's wheels, which are the users', too
 }
 
 // Manager makes user environments: uv, or later conda.
