@@ -32,8 +32,9 @@ type Builder struct {
 	Client  *fetch.Client
 	Conda   conda.Settings
 
-	python sync.Mutex // held while Python is unpacked
-	wheels sync.Map   // by name, a mutex that is held while the wheel is fetched
+	python sync.Mutex   // held while Python is unpacked
+	wheels sync.Map     // by name, a mutex that is held while the wheel is fetched
+	pips   sync.RWMutex // held for writing while pip fetches the rescue's wheels, which are the users', too
 	base   base
 }
 

@@ -274,6 +274,13 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 	if index := b.anyOf(uvIndexes...); index != "" && b.pipSetting("index-url") == "" {
 		env = append(env, "PIP_INDEX_URL="+index)
 	}
+	if w == RescueWheels {
+		b.pips.Lock()
+		defer b.pips.Unlock()
+	} else {
+		b.pips.RLock()
+		defer b.pips.RUnlock()
+	}
 	return b.withPip(func(pythonPath string) error {
 		lock := path.Join(layout.Cache, string(w)+".txt")
 		if err := b.Host.Files.Write(lock, w.lock(), host.Attr{Mode: 0o644}); err != nil {

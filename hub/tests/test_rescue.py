@@ -93,10 +93,10 @@ def test_admins_are_told_once_until_it_is_over(here):
     assert rescue.told(path) is None
     assert not rescue.forget(path, time.time())
     begun = time.time() - 10
-    assert rescue.tell(path, story("environment", "first", "last"))
+    assert rescue.tell(path, story("environment", "first", "\x1b[2Jlast"))
     assert not rescue.tell(path, story("environment"))
     found = rescue.told(path)
-    assert (found["cause"], found["detail"]) == ("What environment.", "last")
+    assert (found["cause"], found["detail"]) == ("What environment.", "[2Jlast")
     assert not rescue.forget(path, begun), "a server that began before it broke proves nothing"
     assert rescue.forget(path, time.time() + 1)
     assert rescue.told(path) is None

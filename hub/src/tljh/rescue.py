@@ -160,9 +160,14 @@ def tell(path: Path, story: Story) -> bool:
     before = told(path)
     if before is not None and before["cause"] == story.what:
         return False
-    found = {"cause": story.what, "detail": story.lines[-1] if story.lines else "", "since": int(time.time())}
+    found = {"cause": story.what, "detail": _printable(story.lines[-1]) if story.lines else "", "since": int(time.time())}
     write_private(path, json.dumps(found).encode())
     return True
+
+
+def _printable(line: str) -> str:
+    """What a server wrote is shown to root on a terminal, and may be anything."""
+    return "".join(letter for letter in line if letter.isprintable())[:300]
 
 
 def told(path: Path) -> dict | None:

@@ -222,7 +222,8 @@ class UserSpawner(SystemdSpawner):
         await asyncio.to_thread(self._make_folder, account, note)
         environment = await asyncio.to_thread(systemd.write_environment, paths.ENVIRONMENTS, self.unit_name, self._environment(way))
         try:
-            properties = [*self._properties(account), *self._way_properties(account, way), ("EnvironmentFile", str(environment))]
+            extra = await asyncio.to_thread(self._way_properties, account, way)
+            properties = [*self._properties(account), *extra, ("EnvironmentFile", str(environment))]
             await systemd.start(self.unit_name, [*self._command(way), *self._arguments()], properties)
         except systemd.UnitError as error:
             if (story := await self._refusal(way)) is not None:
