@@ -185,6 +185,9 @@ func (i *Installer) prepare(ctx context.Context, options Options) (*Inputs, func
 // ready judges config and machine, and locks both the installation and its config.
 func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (func(), error) {
 	i.useSources(in.Config.Sources)
+	if err := rightRelease(i.Host.Files); err != nil {
+		return nil, err
+	}
 	if err := in.require(ctx, i.Builder.Client, options.Requirements); err != nil {
 		return nil, err
 	}
@@ -273,14 +276,18 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	if err := remember(i.Host.Files, i.Now, in.ConfigText, i.Who, "install"); err != nil {
 		return outcome, err
 	}
-	return outcome, executor.Finish(changed)
+	if err := executor.Finish(changed); err != nil {
+		return outcome, err
+	}
+	return outcome, noteInstalled(i.Host.Files, i.Now())
 }
 
-func (i *Installer) preflight(ctx context.Context, in *Inputs) error {
+func (i *Installer) preflight(ctx context.Context, in *Inputs, more ...check.Finding) error {
 	findings, err := check.Preflight(ctx, i.checkEnv(in), i.Ignore)
 	if err != nil {
 		return badInput(err)
 	}
+	findings = append(findings, more...)
 	refused := &RefusedError{}
 	for _, finding := range findings {
 		i.Report.Emit(report.Event{

@@ -35,6 +35,10 @@ const (
 // InstallPlan makes the plan that brings a machine to what the inputs ask for. It looks at nothing but the inputs.
 func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 	p := &planner{in: in, builder: builder}
+	return p.whole()
+}
+
+func (p *planner) whole() (Plan, error) {
 	if err := p.folders(); err != nil {
 		return Plan{}, err
 	}
@@ -59,8 +63,10 @@ type planner struct {
 	in       *Inputs
 	builder  *environment.Builder
 	plan     Plan
-	userDone []string // the steps after which nobody changes the user environment any more
-	last     string   // of the steps whose order is fixed
+	userDone []string  // the steps after which nobody changes the user environment any more
+	match    bool      // the user environment is to have the hub's JupyterHub, whatever was done to it
+	follow   step.Step // of an upgrade: what makes the new environments, which are there, the live ones
+	last     string    // of the steps whose order is fixed
 }
 
 // then adds a step that comes after the one added by then before it, and after the others named.
@@ -94,6 +100,7 @@ var folders = []step.Dir{
 	{Path: layout.Generations, Attr: rootDir},
 	{Path: layout.ConfigDir, Attr: private},
 	{Path: layout.ConfigD, Attr: private},
+	{Path: layout.Releases, Attr: rootDir},
 }
 
 func (p *planner) folders() error {
@@ -188,31 +195,52 @@ const (
 	idOwner        = "user-environment-owner"
 )
 
-func (p *planner) environments() {
+// pythonAndUV adds what both environments are built with.
+func (p *planner) pythonAndUV() {
 	b := p.builder
 	p.beside(phaseEnvironments, step.Task{
 		Name: idPython, What: "unpack Python " + environment.PythonRelease,
 		Look: present(environment.PythonThere),
 		Do:   func(context.Context, *step.Context) error { return b.UnpackPython() },
-	}, p.last)
+	}, p.foldersDone()...)
 	p.beside(phaseEnvironments, step.Task{
 		Name: idCompile, What: "compile Python's library",
 		Look: present(environment.PythonCompiled),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.CompilePython(ctx) },
 	}, idPython)
-	hubNode, userNode := hubStep(b), userStep(b)
-	p.beside(phaseEnvironments, fetchStep(b, environment.UVWheel, "fetch uv", present(environment.UVThere)), p.last)
-	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubNode.Look), p.last)
-	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubNode.Look), p.last)
-	p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", userNode.Look), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.UVWheel, "fetch uv", present(environment.UVThere)), p.foldersDone()...)
 	p.beside(phaseEnvironments, step.Task{
 		Name: idUV, What: "unpack uv",
 		Look: present(environment.UVThere),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.InstallUV(ctx) },
 	}, idFetch(environment.UVWheel))
+}
+
+// foldersDone names what the environments' steps come after: nothing where the folders are there already.
+func (p *planner) foldersDone() []string {
+	if p.last == "" {
+		return nil
+	}
+	return []string{p.last}
+}
+
+func (p *planner) environments() {
+	b := p.builder
+	hubNode, userNode := hubStep(b), userStep(b)
+	users := userNode.Look
+	if p.match {
+		users = matchStep(b).Look
+	}
+	p.pythonAndUV()
+	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubNode.Look), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubNode.Look), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", users), p.last)
 	p.beside(phaseEnvironments, hubNode, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
 	p.beside(phaseEnvironments, userNode, idUV, idCompile, idFetch(environment.UserWheels))
 	p.userDone = []string{idUser}
+	if p.match {
+		p.finally(matchStep(b))
+	}
 	p.finally(ownerStep()) // before anything is added that is not of a lock: it comes in as the environment's account, not as root
 	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
 		text := []byte(strings.Join(packages, "\n") + "\n")
@@ -317,6 +345,15 @@ func handOver(files host.Files) error {
 	return files.HandOver(o.dir, o.uid, o.gid, o.acl)
 }
 
+// handOverDir does so with a generation that is not live yet.
+func handOverDir(files host.Files, dir string) error {
+	o, err := ownership(files)
+	if err != nil {
+		return err
+	}
+	return files.HandOver(dir, o.uid, o.gid, o.acl)
+}
+
 func idFetch(bundle environment.Bundle) string { return "fetch-" + string(bundle) }
 
 // fetchStep brings wheels, unless they are there or what they are for is.
@@ -359,7 +396,7 @@ func hubStep(b *environment.Builder) step.Task {
 			return step.Same, nil
 		},
 		Do: func(ctx context.Context, c *step.Context) error {
-			generation, err := b.BuildHub(ctx)
+			generation, err := readyHub(ctx, b)
 			if err != nil {
 				return err
 			}
@@ -367,6 +404,14 @@ func hubStep(b *environment.Builder) step.Task {
 		},
 		Had: hadLink(environment.Hub), Back: backToLink(environment.Hub),
 	}
+}
+
+// readyHub returns a hub environment of this program's, which it builds unless one is there.
+func readyHub(ctx context.Context, b *environment.Builder) (environment.Generation, error) {
+	if generation, ok := environment.ReadyHub(b.Host.Files); ok {
+		return generation, nil
+	}
+	return b.BuildHub(ctx)
 }
 
 // userStep builds a user environment where none works. One that works is the instructor's, and left alone.
@@ -449,7 +494,13 @@ func (p *planner) services(after ...string) error {
 		content[unit.Name] = unit.Content
 		p.then(phaseServices, step.File{Path: path.Join(layout.Units, unit.Name), What: unit.Name, Content: unit.Content, Attr: readable})
 	}
-	for i, unit := range p.running(content) {
+	running := p.running(content)
+	if p.follow != nil {
+		// The hub is away from here until it is started: that comes first.
+		p.then(phaseServices, p.follow)
+		slices.SortStableFunc(running, func(a, b step.Unit) int { return rank(a) - rank(b) })
+	}
+	for i, unit := range running {
 		if i == 0 {
 			p.then(phaseServices, unit, after...)
 			continue
@@ -505,7 +556,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 	unit := func(name string) string { return string(content[name]) }
 	return []step.Unit{
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
-		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest())},
+		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: carryRoutes(p.builder.Host)},
 		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit))},
 		{
 			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
@@ -513,6 +564,14 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 		},
 		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
 	}
+}
+
+// rank puts the hub before all others.
+func rank(unit step.Unit) int {
+	if unit.Name == layout.HubUnit {
+		return 0
+	}
+	return 1
 }
 
 func (p *planner) unitParams() systemdunits.Params {
@@ -605,20 +664,30 @@ func outdatedStep() step.Task {
 	return step.Task{
 		Name: "old-hub-environments", What: "remove old hub environments",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
-			old, err := environment.Outdated(c.Host.Files)
+			old, err := outdated(c.Host.Files)
 			if len(old) > 0 {
 				return step.Different, err
 			}
 			return step.Same, err
 		},
 		Do: func(_ context.Context, c *step.Context) error {
-			old, err := environment.Outdated(c.Host.Files)
+			old, err := outdated(c.Host.Files)
 			for _, generation := range old {
 				err = errors.Join(err, c.Host.Files.RemoveTree(generation.Path()))
 			}
 			return err
 		},
 	}
+}
+
+// outdated leaves out what a rollback or an upgrade under way needs.
+func outdated(files host.Files) ([]environment.Generation, error) {
+	old, err := environment.Outdated(files)
+	if err != nil {
+		return nil, err
+	}
+	needed, err := neededHubs(files)
+	return slices.DeleteFunc(old, func(g environment.Generation) bool { return slices.Contains(needed, g.Number) }), err
 }
 
 func vetSudoers(ctx context.Context, c *step.Context, content []byte) error {

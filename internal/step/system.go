@@ -111,6 +111,9 @@ type Unit struct {
 	// at the last good start, the unit is restarted.
 	Stamp func(c *Context) string
 
+	// Carry, when set, is asked before a restart for what the unit would forget by it; what it returns gives that back afterwards. It may be nil.
+	Carry func(ctx context.Context) func(ctx context.Context) error
+
 	// Holds names units that must be stopped while this one restarts: the service that has a socket's file descriptors.
 	Holds []string
 }
@@ -169,8 +172,15 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 			return err
 		}
 	}
+	var giveBack func(context.Context) error
+	if u.Carry != nil && unit.Active == "active" {
+		giveBack = u.Carry(ctx)
+	}
 	if err := c.Host.Systemd.Do(ctx, "restart", u.Name); err != nil {
 		return u.explain(ctx, c, err)
+	}
+	if giveBack != nil {
+		return giveBack(ctx)
 	}
 	return nil
 }
