@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"tljh/integration-tests/client"
 	"tljh/integration-tests/guest"
 	"tljh/integration-tests/release"
 	"tljh/integration-tests/want"
@@ -32,17 +33,13 @@ var workshop = sync.OnceValues(func() (*release.Workshop, error) {
 	return release.OpenWorkshop(guest.RepositoryRoot(), guest.CacheDir())
 })
 
-// variant builds a release, and returns a folder of its own with it.
+// variant builds a release, and returns its folder, which is not to be changed.
 func variant(t *testing.T, v release.Variant) string {
 	t.Helper()
 	w, err := workshop()
 	want.OK(t, err)
-	built, err := w.Build(t.Context(), v)
+	folder, err := w.Build(t.Context(), v)
 	want.OK(t, err)
-	folder := t.TempDir()
-	for _, name := range releaseFiles {
-		want.OK(t, os.Link(filepath.Join(built, name), filepath.Join(folder, name)), "linking the release") // on one disk, see TempDir
-	}
 	return folder
 }
 
@@ -141,12 +138,401 @@ func (h *hub) version(t *testing.T) string {
 	return words[1]
 }
 
-func TestUpgrade(t *testing.T) {
+// TestUpgradeAtWork goes forward and back under a class that is at work.
+func TestUpgradeAtWork(t *testing.T) {
 	h := before(t)
-	server := h.serve(t, variant(t, release.Next(newVersion)))
-	r := h.upgrade(t, 0, "--yes --from "+server.URL())
-	t.Logf("%s", r.Output())
-	want.Equal(t, newVersion, h.version(t))
+	teacher := h.admin(t)
+	k := kernel(t, h.student(t, teacher, "bob"))
+	compute(t, k, "x = 42")
+	w := h.class(t, teacher)
+	next := h.serve(t, variant(t, release.Next(newVersion)))
+	was := h.installedState(t)
+
+	t.Run("the plan changes nothing", func(t *testing.T) {
+		r := h.upgrade(t, 0, "--plan --from "+next.URL())
+		want.Contains(t, r.Output(), "Upgrade from 0.0.9 to 0.1.0", "5.5.4 → 6.1.1", "-  default_app: classic  # the old notebook", "+  default_app: notebook  # the old notebook")
+		want.SameLines(t, was, h.installedState(t), "the plan changed something")
+	})
+	t.Run("forward", func(t *testing.T) {
+		watch := w.watch(t, k)
+		r := h.upgrade(t, 0, "--yes --from "+next.URL())
+		watch.end(t, "upgrade", 3*time.Second)
+		t.Logf("%s", lastLines(r.Output(), 4))
+		want.Equal(t, newVersion, h.version(t))
+		want.Equal(t, "42", compute(t, k, "print(x)"))
+		want.Equal(t, strings.Replace(oldConfig, "classic", "notebook", 1), h.MustSh(t, "cat /opt/tljh/config/config.yaml")+"\n")
+		want.Equal(t, "6.1.1", h.MustSh(t, "/opt/tljh/user/bin/jupyterhub-singleuser --version"))
+		h.looksInstalled(t)
+		h.stillAtWork(t, w.browsers[0], k.ID)
+		r = h.upgrade(t, 0, "--yes --from "+next.URL())
+		want.Contains(t, r.Output(), "Nothing to do")
+		r = h.run(t, "tljh-install install")
+		want.Contains(t, r.Output(), "Nothing to do")
+	})
+	t.Run("versions", func(t *testing.T) {
+		r := h.run(t, "runuser -u nobody -- tljh-install versions --from "+next.URL())
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Contains(t, r.Output(), "installed  0.1.0  (JupyterHub 6.1.1", "before it  0.0.9  (JupyterHub 5.5.4", "available  0.1.0")
+	})
+	t.Run("back", func(t *testing.T) {
+		enrol(t, h.admin(t), "latecomer")
+		r := h.run(t, "tljh-install rollback")
+		want.Equal(t, exitUsage, r.Code, r.Output())
+		want.Contains(t, r.Output(), "users added since: latecomer", "+  default_app: classic", "nobody is there to ask")
+		watch := w.watch(t, k)
+		r = h.run(t, "tljh-install rollback --yes")
+		want.Equal(t, 0, r.Code, r.Output())
+		watch.end(t, "rollback", 20*time.Second)
+		want.Equal(t, oldVersion, h.version(t))
+		want.Equal(t, "42", compute(t, k, "print(x)"))
+		want.Equal(t, oldConfig, h.MustSh(t, "cat /opt/tljh/config/config.yaml")+"\n")
+		want.Equal(t, "5.5.4", h.MustSh(t, "/opt/tljh/user/bin/jupyterhub-singleuser --version"))
+		h.looksInstalled(t)
+		refusal(t, h.browser(t, "latecomer").Login(t.Context(), passwordOf("latecomer")), "logging in as one who is lost")
+		h.stillAtWork(t, w.browsers[0], k.ID)
+		r = h.run(t, "tljh-install rollback --yes")
+		want.Equal(t, exitRefused, r.Code, r.Output())
+	})
+	t.Run("and forward again, as the pasted line of the newer release", func(t *testing.T) {
+		r := h.run(t, release.Line(next.URL(), "", ""))
+		want.Equal(t, exitRefused, r.Code, r.Output())
+		want.Contains(t, r.Output(), "tljh-install upgrade")
+		h.upgrade(t, 0, "--yes")
+		want.Equal(t, newVersion, h.version(t))
+		want.Equal(t, "42", compute(t, k, "print(x)"))
+	})
 }
 
-var _ = exec.Command
+// installedState is what must be as before where an upgrade did nothing, or was taken back.
+func (h *hub) installedState(t *testing.T) string {
+	t.Helper()
+	return h.MustSh(t, "readlink /opt/tljh/hub /opt/tljh/user /usr/local/bin/tljh-install; sha256sum /opt/tljh/bin/tljh-install /opt/tljh/config/config.yaml "+
+		"/opt/tljh/state/proxy.env /etc/sudoers.d/tljh /etc/systemd/system/*jupyterhub* /etc/systemd/system/tljh* /etc/systemd/system/configurable*; "+
+		"/opt/tljh/hub/bin/python -c \"import sqlite3; print(sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite').execute('select version_num from alembic_version').fetchall())\"; "+
+		"test ! -e /opt/tljh/state/upgrade.json && echo no upgrade under way")
+}
+
+// classSize is how many students have a server that is asked all the time.
+const classSize = 20
+
+// class is students whose servers run.
+type class struct {
+	h        *hub
+	browsers []*client.Browser
+}
+
+func (h *hub) class(t *testing.T, teacher *client.Browser) *class {
+	t.Helper()
+	size := classSize
+	if text := os.Getenv("TLJH_CLASS"); text != "" {
+		_, err := fmt.Sscan(text, &size)
+		want.OK(t, err)
+	}
+	bob := h.login(t, "bob", passwordOf("bob"))
+	want.OK(t, bob.OpenLab(t.Context()))
+	c := &class{h: h, browsers: []*client.Browser{bob}}
+	for n := 1; n < size; n++ {
+		c.browsers = append(c.browsers, h.student(t, teacher, fmt.Sprintf("student%02d", n)))
+	}
+	return c
+}
+
+// watched is what became of all that was asked during a change.
+type watched struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex
+	asked  int
+	failed []string
+	slow   time.Duration // the longest a user's server took to answer
+	away   time.Duration // the longest the hub took to answer, refusals and all
+	cells  int
+}
+
+// watch asks every student's server, the hub, and a kernel, until it is ended.
+func (c *class) watch(t *testing.T, k *client.Kernel) *watched {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &watched{cancel: cancel}
+	for _, b := range c.browsers {
+		w.done.Go(func() { w.poll(ctx, b) })
+	}
+	w.done.Go(func() { w.pollHub(ctx, c.browsers[0]) })
+	w.done.Go(func() { w.compute(ctx, k) })
+	return w
+}
+
+func (w *watched) poll(ctx context.Context, b *client.Browser) {
+	for pause(ctx, 100*time.Millisecond) {
+		begin := time.Now()
+		_, err := b.ServerAPI(ctx, b.User, "GET", "status", nil, nil)
+		if ctx.Err() != nil {
+			return
+		}
+		w.mu.Lock()
+		w.asked++
+		w.slow = max(w.slow, time.Since(begin))
+		if err != nil {
+			w.failed = append(w.failed, fmt.Sprintf("%s at %s: %v", b.User, begin.Format(time.TimeOnly), err))
+		}
+		w.mu.Unlock()
+	}
+}
+
+func (w *watched) pollHub(ctx context.Context, b *client.Browser) {
+	good := time.Now()
+	for pause(ctx, 50*time.Millisecond) {
+		page, err := b.Open(ctx, "/hub/login")
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil && page.Status < 500 {
+			w.mu.Lock()
+			w.away = max(w.away, time.Since(good))
+			w.mu.Unlock()
+			good = time.Now()
+		}
+	}
+}
+
+func (w *watched) compute(ctx context.Context, k *client.Kernel) {
+	for pause(ctx, 100*time.Millisecond) {
+		out, err := k.Run(ctx, "print(x)")
+		if ctx.Err() != nil {
+			return
+		}
+		w.mu.Lock()
+		w.cells++
+		if err != nil || strings.TrimSpace(out.Text) != "42" {
+			w.failed = append(w.failed, fmt.Sprintf("the kernel said %+v: %v", out, err))
+		}
+		w.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// end tells the figures, and wants no request to a user's server to have failed. limit is for the hub.
+func (w *watched) end(t *testing.T, what string, limit time.Duration) {
+	t.Helper()
+	w.cancel()
+	w.done.Wait()
+	t.Logf("%s: %d requests to users' servers, %d failed, the slowest %.2f s; hub away %.2f s; %d cells run in the kernel that was open",
+		what, w.asked, len(w.failed), w.slow.Seconds(), w.away.Seconds(), w.cells)
+	for _, failure := range w.failed[:min(5, len(w.failed))] {
+		t.Errorf("%s: %s", what, failure)
+	}
+	if w.away > limit {
+		t.Errorf("%s: the hub was away for %s", what, w.away)
+	}
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// TestUpgradeOfTheProxy is one that can't leave the proxy alone.
+func TestUpgradeOfTheProxy(t *testing.T) {
+	h := before(t)
+	teacher := h.admin(t)
+	b := h.student(t, teacher, "bob")
+	k := kernel(t, b)
+	compute(t, k, "x = 42")
+	server := h.serve(t, variant(t, release.Next(newVersion).WithOtherProxy()))
+	pid := h.property(t, "configurable-http-proxy.service", "MainPID")
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &watched{cancel: cancel}
+	w.done.Go(func() { w.poll(ctx, b) })
+	h.upgrade(t, 0, "--yes --from "+server.URL())
+	w.end(t, "upgrade of the proxy", time.Minute)
+	want.Differ(t, pid, h.property(t, "configurable-http-proxy.service", "MainPID"), "the proxy's process")
+	begun, err := time.ParseDuration(h.MustSh(t, "echo $(( $(systemctl show --value -p ActiveEnterTimestampMonotonic configurable-http-proxy) ))us"))
+	want.OK(t, err)
+	t.Logf("the proxy was started %s after boot; a request waited for it for %.2f s", begun, w.slow.Seconds())
+	want.True(t, w.slow < 3*time.Second, fmt.Sprintf("a request waited for %s", w.slow))
+	h.stillAtWork(t, b, k.ID)
+}
+
+// TestUpgradeThatIsNone is all that is refused before anything is changed.
+func TestUpgradeThatIsNone(t *testing.T) {
+	h := before(t)
+	was := h.installedState(t)
+	ws, err := workshop()
+	want.OK(t, err)
+	next := variant(t, release.Next(newVersion))
+	// labelled is a release that only says that it is of another version.
+	labelled := func(version string) string {
+		folder := t.TempDir()
+		want.OK(t, os.WriteFile(filepath.Join(folder, "tljh-install-linux-"+runtime.GOARCH), []byte("no program"), 0o755))
+		want.OK(t, os.WriteFile(filepath.Join(folder, release.Bootstrap), nil, 0o755))
+		want.OK(t, ws.Sign(folder, version))
+		return folder
+	}
+	altered := func(name string) string {
+		folder := t.TempDir()
+		for _, each := range releaseFiles {
+			data, err := os.ReadFile(filepath.Join(next, each))
+			want.OK(t, err)
+			if each == name {
+				data[len(data)/2] ^= 1
+			}
+			want.OK(t, os.WriteFile(filepath.Join(folder, each), data, 0o755))
+		}
+		return folder
+	}
+	foreign := t.TempDir()
+	other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
+	want.OK(t, os.WriteFile(filepath.Join(foreign, "tljh-install-linux-"+other), []byte("no program"), 0o755))
+	want.OK(t, os.WriteFile(filepath.Join(foreign, release.Bootstrap), nil, 0o755))
+	want.OK(t, ws.Sign(foreign, newVersion))
+	for _, test := range []struct {
+		name, folder, args string
+		code               int
+		words              string
+	}{
+		{"the same version", labelled(oldVersion), "--yes", 0, "Nothing to do"},
+		{"older", labelled("0.0.8"), "--yes", exitRefused, "tljh-install rollback"},
+		{"too far", labelled("0.2.0"), "--yes", exitRefused, "go to 0.1 first: tljh-install upgrade --to 0.1"},
+		{"checksums that were changed", altered(release.Sums), "--yes", exitBadInput, "is not one of the key that this program trusts"},
+		{"a signature that was changed", altered(signed.Signature), "--yes", exitBadInput, ""},
+		{"a program that was changed", altered("tljh-install-linux-" + runtime.GOARCH), "--yes", exitFailed, "is not the file that was expected"},
+		{"for another kind of machine", foreign, "--yes", exitFailed, "has no program tljh-install-linux-" + runtime.GOARCH},
+		{"another version than the one that is there", next, "--yes --to 0.1.7", exitBadInput, "holds 0.1.0, not 0.1.7"},
+		{"nobody to ask", next, "", exitUsage, "--yes"},
+		{"check", next, "--check", exitUpgrade, "0.1.0 is at"},
+		{"check, and there is none", labelled(oldVersion), "--check", 0, "nothing to upgrade"},
+		{"check, and it is too far", labelled("0.3.0"), "--check", exitUpgrade, "go to 0.1 first"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := h.serve(t, test.folder)
+			r := h.upgrade(t, test.code, test.args+" --from "+server.URL())
+			want.Contains(t, r.Output(), test.words)
+			want.SameLines(t, was, h.installedState(t), "something was changed")
+		})
+	}
+	t.Run("without root", func(t *testing.T) {
+		server := h.serve(t, next)
+		r := h.run(t, "runuser -u nobody -- tljh-install upgrade --check --from "+server.URL())
+		want.Equal(t, exitUpgrade, r.Code, r.Output())
+		r = h.run(t, "runuser -u nobody -- tljh-install upgrade --yes --from "+server.URL())
+		want.Contains(t, r.Output(), "only root", "sudo")
+	})
+	t.Run("a hub that does not work", func(t *testing.T) {
+		server := h.serve(t, next)
+		h.MustSh(t, "systemctl stop jupyterhub")
+		r := h.upgrade(t, exitRefused, "--yes --from "+server.URL())
+		want.Contains(t, r.Output(), "health", "tljh-install install puts right")
+		h.MustSh(t, "systemctl start jupyterhub")
+	})
+	t.Run("a disk that is too small", func(t *testing.T) {
+		server := h.serve(t, next)
+		h.MustSh(t, "fallocate -l $(( $(df -B1 --output=avail /opt | tail -1) - 700000000 )) /opt/ballast || true")
+		r := h.run(t, "tljh-install upgrade --yes --from "+server.URL())
+		h.MustSh(t, "rm -f /opt/ballast")
+		if r.Code != exitRefused {
+			t.Skipf("the disk could not be filled: %s", r.Output())
+		}
+		want.Contains(t, r.Output(), "upgrade-disk")
+	})
+}
+
+// TestUpgradeThatFails is releases that can't work: the hub does not start, or starts no server.
+func TestUpgradeThatFails(t *testing.T) {
+	h := before(t)
+	b := h.student(t, h.admin(t), "bob")
+	k := kernel(t, b)
+	compute(t, k, "x = 42")
+	was := h.installedState(t)
+	for _, test := range []struct {
+		name, words string
+		variant     release.Variant
+	}{
+		{"the hub does not start", "no hub today", release.Next(newVersion).With("hub/src/tljh/jupyterhub_config.py", "configure(c, Paths.here())", `raise SystemExit("no hub today")`)},
+		{"no server starts", "no server today", release.Next(newVersion).With("hub/src/tljh/spawner.py", "    async def _start(self):\n", "    async def _start(self):\n        raise SpawnFailure(Story(\"system\", \"no server today\"))\n")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := h.serve(t, variant(t, test.variant))
+			r := h.upgrade(t, exitFailed, "--yes --from "+server.URL())
+			t.Logf("%s", lastLines(r.Output(), 30))
+			want.Contains(t, r.Output(), "Everything is as it was: 0.0.9 is running", test.words)
+			want.SameLines(t, was, h.installedState(t), "not all is as it was")
+			want.Equal(t, oldVersion, h.version(t))
+			h.stillAtWork(t, b, k.ID)
+			h.looksInstalled(t)
+		})
+	}
+	t.Run("and then one that works", func(t *testing.T) {
+		server := h.serve(t, variant(t, release.Next(newVersion)))
+		h.upgrade(t, 0, "--yes --from "+server.URL())
+		h.stillAtWork(t, b, k.ID)
+	})
+}
+
+// TestUpgradeKilled kills the upgrade outright at several moments. The old release works or the same command completes it.
+func TestUpgradeKilled(t *testing.T) {
+	h := before(t)
+	b := h.student(t, h.admin(t), "bob")
+	k := kernel(t, b)
+	compute(t, k, "x = 42")
+	server := h.serve(t, variant(t, release.Next(newVersion)))
+	line := "tljh-install upgrade --yes --from " + server.URL()
+	for _, moment := range []string{
+		"fetch the users' packages", "beside the live one", "keep this program at", "switch to the new environments", "start the hub", "start a server for a probe user",
+	} {
+		t.Run(moment, func(t *testing.T) {
+			h.killAt(t, line, moment)
+			want.Equal(t, "42", compute(t, k, "print(x)"))
+			t.Logf("killed; the hub is %s", h.MustSh(t, "systemctl is-active jupyterhub || true"))
+		})
+	}
+	r := h.run(t, line)
+	want.Equal(t, 0, r.Code, r.Output())
+	want.Equal(t, newVersion, h.version(t))
+	h.stillAtWork(t, b, k.ID)
+	h.looksInstalled(t)
+
+	t.Run("rollback", func(t *testing.T) {
+		for _, moment := range []string{"going back", "put itself in order"} {
+			h.killAt(t, "tljh-install rollback --yes", moment)
+		}
+		r := h.run(t, "tljh-install rollback --yes")
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Equal(t, oldVersion, h.version(t))
+		h.stillAtWork(t, b, k.ID)
+		h.looksInstalled(t)
+	})
+}
+
+// killAt kills a command, and the children that would go on, as soon as it says something, or when it ends before.
+func (h *hub) killAt(t *testing.T, line, moment string) {
+	t.Helper()
+	p, err := h.Start(t.Context(), "bash", "-c", "exec "+line)
+	want.OK(t, err)
+	want.OK(t, p.Stdin().Close())
+	guest.Until(t, installLimit, func(context.Context) error {
+		select {
+		case <-p.Done():
+			return nil
+		default:
+		}
+		if !strings.Contains(p.Output(), moment) {
+			return fmt.Errorf("it has not said %q yet", moment)
+		}
+		return nil
+	})
+	want.OK(t, p.Signal(syscall.SIGKILL))
+	_, err = p.Wait()
+	want.OK(t, err)
+}

@@ -37,7 +37,9 @@ func Previous(version string) Variant {
 	const from, to = "from jupyterhub.httpclient import fetch", "from tljh.previous import fetch"
 	return Variant{
 		Version: version, Folders: []string{"previous"},
-		Edits: []Edit{{"hub/src/tljh/proxy.py", from, to}, {"hub/src/tljh/spawner.py", from, to}},
+		Edits: []Edit{{"hub/src/tljh/proxy.py", from, to}, {"hub/src/tljh/spawner.py", from, to}, {
+			"hub/src/tljh/failures.py", "from jupyterhub.spawner import SpawnException", "from tljh.previous import SpawnException",
+		}},
 	}
 }
 
