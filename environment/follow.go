@@ -135,8 +135,10 @@ func (b *Builder) shareWheels() (string, error) {
 			return "", err
 		}
 	}
-	return dir, nil
+	return dir, files.Write(path.Join(dir, overridesName), hub.Overrides(), host.Attr{Mode: 0o644})
 }
+
+const overridesName = "overrides.txt"
 
 // installFrom installs a package and what it needs from a folder of wheels, as the owner of the environment.
 func (b *Builder) installFrom(ctx context.Context, wheels, dir, what string) error {
@@ -145,9 +147,13 @@ func (b *Builder) installFrom(ctx context.Context, wheels, dir, what string) err
 		return err
 	}
 	owner := host.AttrOf(info)
+	python := path.Join(dir, "bin", "python")
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheels, "--no-cache",
-		"--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python"), what}
+		"--overrides", path.Join(wheels, overridesName), "--link-mode=copy", "--python", python, what}
 	_, err = b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: b.env(), UID: uint32(owner.UID), GID: uint32(owner.GID)})
+	if err == nil {
+		err = b.compileAs(ctx, owner, python, sitePackages(dir))
+	}
 	if err != nil {
 		err = fmt.Errorf("cannot give the user environment %s: %w", what, err)
 	}

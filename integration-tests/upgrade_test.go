@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -248,6 +249,7 @@ type watched struct {
 	slow   time.Duration // the longest a user's server took to answer
 	away   time.Duration // the longest the hub took to answer, refusals and all
 	cells  int
+	again  int // connections to the kernel that were made again, as a browser does
 }
 
 // watch asks every student's server, the hub, and a kernel, until it is ended.
@@ -259,7 +261,7 @@ func (c *class) watch(t *testing.T, k *client.Kernel) *watched {
 		w.done.Go(func() { w.poll(ctx, b) })
 	}
 	w.done.Go(func() { w.pollHub(ctx, c.browsers[0]) })
-	w.done.Go(func() { w.compute(ctx, k) })
+	w.done.Go(func() { w.compute(ctx, c.browsers[0], k.ID) })
 	return w
 }
 
@@ -296,22 +298,46 @@ func (w *watched) pollHub(ctx context.Context, b *client.Browser) {
 	}
 }
 
-func (w *watched) compute(ctx context.Context, k *client.Kernel) {
+// compute runs code in a kernel all the time. The door closes connections when it restarts, and browsers make them anew; that the kernel is the
+// same is what counts.
+func (w *watched) compute(ctx context.Context, b *client.Browser, id string) {
+	var k *client.Kernel
 	for pause(ctx, 100*time.Millisecond) {
+		if k == nil {
+			var err error
+			if k, err = b.Connect(ctx, id); err != nil {
+				w.note(ctx, fmt.Sprintf("cannot connect to the kernel: %v", err))
+				continue
+			}
+		}
 		out, err := k.Run(ctx, "print(x)")
-		if ctx.Err() != nil {
-			return
+		if err != nil {
+			_ = k.Close()
+			k = nil
+			w.mu.Lock()
+			w.again++
+			w.mu.Unlock()
+			continue
 		}
 		w.mu.Lock()
 		w.cells++
-		if err != nil || strings.TrimSpace(out.Text) != "42" {
-			w.failed = append(w.failed, fmt.Sprintf("the kernel said %+v: %v", out, err))
-		}
 		w.mu.Unlock()
-		if err != nil {
-			return
+		if strings.TrimSpace(out.Text) != "42" {
+			w.note(ctx, fmt.Sprintf("the kernel said %+v", out))
 		}
 	}
+	if k != nil {
+		_ = k.Close()
+	}
+}
+
+func (w *watched) note(ctx context.Context, failure string) {
+	if ctx.Err() != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failed = append(w.failed, failure)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
@@ -328,8 +354,8 @@ func (w *watched) end(t *testing.T, what string, limit time.Duration) {
 	t.Helper()
 	w.cancel()
 	w.done.Wait()
-	t.Logf("%s: %d requests to users' servers, %d failed, the slowest %.2f s; hub away %.2f s; %d cells run in the kernel that was open",
-		what, w.asked, len(w.failed), w.slow.Seconds(), w.away.Seconds(), w.cells)
+	t.Logf("%s: %d requests to users' servers, %d failed, the slowest %.2f s; hub away %.2f s; %d cells run in the kernel that was open, connected to %d times again",
+		what, w.asked, len(w.failed), w.slow.Seconds(), w.away.Seconds(), w.cells, w.again)
 	for _, failure := range w.failed[:min(5, len(w.failed))] {
 		t.Errorf("%s: %s", what, failure)
 	}
@@ -535,4 +561,34 @@ func (h *hub) killAt(t *testing.T, line, moment string) {
 	want.OK(t, p.Signal(syscall.SIGKILL))
 	_, err = p.Wait()
 	want.OK(t, err)
+}
+
+// TestTheSystemIsUpgradedUnderneath puts what an upgrade of the distribution keeps onto the next one: Debian 12 becomes 13, with another Python.
+func TestTheSystemIsUpgradedUnderneath(t *testing.T) {
+	old := installed(t)
+	b := old.student(t, old.admin(t), "bob")
+	compute(t, kernel(t, b), "open('notes', 'w').write('kept')")
+	want.OK(t, old.Stop(t.Context()))
+
+	h := bare(t, guest.Options{Suite: guest.Trixie})
+	want.OK(t, h.Stop(t.Context()))
+	for _, kept := range []string{
+		"/opt/tljh", "/home", "/etc/systemd/system", "/etc/sudoers.d", "/etc/profile.d", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow",
+		"/usr/local", "/var/lib/tljh-edge", "/var/lib/private",
+	} {
+		if _, err := os.Lstat(old.Path(kept)); err != nil {
+			continue
+		}
+		out, err := exec.CommandContext(t.Context(), "cp", "--archive", "--no-target-directory", "--remove-destination", old.Path(kept), h.Path(kept)).CombinedOutput()
+		want.OK(t, err, kept+": "+string(out))
+	}
+	want.OK(t, h.Boot(t.Context()))
+	want.Contains(t, h.MustSh(t, "cat /etc/os-release"), "trixie")
+	h.awaitHub(t, 60*time.Second)
+	h.looksInstalled(t)
+	b = h.login(t, "bob", passwordOf("bob"))
+	start(t, b)
+	want.Equal(t, "kept", compute(t, kernel(t, b), "print(open('notes').read())"))
+	r := h.run(t, "tljh-install install")
+	want.Equal(t, 0, r.Code, r.Output())
 }
