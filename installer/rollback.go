@@ -279,6 +279,7 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
+	u.Report.Note("going back to %s", change.Old.Version)
 	if err := change.enter(files, phaseBack); err != nil {
 		return nil, err
 	}

@@ -19,14 +19,22 @@ import (
 // it is restarting itself.
 func carryRoutes(h *host.Host) func(ctx context.Context) func(ctx context.Context) error {
 	return func(ctx context.Context) func(context.Context) error {
-		api := proxyAPI{token: proxyToken(h.Files), client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{Proxy: nil}}}
-		routes := map[string]json.RawMessage{}
-		data, err := api.call(ctx, http.MethodGet, "", nil)
-		if err != nil || json.Unmarshal(data, &routes) != nil || len(routes) == 0 {
-			return nil // the hub knows them
+		api := proxyAPI{
+			address: layout.ProxyAPIAddress, token: proxyToken(h.Files),
+			client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{Proxy: nil}},
 		}
-		return func(ctx context.Context) error { api.put(ctx, routes); return nil }
+		return api.carry(ctx)
 	}
+}
+
+// carry remembers the routes and returns what gives them back; nil where there are none.
+func (p proxyAPI) carry(ctx context.Context) func(ctx context.Context) error {
+	routes := map[string]json.RawMessage{}
+	data, err := p.call(ctx, http.MethodGet, "", nil)
+	if err != nil || json.Unmarshal(data, &routes) != nil || len(routes) == 0 {
+		return nil // the hub knows them
+	}
+	return func(ctx context.Context) error { p.put(ctx, routes); return nil }
 }
 
 // proxyToken returns the token of the proxy's API; "" when it can't be read.
@@ -40,12 +48,13 @@ func proxyToken(files host.Files) string {
 }
 
 type proxyAPI struct {
-	token  string
-	client *http.Client
+	address string
+	token   string
+	client  *http.Client
 }
 
 func (p proxyAPI) call(ctx context.Context, method, route string, body []byte) ([]byte, error) {
-	address := url.URL{Scheme: "http", Host: layout.ProxyAPIAddress, Path: "/api/routes" + route}
+	address := url.URL{Scheme: "http", Host: p.address, Path: "/api/routes" + route}
 	request, err := http.NewRequestWithContext(ctx, method, address.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err

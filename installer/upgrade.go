@@ -287,10 +287,11 @@ func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
 	}
 	defer unlock()
 	u.Begin()
+	from := t.old().Version
 	if err := u.takeOver(ctx, t); err != nil {
 		return nil, err
 	}
-	return &Upgraded{From: t.old().Version, To: version.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
+	return &Upgraded{From: from, To: version.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
 }
 
 // takeOver does it, or leaves everything as it was.
