@@ -107,6 +107,9 @@ func (u *Upgrader) follow(ctx context.Context, old Release) error {
 		return err
 	}
 	defer migration.end()
+	if err := u.Host.Systemd.Reload(ctx); err != nil {
+		return err
+	}
 	if err := u.Host.Systemd.Do(ctx, "stop", layout.HubUnit); err != nil {
 		return err
 	}

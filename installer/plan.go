@@ -498,6 +498,9 @@ func (p *planner) services(after ...string) error {
 	if p.follow != nil {
 		// The hub is away from here until it is started: that comes first.
 		p.then(phaseServices, p.follow)
+		for n := range running {
+			running[n].Fresh = running[n].Name == layout.HubUnit
+		}
 		slices.SortStableFunc(running, func(a, b step.Unit) int { return rank(a) - rank(b) })
 	}
 	for i, unit := range running {
