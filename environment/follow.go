@@ -113,6 +113,9 @@ func (b *Builder) FollowUser(ctx context.Context, own func(dir string) error) (G
 		return b.installFrom(ctx, shared, dir, "jupyterhub=="+JupyterHubVersion())
 	}
 	generation, err := b.build(ctx, Generation{Kind: User, Digest: digest, Manager: live.Manager}, fill, b.testUser)
+	if err == nil {
+		err = own(generation.Path()) // what describes it, too
+	}
 	return generation, errors.Join(err, files.RemoveTree(shared))
 }
 

@@ -487,16 +487,6 @@ func TestUpgradeThatIsNone(t *testing.T) {
 		want.Contains(t, r.Output(), "health", "tljh-install install puts right")
 		h.MustSh(t, "systemctl start jupyterhub")
 	})
-	t.Run("a disk that is too small", func(t *testing.T) {
-		server := h.serve(t, next)
-		h.MustSh(t, "fallocate -l $(( $(df -B1 --output=avail /opt | tail -1) - 700000000 )) /opt/ballast || true")
-		r := h.run(t, "tljh-install upgrade --yes --from "+server.URL())
-		h.MustSh(t, "rm -f /opt/ballast")
-		if r.Code != exitRefused {
-			t.Skipf("the disk could not be filled: %s", r.Output())
-		}
-		want.Contains(t, r.Output(), "upgrade-disk")
-	})
 }
 
 // TestUpgradeThatFails is releases that can't work: the hub does not start, or starts no server.
