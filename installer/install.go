@@ -283,7 +283,16 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 }
 
 func (i *Installer) preflight(ctx context.Context, in *Inputs, more ...check.Finding) error {
-	findings, err := check.Preflight(ctx, i.checkEnv(in), i.Ignore)
+	ignore := slices.Clone(i.Ignore)
+	for n, finding := range more {
+		known := len(ignore)
+		ignore = slices.DeleteFunc(ignore, func(name string) bool { return name == finding.Name })
+		if len(ignore) < known && finding.Severity == check.Failed {
+			more[n].Severity = check.Warning
+			more[n].Message += " (ignored, as asked)"
+		}
+	}
+	findings, err := check.Preflight(ctx, i.checkEnv(in), ignore)
 	if err != nil {
 		return badInput(err)
 	}

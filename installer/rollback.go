@@ -49,6 +49,11 @@ func (u *Upgrader) FinishBack(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	unlockConfig, err := u.lockConfig(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlockConfig()
 	u.Begin()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
@@ -269,6 +274,11 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 		return nil, err
 	}
 	defer unlock()
+	unlockConfig, err := u.lockConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlockConfig()
 	u.Begin()
 	plan, err := u.presentPlan(ctx)
 	if err != nil {

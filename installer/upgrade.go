@@ -286,6 +286,11 @@ func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
 		return nil, err
 	}
 	defer unlock()
+	unlockConfig, err := u.lockConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlockConfig()
 	u.Begin()
 	from := t.old().Version
 	if err := u.takeOver(ctx, t); err != nil {
@@ -294,9 +299,17 @@ func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
 	return &Upgraded{From: from, To: version.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
 }
 
+// lockConfig keeps others from editing the config, which is about to be another.
+func (u *Upgrader) lockConfig(ctx context.Context) (func(), error) {
+	return ConfigFile{Host: u.Host, Path: layout.Config, Now: u.Now}.Lock(ctx, false)
+}
+
 // takeOver does it, or leaves everything as it was.
 func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
-	change, err := u.prepare(ctx, t)
+	if err := sweep(u.Host.Files); err != nil {
+		return err
+	}
+	change, err := u.makeReady(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -315,7 +328,9 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	if _, err = executor.Run(ctx, plan); err == nil {
 		proof := NewProof(u.Host, u.Report, t.in.Config)
 		proof.Cell = true
-		err = proof.Whole(ctx)
+		if err = proof.Whole(ctx); err == nil {
+			err = taken(ctx, u.Host, t.in.ConfigText, t.in.Config)
+		}
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -326,8 +341,8 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	return u.settleNew(ctx, t, change, executor)
 }
 
-// prepare does all that changes nothing which works: what fails there leaves no trace but downloads.
-func (u *Upgrader) prepare(ctx context.Context, t *takeover) (*Change, error) {
+// makeReady does all that changes nothing which works: what fails there leaves no trace but downloads.
+func (u *Upgrader) makeReady(ctx context.Context, t *takeover) (*Change, error) {
 	files := u.Host.Files
 	change := t.change
 	if change == nil {
