@@ -8,12 +8,16 @@ GO       ?= go
 VERSION  ?= 0.0.0-dev
 BASE_URL ?=
 DIST     ?= dist
+# The secret key that signs a release, whose password is taken from SIGNING_PASSWORD, and the public half that its programs trust.
+SIGNING_KEY ?=
+RELEASE_KEY ?= internal/release/release.pub
 CACHE    := .cache
-export VERSION BASE_URL
+export VERSION BASE_URL SIGNING_KEY
 
 # Whatever the builder's own settings are, the same sources give the same bytes.
 BUILD_ENV := CGO_ENABLED=0 GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOEXPERIMENT=
-LDFLAGS    = -s -w -X tljh/internal/version.Version=$(VERSION) -X tljh/internal/version.ReleaseURL=$(BASE_URL:/=)
+LDFLAGS    = -s -w -X tljh/internal/version.Version=$(VERSION) -X tljh/internal/version.ReleaseURL=$(BASE_URL:/=) \
+	$(if $(filter-out internal/release/release.pub,$(RELEASE_KEY)),-X tljh/internal/version.ReleaseKey=$(shell tail -n 1 "$(RELEASE_KEY)"))
 BUILD      = $(BUILD_ENV) GOARCH=$(1) $(GO) build -trimpath -buildvcs=false -mod=readonly -ldflags '$(LDFLAGS)' -o $(2) ./cmd/tljh-install
 
 # The shell files of the tree: those whose first line says so.
@@ -32,21 +36,24 @@ build: ## the binary for this machine, as ./tljh-install
 	$(call BUILD,$$($(GO) env GOHOSTARCH),tljh-install)
 
 .PHONY: dist
-dist: check-version ## a release in dist/ that takes its address from TLJH_RELEASE_URL (VERSION=x.y.z)
+dist: check-version ## a release in dist/ that takes its address from TLJH_RELEASE_URL, signed only with SIGNING_KEY (VERSION=x.y.z)
 	@mkdir -p $(DIST)
 	$(call BUILD,amd64,$(DIST)/tljh-install-linux-amd64)
 	$(call BUILD,arm64,$(DIST)/tljh-install-linux-arm64)
 	@sed -e "s|^STAMPED_VERSION=.*|STAMPED_VERSION='$(VERSION)'|" \
 		$(if $(BASE_URL),-e "s|^STAMPED_URL=.*|STAMPED_URL='$(BASE_URL:/=)'|") bootstrap.sh >$(DIST)/bootstrap.sh
 	@chmod 0755 $(DIST)/bootstrap.sh
+	@rm -f $(DIST)/SHA256SUMS.minisig
 	@cd $(DIST) && sha256sum bootstrap.sh tljh-install-linux-amd64 tljh-install-linux-arm64 >SHA256SUMS
-	@cd $(DIST) && ls -l bootstrap.sh tljh-install-linux-amd64 tljh-install-linux-arm64 SHA256SUMS
+	@[[ -z "$$SIGNING_KEY" ]] || $(GO) run ./internal/dist/sign -key "$$SIGNING_KEY" -public $(RELEASE_KEY) -version $(VERSION) $(DIST)/SHA256SUMS
+	@cd $(DIST) && ls -l bootstrap.sh tljh-install-linux-amd64 tljh-install-linux-arm64 SHA256SUMS*
 
 .PHONY: release
-release: ## the same with the address it will be published at stamped in (BASE_URL=https://… VERSION=x.y.z)
+release: ## the same with the address it will be published at stamped in, and signed (BASE_URL=https://… VERSION=x.y.z SIGNING_KEY=FILE)
 	@[[ "$$BASE_URL" =~ ^https?://[A-Za-z0-9._~:/%+@-]+$$ ]] || { \
 		echo "make release needs BASE_URL=https://…, the folder the release will be published in" >&2; exit 2; }
 	@[[ "$$VERSION" =~ ^[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "make release needs VERSION=MAJOR.MINOR.PATCH" >&2; exit 2; }
+	@[[ -n "$$SIGNING_KEY" ]] || { echo "make release needs SIGNING_KEY=FILE, the secret key that signs it: upgrades take no other (see CONTRIBUTING.md)" >&2; exit 2; }
 	@$(MAKE) --no-print-directory dist
 
 .PHONY: check-version

@@ -166,12 +166,17 @@ func (c Conda) complete(ctx context.Context, dir string, lacking []string) error
 	if err := c.pip(ctx, dir, wanted); err != nil {
 		return err
 	}
+	return c.hold(dir)
+}
+
+// hold keeps conda from giving the environment another JupyterHub than the hub's.
+func (c Conda) hold(dir string) error {
 	owner, err := c.owner()
 	if err != nil {
 		return err
 	}
-	pinned := "# Made by tljh-install. The hub and the users' servers must have the same version.\njupyterhub ==" + JupyterHubVersion() + "\n"
-	return c.Builder.Host.Files.Write(path.Join(dir, conda.Pinned), []byte(pinned), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID})
+	text := "# Made by tljh-install. The hub and the users' servers must have the same version.\njupyterhub ==" + JupyterHubVersion() + "\n"
+	return c.Builder.Host.Files.Write(path.Join(dir, conda.Pinned), []byte(text), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID})
 }
 
 // pinOf returns a package with the version that this program's lock pins it at.

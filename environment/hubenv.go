@@ -2,6 +2,7 @@ package environment
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
@@ -150,4 +151,14 @@ func SizesOf(arch string) (total int64) {
 		total += bundle.Bytes(arch)
 	}
 	return total
+}
+
+// ProxyVersion returns the version of configurable-http-proxy that the hub environment holds.
+func ProxyVersion() string {
+	var wanted struct{ Dependencies map[string]string }
+	data, err := fs.ReadFile(hub.ProxyFS(), "package.json")
+	if err != nil || json.Unmarshal(data, &wanted) != nil {
+		return ""
+	}
+	return wanted.Dependencies["configurable-http-proxy"]
 }

@@ -258,15 +258,20 @@ func (b *Builder) Restore(ctx context.Context, snapshot Snapshot) (Generation, e
 	}
 	generation := Generation{Kind: User, Digest: digestOf([]byte(fmt.Sprint(snapshot.Packages))), Manager: snapshot.Manager}
 	return b.build(ctx, generation, func(_ context.Context, dir string) error {
-		if err := b.Host.Files.LinkTree(snapshot.tree(), dir); err != nil {
-			return err
-		}
-		// What described the generation before is not of this one.
-		if err := removeAll(b.Host.Files, path.Join(dir, metaName), path.Join(dir, manifestName)); err != nil {
-			return err
-		}
-		return b.Manager(snapshot.Manager).Move(dir, snapshot.From)
+		return b.copyOf(snapshot.tree(), snapshot.From, snapshot.Manager, dir)
 	}, b.testUser)
+}
+
+// copyOf makes an environment of the files of a tree, which belonged to an environment in the folder before.
+func (b *Builder) copyOf(tree, before, manager, dir string) error {
+	if err := b.Host.Files.LinkTree(tree, dir); err != nil {
+		return err
+	}
+	// What described the generation before is not of this one.
+	if err := removeAll(b.Host.Files, path.Join(dir, metaName), path.Join(dir, manifestName)); err != nil {
+		return err
+	}
+	return b.Manager(manager).Move(dir, before)
 }
 
 // StillThere returns the generation that a snapshot was taken of, if it is another than the live one and was not changed since.

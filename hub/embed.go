@@ -19,6 +19,9 @@ var source embed.FS
 //go:embed locks/hub.txt locks/user.txt locks/uv.txt locks/node.txt
 var locks embed.FS
 
+//go:embed locks/overrides.txt
+var overrides []byte
+
 //go:embed locks/sizes.json
 var sizesJSON []byte
 
@@ -42,6 +45,9 @@ func Lock(name string) []byte {
 	}
 	return data
 }
+
+// Overrides returns what the locks were made with in the place of packages' own wishes, as a requirements file.
+func Overrides() []byte { return overrides }
 
 // Sizes returns the bytes that installing a lock downloads on an architecture (amd64, arm64), 0 when unknown. What the hub's
 // lock brings already is not counted again for the user's.

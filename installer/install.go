@@ -107,7 +107,7 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	if err := i.judgeConfig(ctx, in, options); err != nil {
 		return err
 	}
-	refused := i.preflight(ctx, in, options)
+	refused := i.preflight(ctx, in, options.PackageManager)
 	plan, err := InstallPlan(in, i.Builder)
 	if err != nil {
 		return err
@@ -185,13 +185,16 @@ func (i *Installer) prepare(ctx context.Context, options Options) (*Inputs, func
 // ready judges config and machine, and locks both the installation and its config.
 func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (func(), error) {
 	UseSources(i.Builder, in.Config.Sources)
+	if err := rightRelease(i.Host.Files); err != nil {
+		return nil, err
+	}
 	if err := in.require(ctx, i.Builder.Client, options.Requirements); err != nil {
 		return nil, err
 	}
 	if err := i.judgeConfig(ctx, in, options); err != nil {
 		return nil, err
 	}
-	if err := i.preflight(ctx, in, options); err != nil {
+	if err := i.preflight(ctx, in, options.PackageManager); err != nil {
 		return nil, err
 	}
 	unlock, err := Lock(ctx, i.Host.Files, i.Now())
@@ -267,17 +270,30 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	if err := remember(i.Host.Files, i.Now, in.ConfigText, i.Who, "install"); err != nil {
 		return outcome, err
 	}
-	return outcome, executor.Finish(changed)
+	if err := executor.Finish(changed); err != nil {
+		return outcome, err
+	}
+	return outcome, noteInstalled(i.Host.Files, i.Now())
 }
 
 // preflight tells what keeps an installation from beginning, and finds out meanwhile what builds the user environment.
-func (i *Installer) preflight(ctx context.Context, in *Inputs, options Options) error {
-	chosen := i.chooseManager(ctx, options.PackageManager)
-	findings, err := check.Preflight(ctx, i.checkEnv(in), i.Ignore)
+func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, more ...check.Finding) error {
+	chosen := i.chooseManager(ctx, manager)
+	ignore := slices.Clone(i.Ignore)
+	for n, finding := range more {
+		known := len(ignore)
+		ignore = slices.DeleteFunc(ignore, func(name string) bool { return name == finding.Name })
+		if len(ignore) < known && finding.Severity == check.Failed {
+			more[n].Severity = check.Warning
+			more[n].Message += " (ignored, as asked)"
+		}
+	}
+	findings, err := check.Preflight(ctx, i.checkEnv(in), ignore)
 	if err != nil {
 		return badInput(err)
 	}
 	in.Manager = <-chosen
+	findings = append(findings, more...)
 	refused := &RefusedError{}
 	for _, finding := range findings {
 		i.Report.Emit(report.Event{

@@ -37,6 +37,10 @@ const (
 // InstallPlan makes the plan that brings a machine to what the inputs ask for. It looks at nothing but the inputs.
 func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 	p := &planner{in: in, builder: builder}
+	return p.whole()
+}
+
+func (p *planner) whole() (Plan, error) {
 	if err := p.folders(); err != nil {
 		return Plan{}, err
 	}
@@ -67,8 +71,10 @@ type planner struct {
 	in       *Inputs
 	builder  *environment.Builder
 	plan     Plan
-	userDone []string // the steps after which nobody changes the user environment any more
-	last     string   // of the steps whose order is fixed
+	userDone []string  // the steps after which nobody changes the user environment any more
+	match    bool      // the user environment is to have the hub's JupyterHub, whatever was done to it
+	follow   step.Step // of an upgrade: what makes the new environments, which are there, the live ones
+	last     string    // of the steps whose order is fixed
 	patience time.Duration
 }
 
@@ -108,6 +114,7 @@ var folders = []step.Dir{
 	{Path: layout.Generations, Attr: rootDir},
 	{Path: layout.ConfigDir, Attr: private},
 	{Path: layout.ConfigD, Attr: private},
+	{Path: layout.Releases, Attr: rootDir},
 }
 
 func (p *planner) folders() error {
@@ -208,37 +215,63 @@ const (
 	idOwner          = "user-environment-owner"
 )
 
-func (p *planner) environments() {
+// pythonAndUV adds what both environments are built with.
+func (p *planner) pythonAndUV() {
 	b := p.builder
 	p.beside(phaseEnvironments, step.Task{
 		Name: idPython, What: "unpack Python " + environment.PythonRelease,
 		Look: present(environment.PythonThere),
 		Do:   func(context.Context, *step.Context) error { return b.UnpackPython() },
-	}, p.last)
+	}, p.foldersDone()...)
 	p.beside(phaseEnvironments, step.Task{
 		Name: idCompile, What: "compile Python's library",
 		Look: present(environment.PythonCompiled),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.CompilePython(ctx) },
 	}, idPython)
-	hubNode := hubStep(b)
-	p.beside(phaseEnvironments, fetchStep(b, environment.UVWheel, "fetch uv", present(environment.UVThere)), p.last)
-	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubNode.Look), p.last)
-	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubNode.Look), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.UVWheel, "fetch uv", present(environment.UVThere)), p.foldersDone()...)
 	p.beside(phaseEnvironments, step.Task{
 		Name: idUV, What: "unpack uv",
 		Look: present(environment.UVThere),
 		Do:   func(ctx context.Context, _ *step.Context) error { return b.InstallUV(ctx) },
 	}, idFetch(environment.UVWheel))
+}
+
+// foldersDone names what the environments' steps come after: nothing where the folders are there already.
+func (p *planner) foldersDone() []string {
+	if p.last == "" {
+		return nil
+	}
+	return []string{p.last}
+}
+
+func (p *planner) environments() {
+	b := p.builder
+	hubNode, user := hubStep(b), userStep(b, p.in.Manager)
+	users := user.Look
+	if p.match {
+		users = matchStep(b).Look
+	}
+	p.pythonAndUV()
+	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubNode.Look), p.last)
+	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubNode.Look), p.last)
+	byConda := p.in.Manager.Name == "conda"
+	if p.match || !byConda {
+		p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", users), p.last)
+	}
 	p.beside(phaseEnvironments, hubNode, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
-	if p.in.Manager.Name == "conda" {
-		p.conda()
+	if byConda {
+		p.conda(user)
 	} else {
-		user := userStep(b, p.in.Manager)
-		p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", user.Look), p.last)
 		p.beside(phaseEnvironments, user, idUV, idCompile, idFetch(environment.UserWheels))
 	}
 	p.beside(phaseEnvironments, managerStep(), idUser)
 	p.userDone = []string{idUser}
+	if p.match {
+		if byConda {
+			p.userDone = append(p.userDone, idFetch(environment.UserWheels))
+		}
+		p.finally(matchStep(b))
+	}
 	p.finally(ownerStep()) // before anything is added that is not of a lock: it comes in as the environment's account, not as root
 	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
 		p.extra(addStep(b, packages))
@@ -345,6 +378,15 @@ func handOver(files host.Files) error {
 	return files.HandOver(o.dir, o.uid, o.gid, o.acl)
 }
 
+// handOverDir does so with a generation that is not live yet.
+func handOverDir(files host.Files, dir string) error {
+	o, err := ownership(files)
+	if err != nil {
+		return err
+	}
+	return files.HandOver(dir, o.uid, o.gid, o.acl)
+}
+
 func idFetch(bundle environment.Bundle) string { return "fetch-" + string(bundle) }
 
 // fetchStep brings wheels, unless they are there or what they are for is.
@@ -387,7 +429,7 @@ func hubStep(b *environment.Builder) step.Task {
 			return step.Same, nil
 		},
 		Do: func(ctx context.Context, c *step.Context) error {
-			generation, err := b.BuildHub(ctx)
+			generation, err := readyHub(ctx, b)
 			if err != nil {
 				return err
 			}
@@ -397,8 +439,8 @@ func hubStep(b *environment.Builder) step.Task {
 	}
 }
 
-// conda brings Miniforge, and builds the user environment with it.
-func (p *planner) conda() {
+// conda brings Miniforge, which the user environment is built with.
+func (p *planner) conda(user step.Task) {
 	b := p.builder
 	works := func(_ context.Context, c *step.Context) (step.State, error) {
 		if b.MiniforgeWorks() {
@@ -426,7 +468,15 @@ func (p *planner) conda() {
 		},
 	}, idFetchMiniforge)
 	p.beside(phaseEnvironments, step.File{Path: layout.Conda + "/.condarc", What: "conda's settings", Content: b.Conda.Condarc(), Attr: readable}, idMiniforge)
-	p.beside(phaseEnvironments, userStep(b, p.in.Manager), idUV, idCompile, "file "+layout.Conda+"/.condarc")
+	p.beside(phaseEnvironments, user, idUV, idCompile, "file "+layout.Conda+"/.condarc")
+}
+
+// readyHub returns a hub environment of this program's, which it builds unless one is there.
+func readyHub(ctx context.Context, b *environment.Builder) (environment.Generation, error) {
+	if generation, ok := environment.ReadyHub(b.Host.Files); ok {
+		return generation, nil
+	}
+	return b.BuildHub(ctx)
 }
 
 // userStep builds a user environment where none works. One that works is the instructor's, and left alone.
@@ -558,7 +608,16 @@ func (p *planner) services(after ...string) error {
 		content[unit.Name] = unit.Content
 		p.then(phaseServices, step.File{Path: path.Join(layout.Units, unit.Name), What: unit.Name, Content: unit.Content, Attr: readable})
 	}
-	for i, unit := range p.running(content) {
+	running := p.running(content)
+	if p.follow != nil {
+		// The hub is away from here until it is started: that comes first.
+		p.then(phaseServices, p.follow)
+		for n := range running {
+			running[n].Fresh = running[n].Name == layout.HubUnit
+		}
+		slices.SortStableFunc(running, func(a, b step.Unit) int { return rank(a) - rank(b) })
+	}
+	for i, unit := range running {
 		if i == 0 {
 			p.then(phaseServices, unit, after...)
 			continue
@@ -614,7 +673,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 	unit := func(name string) string { return string(content[name]) }
 	return []step.Unit{
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
-		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest())},
+		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: carryRoutes(p.builder.Host)},
 		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit)), Patience: p.patience, TooLong: errHubPatience},
 		{
 			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
@@ -622,6 +681,14 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 		},
 		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
 	}
+}
+
+// rank puts the hub before all others.
+func rank(unit step.Unit) int {
+	if unit.Name == layout.HubUnit {
+		return 0
+	}
+	return 1
 }
 
 func (p *planner) unitParams() systemdunits.Params {
@@ -714,20 +781,34 @@ func outdatedStep(b *environment.Builder) step.Task {
 	return step.Task{
 		Name: "old-environments", What: "remove old environments",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
-			old, err := b.Outdated()
+			old, err := outdated(b)
 			if len(old) > 0 {
 				return step.Different, err
 			}
 			return step.Same, err
 		},
 		Do: func(_ context.Context, c *step.Context) error {
-			old, err := b.Outdated()
+			old, err := outdated(b)
 			for _, dir := range old {
 				err = errors.Join(err, c.Host.Files.RemoveTree(dir))
 			}
 			return err
 		},
 	}
+}
+
+// outdated leaves out what a rollback or an upgrade under way needs.
+func outdated(b *environment.Builder) ([]string, error) {
+	old, err := b.Outdated()
+	if err != nil {
+		return nil, err
+	}
+	needed, err := neededHubs(b.Host.Files)
+	return slices.DeleteFunc(old, func(dir string) bool {
+		return slices.ContainsFunc(needed, func(number int) bool {
+			return environment.Generation{Kind: environment.Hub, Number: number}.Path() == dir
+		})
+	}), err
 }
 
 func vetSudoers(ctx context.Context, c *step.Context, content []byte) error {

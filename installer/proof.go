@@ -28,6 +28,7 @@ type Proof struct {
 	Public  string // the public door as this machine reaches it: "http://127.0.0.1:80", or with https
 	Plain   string // where Public is https: the door that only sends people on
 	Name    string // by which Public is asked for; "" is none
+	Cell    bool   // a notebook's cell is run, too
 	Pending bool   // the certificate comes from an authority, and may not be there yet
 
 	hubDoor, proxyDoor, proxyAPI string // where hub and proxy listen
@@ -291,10 +292,19 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 	if told, err := readRescued(p.Host.Files); err != nil || told != nil {
 		return errors.Join(err, p.notAsUsual(told))
 	}
-	return until(ctx, p.patience, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
-		got, err := p.call(ctx, http.MethodGet, p.door+path.Join(p.BaseURL, "user", layout.ProbeUser, "api/status"), p.token, nil)
+	err = until(ctx, p.patience, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
+		got, err := p.call(ctx, http.MethodGet, p.server("api/status"), p.token, nil)
 		return expect(got, err, http.StatusOK)
 	})
+	if err != nil || !p.Cell {
+		return err
+	}
+	return p.cell(ctx)
+}
+
+// server is an address of the probe user's server, through the public door.
+func (p *Proof) server(name string) string {
+	return p.door + path.Join(p.BaseURL, "user", layout.ProbeUser, name)
 }
 
 func (p *Proof) notAsUsual(told *rescued) error {

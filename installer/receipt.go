@@ -114,6 +114,22 @@ func (r *Receipt) Recorded(id string) string {
 	return found
 }
 
+// firstBefore returns what stood there before a release's program first applied a step; nil if it never did.
+func (r *Receipt) firstBefore(version, id string) *step.Before {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	by := ""
+	for _, record := range r.records {
+		switch {
+		case record.Event == eventRun:
+			by = record.Version
+		case record.Event == eventBegin && record.Step == id && by == version:
+			return record.Before
+		}
+	}
+	return nil
+}
+
 // Finished tells whether the last run on record reached its end.
 func (r *Receipt) Finished() bool {
 	r.mu.Lock()

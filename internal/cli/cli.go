@@ -30,6 +30,7 @@ const (
 	exitRefused     = 4
 	exitBusy        = 5
 	exitIncomplete  = 6
+	exitUpgrade     = 10
 	exitInterrupted = 130
 )
 
@@ -120,7 +121,8 @@ func newRootCommand(streams Streams) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
+	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams),
+		newUpgradeCommand(streams), newRollbackCommand(streams), newVersionsCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
 	return root
 }
 
@@ -146,6 +148,7 @@ func exitCode(err error) int {
 		refused  *installer.RefusedError
 		busy     *installer.BusyError
 		unproved *installer.UnprovedError
+		skew     *installer.SkewRefused
 		stopped  *interrupted
 	)
 	switch {
@@ -157,7 +160,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &bad):
 		return exitBadInput
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &skew):
 		return exitRefused
 	case errors.As(err, &busy):
 		return exitBusy

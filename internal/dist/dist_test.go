@@ -14,8 +14,11 @@ import (
 	"strings"
 	"testing"
 
+	"aead.dev/minisign"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tljh/internal/release"
 )
 
 const (
@@ -33,7 +36,7 @@ func makeIn(t *testing.T, tree string, env []string, args ...string) (string, er
 	// Those of the make that may have started this test are not for this one.
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
-		if name != "MAKEFLAGS" && name != "MFLAGS" && name != "MAKELEVEL" && name != "VERSION" && name != "BASE_URL" {
+		if name != "MAKEFLAGS" && name != "MFLAGS" && name != "MAKELEVEL" && name != "VERSION" && name != "BASE_URL" && name != "SIGNING_KEY" && name != "RELEASE_KEY" {
 			cmd.Env = append(cmd.Env, pair)
 		}
 	}
@@ -53,7 +56,8 @@ var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AA
 
 func TestRelease(t *testing.T) {
 	dir := t.TempDir()
-	out, err := makeIn(t, root, nil, "release", "VERSION=9.8.7", "BASE_URL="+releaseURL+"/", "DIST="+dir)
+	key, public := newKey(t)
+	out, err := makeIn(t, root, []string{"SIGNING_PASSWORD=" + keyPassword}, "release", "VERSION=9.8.7", "BASE_URL="+releaseURL+"/", "DIST="+dir, "SIGNING_KEY="+key, "RELEASE_KEY="+public)
 	require.NoError(t, err, out)
 
 	files, err := os.ReadDir(dir)
@@ -62,10 +66,16 @@ func TestRelease(t *testing.T) {
 	for _, file := range files {
 		names = append(names, file.Name())
 	}
-	assert.Equal(t, []string{"SHA256SUMS", "bootstrap.sh", "tljh-install-linux-amd64", "tljh-install-linux-arm64"}, names)
+	assert.Equal(t, []string{"SHA256SUMS", "SHA256SUMS.minisig", "bootstrap.sh", "tljh-install-linux-amd64", "tljh-install-linux-arm64"}, names)
+
+	trusted, err := minisign.PublicKeyFromFile(public)
+	require.NoError(t, err)
+	version, err := release.Verify(trusted, read(t, dir, release.Sums), read(t, dir, release.Signature))
+	require.NoError(t, err)
+	assert.Equal(t, "9.8.7", version.String())
 
 	var sums strings.Builder
-	for _, name := range names[1:] {
+	for _, name := range names[2:] {
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(read(t, dir, name)), name)
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
@@ -78,6 +88,7 @@ func TestRelease(t *testing.T) {
 		data := read(t, name)
 		assert.LessOrEqual(t, len(data), 60_000_000, "the size of %s", name)
 		assert.Contains(t, string(data), releaseURL)
+		assert.Contains(t, string(data), trusted.String(), "the key that upgrades are judged by")
 		program, err := elf.NewFile(bytes.NewReader(data))
 		require.NoError(t, err)
 		assert.Equal(t, machine, program.Machine)
@@ -97,6 +108,42 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+const keyPassword = "a password for tests"
+
+// newKey makes a key as CONTRIBUTING.md says, and returns the files of both halves.
+func newKey(t *testing.T) (secret, public string) {
+	t.Helper()
+	dir := t.TempDir()
+	secret, public = filepath.Join(dir, "release.key"), filepath.Join(dir, "release.pub")
+	cmd := exec.CommandContext(t.Context(), "go", "run", "./internal/dist/sign", "-new", "-key", secret, "-public", public)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "SIGNING_PASSWORD="+keyPassword)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	info, err := os.Stat(secret)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o600), info.Mode().Perm())
+	return secret, public
+}
+
+// A release that its own program would refuse is not made.
+func TestSigningWithAnotherKey(t *testing.T) {
+	key, _ := newKey(t)
+	sums := filepath.Join(t.TempDir(), "SHA256SUMS")
+	require.NoError(t, os.WriteFile(sums, []byte("sums\n"), 0o644))
+	sign := func(password string) string {
+		cmd := exec.CommandContext(t.Context(), "go", "run", "./internal/dist/sign", "-key", key, "-version", "1.2.3", sums)
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "SIGNING_PASSWORD="+password)
+		out, err := cmd.CombinedOutput()
+		assert.Error(t, err)
+		return string(out)
+	}
+	assert.Contains(t, sign(keyPassword), "is not the other half of")
+	assert.Contains(t, sign("wrong"), "cannot open the signing key")
+	assert.NoFileExists(t, sums+".minisig")
+}
+
 // Without an address the script is to ask for one, whatever was made before.
 func TestDistWithoutAddress(t *testing.T) {
 	dir := t.TempDir()
@@ -112,6 +159,7 @@ func TestWrongReleaseIsRefused(t *testing.T) {
 		"MAJOR.MINOR.PATCH":    {"release", "BASE_URL=" + releaseURL, "VERSION=1.2"},
 		"needs BASE_URL":       {"release", "VERSION=1.2.3"},
 		"needs BASE_URL=":      {"release", "VERSION=1.2.3", "BASE_URL=ftp://x"},
+		"needs SIGNING_KEY":    {"release", "VERSION=1.2.3", "BASE_URL=" + releaseURL},
 		"is no web address":    {"dist", "VERSION=1.2.3", `BASE_URL=https://x"y`},
 		"VERSION is MAJOR":     {"dist", "VERSION=latest"},
 		"not '1.2.3; echo ha'": {"dist", "VERSION=1.2.3; echo ha"},

@@ -24,6 +24,7 @@ var layers = [][]string{
 	{"internal/layout", "internal/version"},
 	{"config", "internal/host"},
 	{"internal/report", "internal/fetch"},
+	{"internal/release"}, // fetches releases
 	{"hub", "conda", "edge", "systemdunits", "sudoers"},
 	{"environment"}, // hub and user environments are built from what hub and conda give
 	{"internal/step", "internal/check"},

@@ -32,6 +32,10 @@ const (
 	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
 	RescueTold    = State + "/rescue.json" // the hub's word that servers start from the rescue environment
+	Upgrade       = State + "/upgrade.json"
+	Kept          = State + "/releases"
+	Releases      = Root + "/releases"
+	ReleasesFile  = Releases + "/releases.json"
 	Shared        = "/srv/tljh"
 	Log           = Root + "/installer.log"
 	Cache         = Root + "/cache"

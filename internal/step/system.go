@@ -112,6 +112,12 @@ type Unit struct {
 	// at the last good start, the unit is restarted.
 	Stamp func(c *Context) string
 
+	// Carry, when set, is asked before a restart for what the unit would forget by it; what it returns gives that back afterwards. It may be nil.
+	Carry func(ctx context.Context) func(ctx context.Context) error
+
+	// Fresh tells that systemd has read its files a moment ago, in a step before: where that is enough, the unit is away for less long.
+	Fresh bool
+
 	// Holds names units that must be stopped while this one restarts: the service that has a socket's file descriptors.
 	Holds []string
 
@@ -157,7 +163,7 @@ func (u Unit) Before(ctx context.Context, c *Context) (Before, error) {
 
 // Apply implements Step.
 func (u Unit) Apply(ctx context.Context, c *Context) error {
-	if err := c.Host.Systemd.Reload(ctx); err != nil {
+	if err := u.reload(ctx, c); err != nil {
 		return err
 	}
 	if u.Enable {
@@ -174,6 +180,10 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 			return err
 		}
 	}
+	var giveBack func(context.Context) error
+	if u.Carry != nil && unit.Active == "active" {
+		giveBack = u.Carry(ctx)
+	}
 	bounded, cancel := ctx, func() {}
 	if u.Patience > 0 {
 		bounded, cancel = context.WithTimeoutCause(ctx, u.Patience, u.TooLong)
@@ -181,6 +191,9 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 	defer cancel()
 	if err := c.Host.Systemd.Do(bounded, "restart", u.Name); err != nil {
 		return u.explain(ctx, c, err)
+	}
+	if giveBack != nil {
+		return giveBack(ctx)
 	}
 	return nil
 }
@@ -193,6 +206,16 @@ type StartError struct {
 
 func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
+
+func (u Unit) reload(ctx context.Context, c *Context) error {
+	if u.Fresh {
+		unit, err := c.Host.Systemd.Unit(ctx, u.Name)
+		if err == nil && unit.Load == "loaded" && !unit.NeedsReload && (!u.Enable || unit.Enabled == "enabled") {
+			return nil
+		}
+	}
+	return c.Host.Systemd.Reload(ctx)
+}
 
 // explain adds the unit's own words to an error.
 func (u Unit) explain(ctx context.Context, c *Context, err error) error {

@@ -1,0 +1,172 @@
+"""The hub's database when one release follows another: copies, the new release's format, and what a copy lacks.
+
+    python -m tljh.database copy FROM TO             a copy that is whole, also of a database in use
+    python -m tljh.database upgrade FILE             bring a database to this release's format, in place: for copies
+    python -m tljh.database follow LIVE KEPT READY   keep a copy of LIVE as KEPT, then bring LIVE to this release's format in one step
+    python -m tljh.database lost KEPT LIVE           what is in LIVE and not in KEPT, as JSON
+
+follow makes the file READY as soon as it has all it needs in memory, and begins when it reads a line: meanwhile the hub may run, so that it is away
+for a moment only. Run again after an interruption, it finishes the work. It prints whether the format changed, as JSON.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from tljh.files import sync_folder
+
+
+def copy(source: Path, target: Path) -> None:
+    """Made beside its place, synced, renamed: what has the name is whole."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        with closing(sqlite3.connect(source, timeout=30)) as live, closing(sqlite3.connect(name)) as kept:
+            live.backup(kept)
+        put(Path(name), target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def put(made: Path, target: Path) -> None:
+    """Give a finished database its name. What another one of that name left unfinished must not be taken for its own."""
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    for rest in ("-journal", "-wal", "-shm"):
+        Path(f"{target}{rest}").unlink(missing_ok=True)
+    os.replace(made, target)
+    sync_folder(target.parent)
+
+
+def read(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+
+
+def revision(path: Path) -> str:
+    """The format of a database, as JupyterHub names it; "" when it names none."""
+    with closing(read(path)) as connection:
+        try:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:
+            return ""
+    return found[0] if found else ""
+
+
+def newest() -> str:
+    from alembic.script import ScriptDirectory
+    from jupyterhub.dbutil import ALEMBIC_DIR
+
+    return ScriptDirectory(ALEMBIC_DIR).get_current_head() or ""
+
+
+def upgrade(path: Path) -> bool:
+    """What `jupyterhub upgrade-db` does, in this process. True when the format changed."""
+    from alembic import command
+    from alembic.config import Config
+    from jupyterhub.dbutil import write_alembic_ini
+
+    if revision(path) == newest():
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        ini = os.path.join(folder, "alembic.ini")
+        write_alembic_ini(ini, f"sqlite:///{path}")
+        command.upgrade(Config(ini), "head")
+    return True
+
+
+def follow(live: Path, kept: Path, ready: Path) -> bool:
+    warm(live)
+    ready.touch(mode=0o600)
+    sys.stdin.readline()
+    if not live.exists():
+        return False
+    if revision(live) == newest():
+        if not kept.exists():
+            copy(live, kept)
+        return False
+    copy(live, kept)
+    made = live.with_name(live.name + ".new")
+    made.unlink(missing_ok=True)
+    copy(kept, made)
+    upgrade(made)
+    put(made, live)
+    return True
+
+
+def warm(live: Path) -> None:
+    """Try it on a copy: what fails there fails before anything is changed, and all that is needed is in memory afterwards."""
+    if not live.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=live.parent) as folder:
+        trial = Path(folder) / "trial.sqlite"
+        copy(live, trial)
+        upgrade(trial)
+
+
+# What people would miss: a name, and the question whose answers are compared.
+MISSED = {
+    "users": "SELECT name FROM users WHERE name != 'tljh-probe'",
+    "admins": "SELECT name FROM users WHERE admin AND name != 'tljh-probe'",
+    "groups": "SELECT name FROM groups",
+    "members": "SELECT groups.name || ': ' || users.name FROM user_group_map, groups, users WHERE groups.id = group_id AND users.id = user_id",
+    "servers": "SELECT users.name FROM spawners, users WHERE users.id = spawners.user_id AND server_id IS NOT NULL AND users.name != 'tljh-probe'",
+    "shares": "SELECT scopes FROM shares",
+}
+
+
+def answers(path: Path) -> dict[str, list[str]]:
+    found = {}
+    with closing(read(path)) as connection:
+        for name, question in MISSED.items():
+            try:
+                found[name] = [str(row[0]) for row in connection.execute(question)]
+            except sqlite3.OperationalError:  # a table that this format has not
+                found[name] = []
+    return found
+
+
+def lost(kept: Path, live: Path) -> dict[str, list[str] | bool]:
+    before, now = answers(kept), answers(live)
+    found: dict[str, list[str] | bool] = {name: sorted(set(now[name]) - set(before[name])) for name in MISSED}
+    found["back"] = sorted(set(before["users"]) - set(now["users"]))
+    # Whether the release before could not read LIVE: only then is anything lost.
+    found["changed"] = revision(kept) != revision(live)
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tljh.database")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, names in {"copy": ["from", "to"], "upgrade": ["file"], "follow": ["live", "kept", "ready"], "lost": ["kept", "live"]}.items():
+        command = verbs.add_parser(verb)
+        for name in names:
+            command.add_argument(name, type=Path)
+    given = vars(parser.parse_args(arguments))
+    verb, files = given.pop("verb"), list(given.values())
+    os.umask(0o077)
+    try:
+        match verb:
+            case "copy":
+                copy(*files)
+            case "upgrade":
+                print(json.dumps({"changed": upgrade(*files)}))
+            case "follow":
+                print(json.dumps({"changed": follow(*files)}))
+            case "lost":
+                print(json.dumps(lost(*files)))
+    except (sqlite3.Error, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,243 @@
+package installer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"tljh/environment"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/step"
+)
+
+// Steps of an upgrade.
+const (
+	idFollow    = "follow"
+	idHubAhead  = "hub-environment-ahead"
+	idUserAhead = "user-environment-ahead"
+)
+
+// ahead adds the steps that build environments and leave alone those that are live.
+func (p *planner) ahead() {
+	b := p.builder
+	hubThere := present(func(files host.Files) bool { _, ok := environment.ReadyHub(files); return ok })
+	userThere := present(func(files host.Files) bool { _, ok := environment.FollowedUser(files); return ok })
+	p.pythonAndUV()
+	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubThere))
+	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubThere))
+	p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", userThere))
+	p.beside(phaseEnvironments, step.Task{
+		Name: idHubAhead, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy) beside the live one",
+		Look: hubThere,
+		Do:   func(ctx context.Context, _ *step.Context) error { _, err := readyHub(ctx, b); return err },
+	}, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
+	p.beside(phaseEnvironments, step.Task{
+		Name: idUserAhead, What: "give a copy of the user environment JupyterHub " + environment.JupyterHubVersion(),
+		Look: userThere,
+		Do:   func(ctx context.Context, _ *step.Context) error { _, err := followedUser(ctx, b); return err },
+	}, idUV, idCompile, idFetch(environment.UserWheels))
+}
+
+// followedUser returns a user environment that goes with this program's hub environment, which it makes unless one is there.
+func followedUser(ctx context.Context, b *environment.Builder) (environment.Generation, error) {
+	if generation, ok := environment.FollowedUser(b.Host.Files); ok {
+		return generation, nil
+	}
+	return b.FollowUser(ctx, func(dir string) error { return handOverDir(b.Host.Files, dir) })
+}
+
+// matchStep lets the live user environment follow the hub's.
+func matchStep(b *environment.Builder) step.Task {
+	return step.Task{
+		Name: "user-environment-jupyterhub", What: "give the user environment JupyterHub " + environment.JupyterHubVersion(),
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			live, _ := environment.Current(c.Host.Files, environment.User)
+			if followed, ok := environment.FollowedUser(c.Host.Files); ok && followed.Number == live.Number {
+				return step.Same, nil
+			}
+			return step.Different, nil
+		},
+		Do: func(ctx context.Context, c *step.Context) error {
+			generation, err := followedUser(ctx, b)
+			if err != nil {
+				return err
+			}
+			return environment.Switch(c.Host.Files, generation)
+		},
+	}
+}
+
+// followStep makes the new environments the live ones and brings the database to the new format. The hub is stopped by it and not started: that is
+// the next step's.
+func (u *Upgrader) followStep(old Release) step.Task {
+	return step.Task{
+		Name: idFollow, What: "switch to the new environments, with a copy of the database",
+		Look: func(_ context.Context, c *step.Context) (step.State, error) {
+			hub, hubThere := environment.ReadyHub(c.Host.Files)
+			user, userThere := environment.FollowedUser(c.Host.Files)
+			liveHub, _ := environment.Current(c.Host.Files, environment.Hub)
+			liveUser, _ := environment.Current(c.Host.Files, environment.User)
+			if hubThere && userThere && hub.Number == liveHub.Number && user.Number == liveUser.Number {
+				return step.Same, nil
+			}
+			return step.Different, nil
+		},
+		Do: func(ctx context.Context, _ *step.Context) error { return u.follow(ctx, old) },
+	}
+}
+
+func (u *Upgrader) follow(ctx context.Context, old Release) error {
+	hub, ok := environment.ReadyHub(u.Host.Files)
+	if !ok {
+		return errors.New("the new hub environment is not there")
+	}
+	// Usually it was made before; not if somebody has installed something since.
+	user, err := followedUser(ctx, u.Builder)
+	if err != nil {
+		return err
+	}
+	migration, err := u.beginDatabase(ctx, path.Join(hub.Path(), "bin/python"), old)
+	if err != nil {
+		return err
+	}
+	defer migration.end()
+	if err := u.Host.Systemd.Reload(ctx); err != nil {
+		return err
+	}
+	if err := u.Host.Systemd.Do(ctx, "stop", layout.HubUnit); err != nil {
+		return err
+	}
+	if err := migration.finish(); err != nil {
+		return err
+	}
+	if err := environment.Switch(u.Host.Files, hub); err != nil {
+		return err
+	}
+	return environment.Switch(u.Host.Files, user)
+}
+
+// databaseTime is far more than the largest database takes.
+const databaseTime = 10 * time.Minute
+
+// migration is a process that has tried the database's new format on a copy and waits for the hub to be stopped.
+type migration struct {
+	cancel context.CancelFunc
+	input  *io.PipeWriter
+	done   chan error
+}
+
+// beginDatabase returns when the process is ready: what it could fail in has been tried by then.
+func (u *Upgrader) beginDatabase(ctx context.Context, python string, old Release) (*migration, error) {
+	files := u.Host.Files
+	ready := path.Join(keptDir(old.Version), "ready")
+	if err := files.Remove(ready); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, databaseTime, errors.New("the database is not ready after "+databaseTime.String()))
+	reader, writer := io.Pipe()
+	m := &migration{cancel: cancel, input: writer, done: make(chan error, 1)}
+	go func() {
+		_, err := u.Host.Runner.Run(ctx, host.Command{
+			Argv:  []string{python, "-m", "tljh.database", "follow", files.Path(liveDatabase), files.Path(keptDatabase(old.Version)), files.Path(ready)},
+			Stdin: reader,
+		})
+		_ = reader.Close()
+		m.done <- err
+	}()
+	err := host.Poll(ctx, 20*time.Millisecond, func(context.Context) (bool, error) {
+		select {
+		case err := <-m.done:
+			if err == nil {
+				err = errors.New("it ended too early")
+			}
+			return false, err
+		default:
+			return files.Exists(ready), nil
+		}
+	})
+	if err != nil {
+		m.end()
+		return nil, fmt.Errorf("cannot bring a copy of the database to the new format: %w", err)
+	}
+	return m, files.Remove(ready)
+}
+
+func (m *migration) finish() error {
+	if _, err := io.WriteString(m.input, "\n"); err != nil {
+		return fmt.Errorf("cannot bring the database to the new format: %w", err)
+	}
+	_ = m.input.Close()
+	if err := <-m.done; err != nil {
+		return fmt.Errorf("cannot bring the database to the new format: %w", err)
+	}
+	return nil
+}
+
+func (m *migration) end() {
+	_ = m.input.Close()
+	m.cancel()
+}
+
+// Lost is what the hub knows now and a copy of its database does not: by names.
+type Lost struct {
+	Changed bool     `json:"changed"` // the copy has another format: only then is it needed
+	Users   []string `json:"users"`
+	Admins  []string `json:"admins"`
+	Groups  []string `json:"groups"`
+	Members []string `json:"members"`
+	Servers []string `json:"servers"` // that run now
+	Shares  []string `json:"shares"`
+	Back    []string `json:"back"` // users that were removed since and would be there again
+}
+
+// lost compares the database with a copy. Without a copy there is nothing to go back to, nor to lose.
+func (u *Upgrader) lost(ctx context.Context, kept string) (Lost, error) {
+	var lost Lost
+	if !u.Host.Files.Exists(kept) {
+		return lost, nil
+	}
+	result, err := u.database(ctx, "lost", kept, liveDatabase)
+	if err == nil {
+		err = json.Unmarshal(result.Stdout, &lost)
+	}
+	if err != nil {
+		return lost, fmt.Errorf("cannot compare the database with its copy: %w", err)
+	}
+	return lost, nil
+}
+
+// database runs the hub environment's own code for the database.
+func (u *Upgrader) database(ctx context.Context, verb, from, to string) (host.Result, error) {
+	dir := layout.Hub
+	if hub, ok := environment.ReadyHub(u.Host.Files); ok {
+		dir = hub.Path()
+	}
+	files := u.Host.Files
+	return u.Host.Runner.Run(ctx, host.Command{Argv: []string{path.Join(dir, "bin/python"), "-m", "tljh.database", verb, files.Path(from), files.Path(to)}})
+}
+
+// text is what people read of it; "" when nothing would be lost.
+func (l Lost) text() string {
+	if !l.Changed {
+		return ""
+	}
+	var text strings.Builder
+	for _, row := range []struct {
+		what  string
+		names []string
+	}{
+		{"users added since", l.Users}, {"admins made since", l.Admins}, {"groups added since", l.Groups}, {"members added to groups", l.Members},
+		{"servers started since (they run on, the hub forgets them)", l.Servers}, {"shares", l.Shares}, {"users removed since, who come back", l.Back},
+	} {
+		if len(row.names) > 0 {
+			fmt.Fprintf(&text, "  %s: %s\n", row.what, strings.Join(row.names, ", "))
+		}
+	}
+	return text.String()
+}

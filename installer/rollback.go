@@ -1,0 +1,373 @@
+package installer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"tljh/config"
+	"tljh/environment"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/report"
+	"tljh/internal/step"
+	"tljh/internal/version"
+)
+
+// backTime is how long going back may take: nobody interrupts it.
+const backTime = 20 * time.Minute
+
+// goBack puts the old release back in its place. It is not interrupted: half of it would be worse than either whole.
+func (u *Upgrader) goBack(ctx context.Context, change *Change, plan Plan, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
+	defer cancel()
+	change.Why = cause.Error()
+	u.Report.Note("it did not work: going back to %s", change.Old.Version)
+	err := change.enter(u.Host.Files, phaseBack)
+	if err == nil {
+		err = u.takeBack(ctx, change, plan)
+	}
+	if err != nil {
+		return host.Hint(errors.Join(cause, fmt.Errorf("going back to %s failed, too: %w", change.Old.Version, err)), "tljh-install upgrade tries to go back again; journalctl -u %s may tell more", layout.HubUnit)
+	}
+	return &TakenBackError{Err: cause, New: change.New, Old: change.Old.Version}
+}
+
+// FinishBack completes a going back that was interrupted, whichever of the two programs this is.
+func (u *Upgrader) FinishBack(ctx context.Context) error {
+	change, err := loadChange(u.Host.Files)
+	if err != nil || change == nil {
+		return err
+	}
+	unlock, err := Lock(ctx, u.Host.Files, u.Now())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	unlockConfig, err := u.lockConfig(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlockConfig()
+	u.Begin()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
+	defer cancel()
+	u.Report.Note("going back to %s was interrupted: completing it", change.Old.Version)
+	plan, err := u.presentPlan(ctx)
+	if err != nil {
+		return err
+	}
+	if err := u.takeBack(ctx, change, plan); err != nil || change.Rollback {
+		return err
+	}
+	return &TakenBackError{Err: errors.New(change.Why), New: change.New, Old: change.Old.Version}
+}
+
+// presentPlan is what this program would install with the config that is there; empty when it can't read that.
+func (u *Upgrader) presentPlan(ctx context.Context) (Plan, error) {
+	text, err := u.Host.Files.Read(layout.Config)
+	if err != nil {
+		return Plan{}, err
+	}
+	cfg, _ := config.Parse(layout.Config, text)
+	if cfg == nil {
+		return Plan{}, nil
+	}
+	return InstallPlan(&Inputs{Facts: u.Host.Facts(ctx), ConfigText: text, Config: cfg}, u.Builder)
+}
+
+func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan Plan) error {
+	if change.Phase == phaseBack {
+		if err := u.undoNew(ctx, change, plan); err != nil {
+			return err
+		}
+		if err := u.restore(ctx, change); err != nil {
+			return err
+		}
+	}
+	if err := u.settleOld(ctx, change); err != nil {
+		return err
+	}
+	return u.noteBack(change)
+}
+
+// undoNew takes away what only the new release has: units, links and files that were not there before it came. What both have, the old program writes anew.
+func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan Plan) error {
+	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+	if err != nil {
+		return err
+	}
+	c := &step.Context{Host: u.Host, Recorded: receipt.Recorded, Save: receipt.save}
+	var errs error
+	for _, node := range slices.Backward(plan.Nodes) {
+		switch node.Step.(type) {
+		case step.File, step.Link, step.Unit:
+		default:
+			continue
+		}
+		if before := receipt.firstBefore(change.New, node.Step.ID()); before != nil && !before.Existed {
+			errs = errors.Join(errs, node.Step.Undo(ctx, c, *before))
+		}
+	}
+	return errors.Join(errs, u.Host.Systemd.Reload(ctx))
+}
+
+// restore puts back what the old program can't make anew: its environments, its database and its config.
+func (u *Upgrader) restore(ctx context.Context, change *Change) error {
+	files, old := u.Host.Files, change.Old
+	hub, ok := environment.Find(files, environment.Hub, old.Hub)
+	if !ok {
+		return fmt.Errorf("the hub environment of %s is not there any more", old.Version)
+	}
+	lost, err := u.lost(ctx, keptDatabase(old.Version))
+	if err != nil {
+		return err
+	}
+	live, _ := environment.Current(files, environment.Hub)
+	if lost.Changed || live.Number != hub.Number {
+		if err := u.Host.Systemd.Do(ctx, "stop", layout.HubUnit); err != nil {
+			return err
+		}
+	}
+	if lost.Changed {
+		if _, err := u.database(ctx, "copy", keptDatabase(old.Version), liveDatabase); err != nil {
+			return fmt.Errorf("cannot put the database back: %w", err)
+		}
+	}
+	if err := environment.Switch(files, hub); err != nil {
+		return err
+	}
+	if user, ok := environment.Find(files, environment.User, old.User); ok {
+		if err := environment.Switch(files, user); err != nil {
+			return err
+		}
+	}
+	if err := u.restoreConfig(change); err != nil {
+		return err
+	}
+	return change.enter(files, phaseRestored)
+}
+
+func (u *Upgrader) restoreConfig(change *Change) error {
+	text, err := u.Host.Files.Read(keptConfig(change.Old.Version))
+	if notThere(err) {
+		return nil // it stays as it is
+	}
+	if err != nil {
+		return err
+	}
+	for _, file := range []string{layout.Config, layout.Applied} {
+		if err := u.Host.Files.Write(file, text, secret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleOld lets the old release's own program see to the rest: itself, its units and rules, and the proof that it works.
+func (u *Upgrader) settleOld(ctx context.Context, change *Change) error {
+	run := u.Report.Step("settle", "let "+change.Old.Version+" put itself in order", "going back")
+	_, err := u.Host.Runner.Run(ctx, host.Command{
+		Argv: []string{u.Host.Files.Path(program(change.Old.Version)), "upgrade", "--settle", "--yes"}, Env: settleEnv(u.Builder.Environ),
+	})
+	if err != nil {
+		run.Failed(err)
+		return err
+	}
+	run.Done()
+	return u.Host.Systemd.Do(ctx, "restart", layout.WatchPath) // it watches the folder that was live
+}
+
+// settleEnv is what the old program may need: a person's settings for package sources.
+func settleEnv(environ []string) []string {
+	if len(environ) == 0 {
+		environ = os.Environ()
+	}
+	kept := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool { return strings.HasPrefix(pair, "PATH=") })
+	return append(kept, "PATH="+host.Path)
+}
+
+// noteBack keeps that the old release is the one that is installed.
+func (u *Upgrader) noteBack(change *Change) error {
+	files := u.Host.Files
+	releases, err := LoadReleases(files)
+	if err != nil {
+		return err
+	}
+	if releases.Live == nil || releases.Live.Version != change.Old.Version {
+		old := change.Old
+		old.Since = u.Now().UTC().Truncate(time.Second)
+		if user, ok := environment.Current(files, environment.User); ok {
+			old.User = user.Number
+		}
+		if old.Packages, err = environment.PackagesDigest(files); err != nil {
+			return err
+		}
+		releases.Live, releases.Before, releases.Left = &old, nil, change.New
+		releases.passed(u.Now(), "rollback", releases.Live)
+		if err := releases.save(files); err != nil {
+			return err
+		}
+	}
+	if err := change.end(files); err != nil {
+		return err
+	}
+	return releases.tidy(files)
+}
+
+// Settle is the old program's part in going back. Whoever asks for it holds the lock.
+func (u *Upgrader) Settle(ctx context.Context) error {
+	in, err := Gather(ctx, u.Host, Options{})
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	UseSources(u.Builder, in.Config.Sources)
+	u.Begin()
+	plan, err := settlePlan(in, u.Builder)
+	if err != nil {
+		return err
+	}
+	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+	if err != nil {
+		return err
+	}
+	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	if _, err := executor.Run(ctx, plan); err != nil {
+		return err
+	}
+	if err := NewProof(u.Host, u.Report, in.Config).Whole(ctx); err != nil {
+		return &UnprovedError{Err: err}
+	}
+	if err := remember(u.Host.Files, u.Now, in.ConfigText, u.Who, "back to "+version.Version); err != nil {
+		return err
+	}
+	return executor.Finish(true)
+}
+
+// Rollback goes back to the release before.
+func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
+	start, received := u.Now(), report.Received(u.Host.Files)
+	files := u.Host.Files
+	releases, err := installed(files)
+	if err != nil {
+		return nil, err
+	}
+	change, err := u.rollbackOf(releases)
+	if err != nil {
+		return nil, err
+	}
+	text, err := u.whatIsLost(ctx, releases, change)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.Ask(text, "Go back now? Users' servers run on; the hub is away for a few seconds."); err != nil {
+		return nil, err
+	}
+	unlock, err := Lock(ctx, files, u.Now())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	unlockConfig, err := u.lockConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlockConfig()
+	u.Begin()
+	plan, err := u.presentPlan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.keepNewer(ctx, releases.Live.Version); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
+	defer cancel()
+	u.Report.Note("going back to %s", change.Old.Version)
+	if err := change.enter(files, phaseBack); err != nil {
+		return nil, err
+	}
+	if err := u.takeBack(ctx, change, plan); err != nil {
+		return nil, host.Hint(fmt.Errorf("going back to %s failed: %w", change.Old.Version, err), "tljh-install rollback tries again; journalctl -u %s may tell more", layout.HubUnit)
+	}
+	return &Upgraded{From: releases.Live.Version, To: change.Old.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
+}
+
+// rollbackOf sees that all is there that a rollback needs.
+func (u *Upgrader) rollbackOf(releases *Releases) (*Change, error) {
+	files, before := u.Host.Files, releases.Before
+	if before == nil {
+		return nil, &SkewRefused{host.Hint(fmt.Errorf("there is no release before %s on this machine", releases.Live.Version), "tljh-install versions tells what is there")}
+	}
+	hub, ok := environment.Find(files, environment.Hub, before.Hub)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("the hub environment of %s is not there any more", before.Version)
+	case environment.Damaged(files, hub) != "":
+		return nil, fmt.Errorf("the hub environment of %s is damaged: %s", before.Version, environment.Damaged(files, hub))
+	case !files.Exists(program(before.Version)):
+		return nil, fmt.Errorf("the program of %s is not there any more", before.Version)
+	}
+	old := *before
+	// A user environment that was changed since stays, and gets the JupyterHub of the release before.
+	if digest, err := environment.PackagesDigest(files); err != nil || digest != releases.Live.Packages {
+		old.User = 0
+	}
+	return &Change{Rollback: true, Old: old, New: releases.Live.Version, From: releases.Live.From}, nil
+}
+
+// whatIsLost says what a rollback does, and what nobody will have any more after it.
+func (u *Upgrader) whatIsLost(ctx context.Context, releases *Releases, change *Change) (string, error) {
+	lost, err := u.lost(ctx, keptDatabase(change.Old.Version))
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "\nGo back from %s to %s (JupyterHub %s → %s)\n\n", releases.Live.Version, change.Old.Version, releases.Live.JupyterHub, change.Old.JupyterHub)
+	switch words := lost.text(); {
+	case !lost.Changed:
+		text.WriteString("The database stays: both releases read it, and nothing in it is lost.\n")
+	case words == "":
+		fmt.Fprintf(&text, "The hub gets its database of %s back. Nothing was added since.\n", releases.Live.Since.Format(time.DateTime))
+	default:
+		fmt.Fprintf(&text, "The hub gets its database of %s back. Lost is what came since:\n%s", releases.Live.Since.Format(time.DateTime), words)
+	}
+	now, err := u.Host.Files.Read(layout.Config)
+	if err != nil {
+		return "", fmt.Errorf("cannot read the config: %w", err)
+	}
+	kept, err := u.Host.Files.Read(keptConfig(change.Old.Version))
+	if err == nil && !bytes.Equal(now, kept) {
+		text.WriteString("\nThe config is again what it was:\n" + config.Diff(now, kept, "config.yaml now", "config.yaml of "+change.Old.Version))
+	}
+	text.WriteString("\nHomes, passwords and the packages that users work with stay.\n")
+	return text.String(), nil
+}
+
+// keepNewer keeps the database and the config of a release that is gone back from, for whoever misses something in them.
+func (u *Upgrader) keepNewer(ctx context.Context, version string) error {
+	files, dir := u.Host.Files, keptDir(version)
+	for _, each := range []string{layout.Kept, dir} {
+		if err := files.Mkdir(each, private); err != nil {
+			return err
+		}
+	}
+	text, err := files.Read(layout.Config)
+	if err != nil {
+		return err
+	}
+	if err := files.Write(keptConfig(version), text, secret); err != nil {
+		return err
+	}
+	if !files.Exists(liveDatabase) {
+		return nil
+	}
+	_, err = u.database(ctx, "copy", liveDatabase, keptDatabase(version))
+	return err
+}

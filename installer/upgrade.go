@@ -1,0 +1,497 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"tljh/config"
+	"tljh/environment"
+	"tljh/internal/check"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/release"
+	"tljh/internal/report"
+	"tljh/internal/version"
+)
+
+// Upgrader puts one release in another's place.
+//
+// An upgrade has two halves. The installed program finds the release, judges and fetches it, and hands over to the release's own program, which knows
+// what it needs: that one builds the new environments while all goes on, switches, proves itself, and goes back when it can't. Going back ends with
+// the old program, which knows what it had.
+type Upgrader struct {
+	Installer
+
+	// Ask shows what is about to happen and tells whether to go on.
+	Ask func(text, question string) error
+}
+
+// Upgraded is what an upgrade or a rollback has to tell at its end.
+type Upgraded struct {
+	From     string  `json:"from"`
+	To       string  `json:"to"`
+	Seconds  float64 `json:"seconds"`
+	Received int64   `json:"received_bytes"`
+}
+
+// TakenBackError tells that a new release did not work, and that the one before it is running again.
+type TakenBackError struct {
+	Err      error
+	New, Old string
+}
+
+func (e *TakenBackError) Error() string {
+	return fmt.Sprintf("the upgrade to %s failed: %v\nEverything is as it was: %s is running", e.New, e.Err, e.Old)
+}
+func (e *TakenBackError) Unwrap() error { return e.Err }
+
+// errNotInstalled is what commands say that need an installation.
+var errNotInstalled = host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
+
+// installed returns the releases of this machine's installation.
+func installed(files host.Files) (*Releases, error) {
+	if !files.Exists(layout.Hub) {
+		return nil, errNotInstalled
+	}
+	releases, err := LoadReleases(files)
+	if err == nil && releases.Live == nil {
+		releases.Live = thisRelease(files, time.Now(), version.ReleaseURL)
+		if live, ok := environment.Current(files, environment.Hub); ok {
+			releases.Live.Since = live.Created
+		}
+	}
+	return releases, err
+}
+
+// rightRelease refuses to install over another release: what it has would not be taken over, and there would be no way back.
+func rightRelease(files host.Files) error {
+	releases, err := LoadReleases(files)
+	if err != nil || releases.Live == nil || releases.Live.Version == version.Version {
+		return err
+	}
+	from, fromErr := release.Parse(releases.Live.Version)
+	to, toErr := release.Parse(version.Version)
+	if fromErr != nil || toErr != nil {
+		return nil
+	}
+	if err := release.Judge(from, to); err != nil {
+		return &SkewRefused{err}
+	}
+	return &SkewRefused{host.Hint(fmt.Errorf("%s is installed on this machine, and this is %s: install does not go from one to the other", from, to), "tljh-install upgrade does")}
+}
+
+// SkewRefused tells that a release can't take another's place this way. Nothing has been changed.
+type SkewRefused struct{ Err error }
+
+func (e *SkewRefused) Error() string { return e.Err.Error() }
+func (e *SkewRefused) Unwrap() error { return e.Err }
+
+// judge refuses what is no step forward; none is told by false.
+func judgeMove(from, to string) (bool, error) {
+	a, err := release.Parse(from)
+	if err != nil {
+		return false, err
+	}
+	b, err := release.Parse(to)
+	if err != nil {
+		return false, err
+	}
+	if err := release.Judge(a, b); err != nil {
+		return false, &SkewRefused{err}
+	}
+	return a.MoveTo(b) == release.Forward, nil
+}
+
+// Stage fetches a release's program to where it takes over from.
+func (u *Upgrader) Stage(ctx context.Context, shop *release.Shop, offer *release.Offer) (string, error) {
+	to := program(offer.Version.String())
+	for _, dir := range []string{layout.Releases, path.Dir(to)} {
+		if err := u.Host.Files.Mkdir(dir, rootDir); err != nil {
+			return "", err
+		}
+	}
+	run := u.Report.Step("fetch release", "fetch "+offer.Version.String()+" from "+offer.From, "release")
+	if err := shop.Fetch(ctx, offer, to); err != nil {
+		run.Failed(err)
+		return "", err
+	}
+	run.Done()
+	return to, nil
+}
+
+// StageSelf keeps this very program as the one that takes over: it was put in the installed one's place by other means than upgrade.
+func (u *Upgrader) StageSelf() error {
+	return keepProgram(u.Host.Files, version.Version)
+}
+
+// Staged returns the program of an upgrade that was interrupted while it switched; "" when there is none. One that was to go back is told by back.
+func Staged(files host.Files) (staged string, back bool, err error) {
+	change, err := loadChange(files)
+	if err != nil || change == nil {
+		return "", false, err
+	}
+	switch {
+	case change.Phase == phaseBack || change.Phase == phaseRestored:
+		return "", true, nil
+	case change.Phase == phaseSwitching && files.Exists(program(change.New)):
+		return program(change.New), false, nil
+	}
+	return "", false, nil
+}
+
+// Begun makes sure that the machine knows its release, and its program, before another comes.
+func (u *Upgrader) Begun() (*Releases, error) {
+	releases, err := installed(u.Host.Files)
+	if err != nil {
+		return nil, err
+	}
+	if releases.Live.Version == version.Version {
+		err = noteInstalled(u.Host.Files, u.Now())
+	}
+	return releases, err
+}
+
+// takeover is all that a new release's program needs to take over.
+type takeover struct {
+	releases *Releases
+	change   *Change // nil, or of an upgrade to this release that was interrupted
+	in       *Inputs
+	before   []byte   // the config as it was
+	why      []string // it is changed
+}
+
+// gather reads what is there, as it would be under this release.
+func (u *Upgrader) gather(ctx context.Context) (*takeover, error) {
+	files := u.Host.Files
+	releases, err := installed(files)
+	if err != nil {
+		return nil, err
+	}
+	t := &takeover{releases: releases}
+	if t.change, err = loadChange(files); err != nil {
+		return nil, err
+	}
+	if t.change != nil && (t.change.New != version.Version || t.change.Phase != phaseSwitching) {
+		t.change = nil // nothing was touched
+	}
+	schema, from := releases.Live.Schema, layout.Config
+	if t.change != nil {
+		// The config may be this release's already.
+		schema, from = t.change.Old.Schema, keptConfig(t.change.Old.Version)
+	} else if forward, err := judgeMove(releases.Live.Version, version.Version); err != nil || !forward {
+		return nil, errors.Join(err, ErrUpToDate)
+	}
+	if t.before, err = files.Read(from); err != nil {
+		return nil, fmt.Errorf("cannot read the config: %w", err)
+	}
+	text, why, err := config.Migrate(t.before, schema)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	t.why = why
+	cfg, problems := config.Parse(layout.Config, text)
+	if problems.Err() != nil {
+		return nil, badInput(host.Hint(fmt.Errorf("the config is not valid for %s:\n%s", version.Version, strings.TrimRight(problems.Text(), "\n")),
+			"correct it (tljh-install config edit), then run the same command again"))
+	}
+	t.in = &Inputs{Facts: u.Host.Facts(ctx), ConfigText: text, Config: cfg}
+	return t, nil
+}
+
+// ErrUpToDate tells that this program's release is the one that is installed.
+var ErrUpToDate = errors.New("there is nothing to upgrade")
+
+// old is the release that this one takes the place of.
+func (t *takeover) old() Release {
+	if t.change != nil {
+		return t.change.Old
+	}
+	return *t.releases.Live
+}
+
+// text says what an upgrade is about to do.
+func (t *takeover) text() string {
+	old := t.old()
+	var text strings.Builder
+	fmt.Fprintf(&text, "\nUpgrade from %s to %s\n\n", old.Version, version.Version)
+	for _, row := range [][3]string{
+		{"JupyterHub", old.JupyterHub, environment.JupyterHubVersion()}, {"proxy", old.Proxy, environment.ProxyVersion()}, {"Python", old.Python, environment.PythonRelease},
+	} {
+		words := row[1] + " → " + row[2]
+		if row[1] == row[2] {
+			words = row[2] + " stays"
+		}
+		fmt.Fprintf(&text, "  %-12s%s\n", row[0], words)
+	}
+	if len(t.why) == 0 {
+		fmt.Fprintf(&text, "  %-12s%s\n", "config", "stays as it is")
+		return text.String()
+	}
+	fmt.Fprintf(&text, "  %-12s%s\n\n", "config", strings.Join(t.why, "; "))
+	text.WriteString(config.Diff(t.before, t.in.ConfigText, "config.yaml now", "config.yaml of "+version.Version))
+	return text.String()
+}
+
+// PlanUpgrade tells what the upgrade to this program would do, and what keeps it from it.
+func (u *Upgrader) PlanUpgrade(ctx context.Context) (string, error) {
+	t, err := u.gather(ctx)
+	if err != nil {
+		return "", err
+	}
+	UseSources(u.Builder, t.in.Config.Sources)
+	refused := u.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...)
+	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+	if err != nil {
+		return "", err
+	}
+	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	for _, make := range []func() (Plan, error){
+		func() (Plan, error) { return preparePlan(t.in, u.Builder) },
+		func() (Plan, error) { return u.upgradePlan(t, t.old()) },
+	} {
+		plan, err := make()
+		if err != nil {
+			return "", err
+		}
+		if _, err := executor.DryRun(ctx, plan); err != nil {
+			return "", err
+		}
+	}
+	return t.text(), refused
+}
+
+// Upgrade makes this program's release the one that is installed.
+func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
+	start, received := u.Now(), report.Received(u.Host.Files)
+	t, err := u.gather(ctx)
+	if err != nil {
+		return nil, err
+	}
+	UseSources(u.Builder, t.in.Config.Sources)
+	if t.change == nil {
+		if err := u.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...); err != nil {
+			return nil, err
+		}
+		if err := u.Ask(t.text(), "Upgrade now? Users' servers run on; the hub is away for a few seconds."); err != nil {
+			return nil, err
+		}
+	}
+	unlock, err := Lock(ctx, u.Host.Files, u.Now())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	unlockConfig, err := u.lockConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlockConfig()
+	u.Begin()
+	from := t.old().Version
+	if err := u.takeOver(ctx, t); err != nil {
+		return nil, err
+	}
+	return &Upgraded{From: from, To: version.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
+}
+
+// lockConfig keeps others from editing the config, which is about to be another.
+func (u *Upgrader) lockConfig(ctx context.Context) (func(), error) {
+	return ConfigFile{Host: u.Host, Path: layout.Config, Now: u.Now, Who: u.Who}.Lock(ctx, 0, nil)
+}
+
+// takeOver does it, or leaves everything as it was.
+func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
+	if err := sweep(u.Host.Files); err != nil {
+		return err
+	}
+	change, err := u.makeReady(ctx, t)
+	if err != nil {
+		return err
+	}
+	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+	if err != nil {
+		return err
+	}
+	plan, err := u.upgradePlan(t, change.Old)
+	if err != nil {
+		return err
+	}
+	if err := change.enter(u.Host.Files, phaseSwitching); err != nil {
+		return err
+	}
+	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	if _, err = executor.Run(ctx, plan); err == nil {
+		proof := NewProof(u.Host, u.Report, t.in.Config)
+		proof.Cell = true
+		if err = proof.Whole(ctx); err == nil {
+			err = taken(ctx, u.Host, t.in.ConfigText, t.in.Config)
+		}
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return u.goBack(ctx, change, plan, err)
+	}
+	return u.settleNew(ctx, t, change, executor)
+}
+
+// makeReady does all that changes nothing which works: what fails there leaves no trace but downloads.
+func (u *Upgrader) makeReady(ctx context.Context, t *takeover) (*Change, error) {
+	files := u.Host.Files
+	change := t.change
+	if change == nil {
+		old := *t.releases.Live
+		if hub, ok := environment.Current(files, environment.Hub); ok {
+			old.Hub = hub.Number
+		}
+		if user, ok := environment.Current(files, environment.User); ok {
+			old.User = user.Number
+		}
+		var err error
+		if old.Packages, err = environment.PackagesDigest(files); err != nil {
+			return nil, err
+		}
+		change = &Change{Old: old, New: version.Version, From: u.origin()}
+		if !files.Exists(program(old.Version)) {
+			return nil, host.Hint(fmt.Errorf("the program of %s is not kept at %s", old.Version, program(old.Version)), "put it there: without it there is no way back")
+		}
+		if err := u.keep(t); err != nil {
+			return nil, err
+		}
+		if err := change.enter(files, phasePreparing); err != nil {
+			return nil, err
+		}
+	}
+	plan, err := preparePlan(t.in, u.Builder)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := LoadReceipt(files, u.Now)
+	if err != nil {
+		return nil, err
+	}
+	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	if _, err := executor.Run(ctx, plan); err != nil {
+		if t.change == nil {
+			return nil, errors.Join(err, change.end(files))
+		}
+		return nil, err
+	}
+	return change, nil
+}
+
+// keep keeps the config of the release that is there. What an earlier attempt kept is of another time.
+func (u *Upgrader) keep(t *takeover) error {
+	files, dir := u.Host.Files, keptDir(t.old().Version)
+	if err := files.RemoveTree(dir); err != nil {
+		return err
+	}
+	for _, each := range []string{layout.Kept, dir} {
+		if err := files.Mkdir(each, private); err != nil {
+			return err
+		}
+	}
+	return files.Write(keptConfig(t.old().Version), t.before, secret)
+}
+
+// settleNew is what is left to do when the new release works.
+func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, executor *Executor) error {
+	files := u.Host.Files
+	if err := remember(files, u.Now, t.in.ConfigText, u.Who, "upgrade to "+version.Version); err != nil {
+		return err
+	}
+	// It watches the folder that was live.
+	if err := u.Host.Systemd.Do(ctx, "restart", layout.WatchPath); err != nil {
+		return err
+	}
+	if err := executor.Finish(true); err != nil {
+		return err
+	}
+	releases := t.releases
+	releases.Before, releases.Left = &change.Old, ""
+	releases.Live = thisRelease(files, u.Now(), u.origin())
+	releases.passed(u.Now(), "upgrade", releases.Live)
+	if err := releases.save(files); err != nil {
+		return err
+	}
+	if err := change.end(files); err != nil {
+		return err
+	}
+	return errors.Join(keepProgram(files, version.Version), releases.tidy(files))
+}
+
+// OriginVariable tells the new release's program where it came from.
+const OriginVariable = "TLJH_RELEASE_FROM"
+
+func (u *Upgrader) origin() string {
+	for _, pair := range u.Builder.Environ {
+		if from, ok := strings.CutPrefix(pair, OriginVariable+"="); ok && from != "" {
+			return from
+		}
+	}
+	return version.ReleaseURL
+}
+
+// upgradeDisk is what a second hub environment, its downloads and a program take while they are built.
+const upgradeDisk = 900 << 20
+
+// healthTime is how long a hub that works may take to answer before an upgrade.
+const healthTime = 20 * time.Second
+
+// upgradeChecks are those that only an upgrade needs: room for a second hub environment, and a hub that works, for whether the new one does could
+// not be told otherwise.
+func (u *Upgrader) upgradeChecks(ctx context.Context, t *takeover) []check.Finding {
+	disk := check.Finding{Name: "upgrade-disk", Title: "space for a second hub environment", Severity: check.OK}
+	free, _, err := u.Host.Files.FreeSpace(layout.Root)
+	disk.Message = fmt.Sprintf("%d MB is free", free>>20)
+	if err == nil && free < upgradeDisk {
+		disk.Severity, disk.Hint = check.Failed, "see what takes the space: df -h /opt"
+		disk.Message += fmt.Sprintf("; %d MB is needed while the new environments are built", upgradeDisk>>20)
+	}
+	health := check.Finding{Name: "health", Title: "the hub that is there", Severity: check.OK, Message: "it works"}
+	limited, cancel := context.WithTimeoutCause(ctx, healthTime, errors.New("it does not answer"))
+	defer cancel()
+	if err := NewProof(u.Host, report.New(), t.in.Config).Quick(limited); err != nil {
+		health.Severity, health.Message = check.Failed, "it does not work: "+err.Error()
+		health.Hint = "tljh-install status tells more, tljh-install install puts right what is missing"
+	}
+	return []check.Finding{disk, health}
+}
+
+// preparePlan builds what the new release needs beside what is there.
+func preparePlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+	p := &planner{in: in, builder: builder}
+	p.ahead()
+	return p.plan, p.plan.Valid()
+}
+
+// upgradePlan makes what was built the live one, with everything that depends on it.
+func (u *Upgrader) upgradePlan(t *takeover, old Release) (Plan, error) {
+	p := &planner{in: t.in, builder: u.Builder, follow: u.followStep(old)}
+	if err := p.folders(); err != nil {
+		return Plan{}, err
+	}
+	if err := p.services(); err != nil {
+		return Plan{}, err
+	}
+	p.userDone = []string{idFollow}
+	p.finally(ownerStep())
+	p.finally(snapshotStep(u.Builder))
+	p.beside(phaseServices, p.cacheStep(), p.last)
+	p.beside(phaseServices, outdatedStep(u.Builder), p.last)
+	return p.plan, p.plan.Valid()
+}
+
+// settlePlan is an installation's, with a user environment that follows the hub's.
+func settlePlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+	p := &planner{in: in, builder: builder, match: true}
+	return p.whole()
+}
+
+func notThere(err error) bool { return errors.Is(err, fs.ErrNotExist) }

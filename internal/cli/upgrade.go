@@ -1,0 +1,423 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"tljh/installer"
+	"tljh/internal/fetch"
+	"tljh/internal/host"
+	"tljh/internal/release"
+	"tljh/internal/report"
+	"tljh/internal/version"
+)
+
+type upgradeOptions struct {
+	installOptions
+	to, from string
+	check    bool
+
+	// Between releases, not for people: each release's program knows these flags for ever.
+	staged bool // take over from the release that is installed
+	settle bool // put this release in order after another gave its place back
+}
+
+func newUpgradeCommand(streams Streams) *cobra.Command {
+	var o upgradeOptions
+	cmd := &cobra.Command{
+		Use:   "upgrade",
+		Short: "Upgrade to the next release, or go back to what was when it does not work",
+		Long: "Upgrade to a release of the same minor or the next one. It is fetched from the address that this program came from, or from --from, and its signature\n" +
+			"is checked. All that is new is built while the hub runs; the hub is away for a few seconds then, and users' servers run on. The new release proves\n" +
+			"itself by a server and a notebook cell of a probe user. If it can't, everything is as it was.\n\n" +
+			"Exit codes: 0 done, or nothing to do; 1 failed, and the release before is running; 2 usage; 3 the config or the release can't be used; 4 refused:\n" +
+			"the machine is not ready, or the release is not one that can be gone to; 5 another command is at work; 10 with --check: there is an upgrade;\n" +
+			"130 interrupted, and the release before is running.",
+		Example: "  tljh-install upgrade --check\n  sudo tljh-install upgrade --plan\n  sudo tljh-install upgrade\n  sudo tljh-install upgrade --to 0.8 --from https://hub.example.org/tljh --yes",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runUpgrade(cmd.Context(), streams, o) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.to, "to", "", "go to this `VERSION`: MAJOR.MINOR.PATCH, or MAJOR.MINOR")
+	flags.StringVar(&o.from, "from", "", "take the release from this `URL|FOLDER|FILE`; a file has SHA256SUMS and its signature beside it")
+	flags.BoolVar(&o.check, "check", false, "only tell whether there is an upgrade")
+	flags.BoolVar(&o.plan, "plan", false, "only tell what would be done")
+	o.common(cmd)
+	flags.StringArrayVar(&o.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated")
+	flags.BoolVar(&o.staged, "staged", false, "")
+	flags.BoolVar(&o.settle, "settle", false, "")
+	for _, name := range []string{"staged", "settle"} {
+		_ = flags.MarkHidden(name) // it is there
+	}
+	return cmd
+}
+
+// common are the flags of all commands that change the release.
+func (o *upgradeOptions) common(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.BoolVar(&o.json, "json", false, "report as JSON, one object a line")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "show every command with its output")
+}
+
+// upgrader returns what does the work, and what is to be closed after it.
+func (o upgradeOptions) upgrader(streams Streams) (*installer.Upgrader, *run) {
+	r := o.begin(streams)
+	u := &installer.Upgrader{Ask: o.ask(streams)}
+	u.Installer = installer.Installer{
+		Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin, Who: who(),
+	}
+	return u, r
+}
+
+// errDeclined is an answer, no failure.
+var errDeclined = errors.New("nothing was changed")
+
+// ask shows what is about to happen; without --yes, a person has to agree.
+func (o upgradeOptions) ask(streams Streams) func(text, question string) error {
+	return func(text, question string) error {
+		if !o.json {
+			fmt.Fprintln(streams.Out, strings.TrimRight(text, "\n")+"\n")
+		}
+		if o.yes {
+			return nil
+		}
+		file, ok := streams.In.(*os.File)
+		if !ok || !term.IsTerminal(int(file.Fd())) || o.json {
+			return &usageError{host.Hint(errors.New("nobody is there to ask"), "--yes does it without a question")}
+		}
+		fmt.Fprintf(streams.Out, "%s [y/N] ", question)
+		line, err := bufio.NewReader(file).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+			return errDeclined
+		}
+		return nil
+	}
+}
+
+func runUpgrade(ctx context.Context, streams Streams, o upgradeOptions) error {
+	u, r := o.upgrader(streams)
+	defer r.close()
+	switch {
+	case o.settle:
+		return o.finish(r.report, streams, u.Settle(ctx))
+	case o.staged:
+		return o.takeOver(ctx, streams, u)
+	case o.check:
+		return o.runCheck(ctx, streams, u)
+	}
+	return o.handOver(ctx, streams, u)
+}
+
+// needRoot is what commands say before they change the release.
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return host.Hint(errors.New("only root can change the release"), "put sudo in front")
+	}
+	return nil
+}
+
+// handOver is the installed program's half: it finds, judges and fetches the release, and becomes its program.
+func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *installer.Upgrader) error {
+	if err := needRoot(); err != nil {
+		return err
+	}
+	staged, back, err := installer.Staged(u.Host.Files)
+	switch {
+	case err != nil:
+		return err
+	case back:
+		return o.finish(u.Report, streams, u.FinishBack(ctx))
+	case staged != "":
+		u.Report.Note("an upgrade was interrupted: completing it")
+		u.Report.Close()
+		return become(staged, o.passOn(), "")
+	}
+	releases, err := u.Begun()
+	if err != nil {
+		return err
+	}
+	if releases.Live.Version != version.Version && o.from == "" && o.to == "" {
+		// The pasted line of a newer release has put its program here.
+		if err := u.StageSelf(); err != nil {
+			return err
+		}
+		return o.takeOver(ctx, streams, u)
+	}
+	offer, shop, err := o.find(ctx, u, releases)
+	if err != nil {
+		return o.finish(u.Report, streams, err)
+	}
+	move, err := installer.Judge(releases, offer)
+	if err != nil {
+		return o.finish(u.Report, streams, err)
+	}
+	if move == release.Nowhere {
+		return o.upToDate(streams, u, releases)
+	}
+	program, err := u.Stage(ctx, shop, offer)
+	if err != nil {
+		return o.finish(u.Report, streams, err)
+	}
+	u.Report.Close()
+	return become(program, o.passOn(), offer.From)
+}
+
+// passOn is what the new program is told; it knows these flags, whatever its version.
+func (o upgradeOptions) passOn() []string {
+	args := []string{"upgrade", "--staged"}
+	for flag, set := range map[string]bool{"--plan": o.plan, "--json": o.json, "--yes": o.yes, "--verbose": o.verbose} {
+		if set {
+			args = append(args, flag)
+		}
+	}
+	for _, name := range o.ignore {
+		args = append(args, "--ignore-preflight="+name)
+	}
+	return args
+}
+
+// become replaces this program by another, which keeps its terminal and its process.
+func become(program string, args []string, origin string) error {
+	env := os.Environ()
+	if origin != "" {
+		env = append(env, installer.OriginVariable+"="+origin)
+	}
+	err := syscall.Exec(program, append([]string{"tljh-install"}, args...), env)
+	return fmt.Errorf("cannot start the new release's program %s: %w", program, err)
+}
+
+// takeOver is the new program's half.
+func (o upgradeOptions) takeOver(ctx context.Context, streams Streams, u *installer.Upgrader) error {
+	if o.plan {
+		text, err := u.PlanUpgrade(ctx)
+		if text != "" && !o.json {
+			u.Report.Close()
+			fmt.Fprintln(streams.Out, strings.TrimRight(text, "\n"))
+		}
+		return o.finish(u.Report, streams, err)
+	}
+	result, err := u.Upgrade(ctx)
+	if errors.Is(err, installer.ErrUpToDate) {
+		releases, loadErr := installer.LoadReleases(u.Host.Files)
+		return errors.Join(loadErr, o.upToDate(streams, u, releases))
+	}
+	return o.tellChange(streams, u, result, err, "Upgraded")
+}
+
+func (o upgradeOptions) tellChange(streams Streams, u *installer.Upgrader, result *installer.Upgraded, err error, what string) error {
+	var usage *usageError
+	switch {
+	case errors.Is(err, errDeclined):
+		u.Report.Close()
+		fmt.Fprintln(streams.Out, "Nothing was changed.")
+		return nil
+	case errors.As(err, &usage):
+		return err
+	case err != nil:
+		return o.finish(u.Report, streams, err)
+	}
+	u.Report.Close()
+	if o.json {
+		return writeJSON(streams.Out, result)
+	}
+	_, err = fmt.Fprintf(streams.Out, "\n%s from %s to %s (%s, %s received). The hub is up.\n", what, result.From, result.To, seconds(result.Seconds), megabytes(result.Received))
+	return err
+}
+
+func (o upgradeOptions) upToDate(streams Streams, u *installer.Upgrader, releases *installer.Releases) error {
+	u.Report.Close()
+	if o.json {
+		return writeJSON(streams.Out, map[string]any{"installed": releases.Live.Version, "upgrade": false})
+	}
+	_, err := fmt.Fprintf(streams.Out, "Nothing to do: %s is installed, and there is nothing newer.\n", releases.Live.Version)
+	return err
+}
+
+// releaseAddress is where releases come from: what was said now, or else where the installed one came from.
+func (o upgradeOptions) releaseAddress(releases *installer.Releases) (string, error) {
+	candidates := []string{o.from, os.Getenv("TLJH_RELEASE_URL"), version.ReleaseURL}
+	if releases != nil && releases.Live != nil {
+		candidates = append(candidates, releases.Live.From)
+	}
+	for _, candidate := range candidates {
+		if candidate != "" {
+			return candidate, nil
+		}
+	}
+	return "", host.Hint(errors.New("this program does not know where releases are published"), "give the address with --from")
+}
+
+func (o upgradeOptions) find(ctx context.Context, u *installer.Upgrader, releases *installer.Releases) (*release.Offer, *release.Shop, error) {
+	from, err := o.releaseAddress(releases)
+	if err != nil {
+		return nil, nil, &usageError{err}
+	}
+	key, err := release.Key()
+	if err != nil {
+		return nil, nil, err
+	}
+	shop := &release.Shop{Client: &fetch.Client{Files: u.Host.Files, Environ: os.Environ(), Log: u.Builder.Client.Log}, Key: key, Arch: runtime.GOARCH}
+	offer, err := shop.Find(ctx, from, o.to)
+	if err != nil && ctx.Err() == nil {
+		err = &installer.BadInput{Err: err}
+	}
+	return offer, shop, err
+}
+
+// runCheck tells whether there is an upgrade; it needs no root.
+func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *installer.Upgrader) error {
+	releases, err := installer.Installed(u.Host.Files)
+	if err != nil {
+		return err
+	}
+	offer, _, err := o.find(ctx, u, releases)
+	if err != nil {
+		return err
+	}
+	move, err := installer.Judge(releases, offer)
+	var skew *installer.SkewRefused
+	if err != nil && !errors.As(err, &skew) {
+		return err
+	}
+	newer := move == release.Forward || move == release.TooFar
+	u.Report.Close()
+	switch {
+	case o.json:
+		sink := report.NewJSON(streams.Out)
+		sink.Event(report.Event{Time: time.Now().UTC(), Kind: report.KindResult, Data: map[string]any{
+			"installed": releases.Live.Version, "available": offer.Version.String(), "from": offer.From, "upgrade": newer, "reachable": move == release.Forward,
+		}})
+	case move == release.Forward:
+		fmt.Fprintf(streams.Out, "%s is installed, %s is at %s. To upgrade: sudo tljh-install upgrade\n", releases.Live.Version, offer.Version, offer.From)
+	case move == release.TooFar:
+		fmt.Fprintf(streams.Out, "%v\n%s\n", err, host.HintOf(err))
+	default:
+		fmt.Fprintf(streams.Out, "%s is installed; %s has %s. There is nothing to upgrade.\n", releases.Live.Version, offer.From, offer.Version)
+	}
+	if newer {
+		return &errTold{exitUpgrade}
+	}
+	return nil
+}
+
+func newRollbackCommand(streams Streams) *cobra.Command {
+	var o upgradeOptions
+	cmd := &cobra.Command{
+		Use:   "rollback",
+		Short: "Go back to the release before",
+		Long: "Go back to the release before the last upgrade, with its program, hub environment, config and, where the two releases' databases differ, the copy\n" +
+			"of the database that the upgrade kept. First it shows what would be lost, and asks. Homes, passwords and users' packages stay; users' servers run on.\n\n" +
+			"Exit codes: 0 done; 1 failed (the same command tries again); 2 usage; 4 there is no release to go back to; 5 another command is at work.",
+		Example: "  sudo tljh-install rollback\n  sudo tljh-install rollback --yes",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runRollback(cmd.Context(), streams, o) },
+	}
+	o.common(cmd)
+	return cmd
+}
+
+func runRollback(ctx context.Context, streams Streams, o upgradeOptions) error {
+	if err := needRoot(); err != nil {
+		return err
+	}
+	u, r := o.upgrader(streams)
+	defer r.close()
+	staged, back, err := installer.Staged(u.Host.Files)
+	switch {
+	case err != nil:
+		return err
+	case back:
+		return o.finish(u.Report, streams, u.FinishBack(ctx))
+	case staged != "":
+		return o.finish(u.Report, streams, host.Hint(errors.New("an upgrade was interrupted"), "complete it first: tljh-install upgrade"))
+	}
+	result, err := u.Rollback(ctx)
+	return o.tellChange(streams, u, result, err, "Went back")
+}
+
+func newVersionsCommand(streams Streams) *cobra.Command {
+	var o upgradeOptions
+	cmd := &cobra.Command{
+		Use:   "versions",
+		Short: "Tell which release is installed, which was before, and which is available",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runVersions(cmd.Context(), streams, o) },
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	cmd.Flags().StringVar(&o.from, "from", "", "look for releases at this `URL|FOLDER`")
+	return cmd
+}
+
+// availableTime is how long versions waits for the release's address: most of what it tells is here.
+const availableTime = 15 * time.Second
+
+func runVersions(ctx context.Context, streams Streams, o upgradeOptions) error {
+	u, r := o.upgrader(streams)
+	defer r.close()
+	versions, err := installer.ListVersions(u.Host.Files)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, availableTime, errors.New("the address does not answer"))
+	defer cancel()
+	if offer, _, err := o.find(limited, u, &installer.Releases{Live: versions.Live}); err != nil {
+		versions.Unavailable = err.Error()
+	} else {
+		versions.Available, versions.At = offer.Version.String(), offer.From
+	}
+	if o.json {
+		return writeJSON(streams.Out, versions)
+	}
+	_, err = io.WriteString(streams.Out, versionsText(versions))
+	return err
+}
+
+func versionsText(v *installer.Versions) string {
+	var text strings.Builder
+	for _, row := range []struct {
+		what    string
+		release *installer.Release
+	}{{"installed", v.Live}, {"before it", v.Before}} {
+		if row.release == nil {
+			continue
+		}
+		r := row.release
+		fmt.Fprintf(&text, "%-11s%s  (JupyterHub %s, proxy %s, Python %s) since %s", row.what, r.Version, r.JupyterHub, r.Proxy, r.Python, r.Since.Local().Format(time.DateTime))
+		if r.From != "" {
+			fmt.Fprintf(&text, ", from %s", r.From)
+		}
+		text.WriteString("\n")
+	}
+	for _, g := range v.Generations {
+		live := ""
+		if g.Live {
+			live = "  in use"
+		}
+		fmt.Fprintf(&text, "%-11s%s-%d  built by %s on %s%s\n", "", g.Kind, g.Number, g.Version, g.Created.Local().Format(time.DateTime), live)
+	}
+	switch {
+	case v.Available != "":
+		fmt.Fprintf(&text, "%-11s%s  at %s\n", "available", v.Available, v.At)
+	default:
+		fmt.Fprintf(&text, "%-11snot known: %s\n", "available", v.Unavailable)
+	}
+	if v.Before != nil {
+		text.WriteString("\nsudo tljh-install rollback goes back to " + v.Before.Version + ".\n")
+	}
+	return text.String()
+}
