@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -128,7 +129,8 @@ func TestOnesOwnFilesKeepNobodyOut(t *testing.T) {
 	want.OK(t, carol.StopServer(t.Context(), "carol"))
 	own := func(name, text string) string {
 		path := home(carol) + "/" + name
-		return fmt.Sprintf("runuser -u jupyter-carol -- sh -c 'mkdir -p \"$(dirname %s)\" && echo \"%s\" > %s'", path, text, path)
+		data := base64.StdEncoding.EncodeToString([]byte(text + "\n"))
+		return fmt.Sprintf("runuser -u jupyter-carol -- sh -c 'mkdir -p $(dirname %s) && echo %s | base64 -d > %s'", path, data, path)
 	}
 
 	for _, harmless := range []struct{ name, file, text string }{
@@ -159,11 +161,12 @@ func TestOnesOwnFilesKeepNobodyOut(t *testing.T) {
 		want.Equal(t, "1", compute(t, kernel(t, carol), "print(x)"))
 		want.OK(t, carol.StopServer(t.Context(), "carol"))
 	}
-	t.Run("settings that end the server", func(t *testing.T) { safely(t, "import sys; sys.exit(3)") })
 	t.Run("settings of a wrong kind", func(t *testing.T) { safely(t, "c.ServerApp.max_body_size = 'much'") })
+	t.Run("settings that end the server", func(t *testing.T) { safely(t, "import sys; sys.exit(3)") })
 	t.Run("where no note can be left", func(t *testing.T) {
 		h.must(t, own(".jupyter/jupyter_server_config.py", "import sys; sys.exit(3)")+" && "+own(noteFile+"/x", "in the way"))
 		start(t, carol)
+		want.Equal(t, "in the way", h.MustSh(t, "cat "+home(carol)+"/"+noteFile+"/x"))
 		want.OK(t, carol.StopServer(t.Context(), "carol"))
 		h.must(t, "rm -r "+home(carol)+"/"+noteFile+" "+home(carol)+"/.jupyter")
 	})
