@@ -75,7 +75,8 @@ def test_what_the_environment_brings(monkeypatch, tmp_path):
     assert "CONDA_PREFIX" not in made.get_env()
     assert made._starter() == []
 
-    for name in ("user/conda-meta/history", "user/etc/tljh/start", "kernels/all/kernels/r/x", "kernels/group-stats/kernels/s/x", "kernels/group-other/kernels/o/x"):
+    files = ["user/conda-meta/history", "user/etc/tljh/start"]
+    for name in [*files, "kernels/all/kernels/r/x", "kernels/group-stats/kernels/s/x", "kernels/group-other/kernels/o/x"]:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch(mode=0o755)
     env = made.get_env()
