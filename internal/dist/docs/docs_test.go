@@ -88,12 +88,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// help returns what a verb says of itself.
-func help(t *testing.T, verb string) string {
+// families are verbs that have verbs of their own.
+var families = regexp.MustCompile(`^(config|env) ([a-z][a-z-]*)`)
+
+// help returns what a verb says of itself. What follows it on the line tells which of a family it is.
+func help(t *testing.T, verb, rest string) string {
 	t.Helper()
 	path, err := program()
 	require.NoError(t, err)
-	out, err := exec.CommandContext(t.Context(), path, verb, "--help").CombinedOutput()
+	if member := families.FindString(verb + rest); member != "" {
+		verb = member
+	}
+	out, err := exec.CommandContext(t.Context(), path, append(strings.Fields(verb), "--help")...).CombinedOutput()
 	require.NoError(t, err, "tljh-install %s --help: %s", verb, out)
 	require.Contains(t, string(out), "tljh-install "+verb, "there is no verb %q", verb)
 	return string(out)
@@ -128,7 +134,7 @@ func TestCommandsExist(t *testing.T) {
 	count := 0
 	check := func(name, line, verb, rest string) {
 		count++
-		text := help(t, verb)
+		text := help(t, verb, rest)
 		for _, match := range option.FindAllStringSubmatch(rest, -1) {
 			assert.True(t, hasOption(text, match[1]), "%s: %s: tljh-install %s has no %s", name, line, verb, match[1])
 		}
@@ -149,7 +155,7 @@ func TestCommandsExist(t *testing.T) {
 // The table of options is that of the program.
 func TestOptionsAreDocumented(t *testing.T) {
 	page := pages(t)["docs/install.md"]
-	for _, match := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(help(t, "install"), -1) {
+	for _, match := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(help(t, "install", ""), -1) {
 		if match[1] != "--help" {
 			assert.Contains(t, page, "`"+match[1], "docs/install.md, options")
 		}
@@ -157,13 +163,13 @@ func TestOptionsAreDocumented(t *testing.T) {
 	table := regexp.MustCompile("(?m)^\\| `(?:-\\w`, `)?(--[a-z-]+)").FindAllStringSubmatch(page, -1)
 	require.Greater(t, len(table), 5)
 	for _, match := range table {
-		assert.True(t, hasOption(help(t, "install"), match[1]), "docs/install.md: there is no %s", match[1])
+		assert.True(t, hasOption(help(t, "install", ""), match[1]), "docs/install.md: there is no %s", match[1])
 	}
 }
 
 // Every check that can refuse a machine has a paragraph of its own.
 func TestChecksAreDocumented(t *testing.T) {
-	match := regexp.MustCompile(`(?s)--ignore-preflight.*?\(([^)]*)\)`).FindStringSubmatch(help(t, "install"))
+	match := regexp.MustCompile(`(?s)--ignore-preflight.*?\(([^)]*)\)`).FindStringSubmatch(help(t, "install", ""))
 	require.NotNil(t, match, "the help of --ignore-preflight lists the checks")
 	names := strings.FieldsFunc(match[1], func(r rune) bool { return strings.ContainsRune(", \n\t", r) })
 	require.Greater(t, len(names), 5)
@@ -181,7 +187,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	for _, match := range regexp.MustCompile(`(?m)^\| (\d+) \|`).FindAllStringSubmatch(table, -1) {
 		documented = append(documented, match[1])
 	}
-	_, told, ok := strings.Cut(help(t, "install"), "Exit codes:")
+	_, told, ok := strings.Cut(help(t, "install", ""), "Exit codes:")
 	require.True(t, ok)
 	told, _, _ = strings.Cut(told, "\n\n")
 	var codes []string
