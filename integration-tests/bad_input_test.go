@@ -307,7 +307,7 @@ func TestCtrlC(t *testing.T) {
 	for n, moment := range []string{"/opt/tljh/python/*", "/opt/tljh/generations/user-*/lib/python3.*/site-packages/*"} {
 		p, err := h.Start(t.Context(), "env", "TERM=xterm", "script", "-qefc", "bash /root/line", "/root/typescript"+strconv.Itoa(n))
 		want.OK(t, err)
-		h.awaitPath(t, p, moment, 2*time.Minute)
+		h.awaitPath(t, p, moment, 5*time.Minute)
 		_, err = p.Stdin().Write([]byte{3})
 		want.OK(t, err)
 		r, err := p.Wait()
@@ -340,7 +340,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	} {
 		p, err := h.Start(t.Context(), "bash", "-c", line)
 		want.OK(t, err)
-		h.awaitPath(t, p, moment, 2*time.Minute)
+		h.awaitPath(t, p, moment, 5*time.Minute)
 		if n%3 == 2 {
 			if err = h.Kill(t.Context()); err == nil {
 				err = h.Boot(t.Context())

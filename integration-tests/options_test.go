@@ -97,7 +97,7 @@ func TestToldToEnd(t *testing.T) {
 	} {
 		p, err := h.Start(t.Context(), "/root/tljh-install", "install", "--admin", admin+":"+adminPassword)
 		want.OK(t, err)
-		h.awaitPath(t, p, moment.path, 2*time.Minute)
+		h.awaitPath(t, p, moment.path, 5*time.Minute)
 		n, err := h.SignalAll("tljh-install", moment.sig)
 		want.OK(t, err)
 		want.Equal(t, 1, n, "installers at work")
