@@ -116,7 +116,7 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 		return err
 	}
 	if receipt == nil {
-		receipt = &Receipt{files: i.Host.Files, now: i.Now}
+		receipt = newReceipt(i.Host.Files, i.Now)
 	}
 	refused := i.preflight(ctx, in)
 	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}

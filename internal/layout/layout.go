@@ -27,7 +27,10 @@ const (
 	ConfigHistory = State + "/config-history"
 	Applied       = State + "/config.applied.yaml"
 	BreakGlass    = State + "/break-glass.json"
+	HubGroups     = State + "/groups"
+	PackageList   = State + "/user-environment.txt"
 	Shared        = "/srv/tljh"
+	Aside         = "/var/backups/tljh"
 	Log           = Root + "/installer.log"
 	Cache         = Root + "/cache"
 	Sudoers       = "/etc/sudoers.d/tljh"
@@ -55,6 +58,7 @@ const (
 	WatchPath  = "tljh-environment.path"
 	WatchUnit  = "tljh-environment.service"
 	UsersSlice = "tljh-users.slice"
+	Slice      = "tljh.slice" // all of the others are in it
 )
 
 // Groups made by the installer.
