@@ -110,7 +110,7 @@ func newRootCommand(streams Streams) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
+	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams), newPasswordCommand(streams), newUninstallCommand(streams), newVersionCommand(streams), newEdgeCommand())
 	return root
 }
 
@@ -136,6 +136,7 @@ func exitCode(err error) int {
 		refused  *installer.RefusedError
 		busy     *installer.BusyError
 		unproved *installer.UnprovedError
+		cannot   *installer.CannotBeginError
 		stopped  *interrupted
 	)
 	switch {
@@ -147,7 +148,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &bad):
 		return exitBadInput
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &cannot):
 		return exitRefused
 	case errors.As(err, &busy):
 		return exitBusy
