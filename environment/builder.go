@@ -75,7 +75,8 @@ func (b *Builder) DownloadEnv() []string { return b.Host.DownloadEnv(b.Environ) 
 func (b *Builder) env() []string {
 	return append(b.Host.DownloadEnv(b.Environ),
 		"UV_CACHE_DIR="+uvCache("uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1",
-		"PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1", "PIP_NO_INPUT=1", "PIP_ROOT_USER_ACTION=ignore", "PYTHONNOUSERSITE=1")
+		"PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1", "PIP_NO_INPUT=1", "PIP_ROOT_USER_ACTION=ignore", "PYTHONNOUSERSITE=1",
+		"NODE_DISABLE_COMPILE_CACHE=1") // npm would leave it in /tmp
 }
 
 // uvCache is a folder that uv unpacks wheels in. Those of an environment's files that are links share their contents with it, so each kind

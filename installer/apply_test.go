@@ -421,6 +421,7 @@ func TestStatusOfTheConfig(t *testing.T) {
 			assert.Contains(t, state().State, want)
 		}
 	}
+	require.NoError(t, s.files.Write(layout.Config, []byte("limits: {memory: 1G}"), host.Attr{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid()}))
 	require.NoError(t, s.files.Write(layout.Problems, []byte(`{"problems": ["auth.type: gone"], "using": "the last config that worked"}`), secret))
 	assert.Contains(t, state().State, "not used by the hub: auth.type: gone")
 	assert.True(t, state().Problem)

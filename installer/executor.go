@@ -148,7 +148,7 @@ func (w *walk) note(node Node, changed bool, err error) (stop bool) {
 
 func (x *Executor) context(run *report.Running) *step.Context {
 	return &step.Context{
-		Host: x.Host, Recorded: x.Receipt.Recorded, Save: x.Receipt.save,
+		Host: x.Host, Recorded: x.Receipt.Recorded, Save: x.Receipt.save, Left: x.Receipt.Left,
 		Progress: run.Progress, Tell: x.Report.Note,
 	}
 }
@@ -161,7 +161,7 @@ func (x *Executor) settle(ctx context.Context, node Node) (changed bool, err err
 	state, err := s.Check(ctx, c)
 	if err == nil && state == step.Same {
 		run.Unchanged()
-		return false, nil
+		return false, x.recognise(s)
 	}
 	if err == nil {
 		err = x.apply(ctx, s, c)
@@ -175,12 +175,27 @@ func (x *Executor) settle(ctx context.Context, node Node) (changed bool, err err
 	return true, nil
 }
 
+// recognise journals that what a step left is what it would leave now, where an older receipt does not tell.
+func (x *Executor) recognise(s step.Step) error {
+	leaver, ok := s.(step.Leaver)
+	if !ok || !x.Receipt.knows(s.ID()) || len(x.Receipt.Left(s.ID())) > 0 {
+		return nil
+	}
+	leaves := leaver.Leaves()
+	return x.Receipt.write(Record{Event: eventSame, Step: s.ID(), Leaves: &leaves})
+}
+
 func (x *Executor) apply(ctx context.Context, s step.Step, c *step.Context) error {
 	before, err := s.Before(ctx, c)
 	if err != nil {
 		return err
 	}
-	if err := x.Receipt.write(Record{Event: eventBegin, Step: s.ID(), Before: &before}); err != nil {
+	begin := Record{Event: eventBegin, Step: s.ID(), Before: &before}
+	if leaver, ok := s.(step.Leaver); ok {
+		leaves := leaver.Leaves()
+		begin.Leaves = &leaves
+	}
+	if err := x.Receipt.write(begin); err != nil {
 		return err
 	}
 	if err := s.Apply(ctx, c); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -144,86 +143,6 @@ func TestPlanWithACircleOrATwinIsRefused(t *testing.T) {
 	c := &tally{}
 	assert.ErrorContains(t, Plan{Nodes: []Node{c.node("a", nil, "b"), c.node("b", nil, "a")}}.Valid(), "not before it")
 	assert.ErrorContains(t, Plan{Nodes: []Node{c.node("a", nil), c.node("a", nil)}}.Valid(), "twice")
-}
-
-// Whatever the moment at which a run ends, the fingerprint of a step counts only when its last attempt ended well.
-func TestFingerprintsOfInterruptedStepsDoNotCount(t *testing.T) {
-	x, c := newExecutor(t), &tally{}
-	_, err := x.Run(context.Background(), Plan{Nodes: []Node{c.node("a", nil)}})
-	require.NoError(t, err)
-	assert.Equal(t, "stamp of a", reopened(t, x.Host).Receipt.Recorded("a"))
-
-	require.NoError(t, x.Receipt.write(Record{Event: eventBegin, Step: "a"}))
-	assert.Empty(t, reopened(t, x.Host).Receipt.Recorded("a"))
-}
-
-func TestReceiptIsWholeWhereverItIsTorn(t *testing.T) {
-	x, c := newExecutor(t), &tally{}
-	_, err := x.Run(context.Background(), Plan{Nodes: []Node{c.node("a", nil), c.node("b", nil, "a")}})
-	require.NoError(t, err)
-	whole, err := x.Host.Files.Read(layout.Receipt)
-	require.NoError(t, err)
-
-	for length := range len(whole) {
-		require.NoError(t, x.Host.Files.Write(layout.Receipt, whole[:length], receiptAttr))
-		torn := reopened(t, x.Host)
-		require.NoError(t, torn.Receipt.write(Record{Event: eventBegin, Step: "c"}))
-		data, err := x.Host.Files.Read(layout.Receipt)
-		require.NoError(t, err)
-		records, end, err := parseReceipt(data)
-		require.NoError(t, err, "torn at byte %d", length)
-		assert.Len(t, data, end)
-		assert.Equal(t, "c", records[len(records)-1].Step)
-	}
-}
-
-func TestDamagedReceiptIsAnErrorWithAWayOut(t *testing.T) {
-	x := newExecutor(t)
-	require.NoError(t, x.Host.Files.Write(layout.Receipt, []byte("{\"event\":\"run\"}\nnot json\n{\"event\":\"end\"}\n"), receiptAttr))
-	_, err := LoadReceipt(x.Host.Files, time.Now)
-	require.ErrorContains(t, err, "line 2 is damaged")
-	assert.NotEmpty(t, host.HintOf(err))
-}
-
-func TestReceiptOfANewerReleaseIsNotTouched(t *testing.T) {
-	x := newExecutor(t)
-	require.NoError(t, x.Host.Files.Write(layout.Receipt, []byte("{\"event\":\"run\",\"format\":99,\"version\":\"9.0.0\"}\n"), receiptAttr))
-	_, err := LoadReceipt(x.Host.Files, time.Now)
-	require.ErrorContains(t, err, "newer release (9.0.0)")
-}
-
-func TestReceiptWaitsForItsFolder(t *testing.T) {
-	files := host.Files{Root: t.TempDir()}
-	x := reopened(t, &host.Host{Files: files})
-	attr := host.Attr{Mode: 0o755, UID: os.Getuid(), GID: os.Getgid()}
-	nodes := []Node{}
-	for _, path := range []string{"/opt", layout.Root, layout.State} {
-		dir := step.Dir{Path: path, Attr: attr}
-		after := []string{}
-		if len(nodes) > 0 {
-			after = append(after, nodes[len(nodes)-1].Step.ID())
-		}
-		nodes = append(nodes, Node{Step: dir, After: after})
-	}
-	_, err := x.Run(context.Background(), Plan{Nodes: nodes})
-	require.NoError(t, err)
-	data, err := files.Read(layout.Receipt)
-	require.NoError(t, err)
-	assert.Equal(t, 7, strings.Count(string(data), "\n"), "a run, and two lines for each folder")
-	info, err := files.Lstat(layout.Receipt)
-	require.NoError(t, err)
-	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-}
-
-func FuzzParseReceipt(f *testing.F) {
-	f.Add([]byte("{\"event\":\"run\",\"format\":1}\n{\"event\":\"begin\",\"step\":\"a\"}\n"))
-	f.Add([]byte("{\"event\":\"ru"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		_, whole, _ := parseReceipt(data)
-		if whole < 0 || whole > len(data) {
-			t.Fatalf("%d of %d bytes", whole, len(data))
-		}
-	})
 }
 
 func TestGeneratedPasswordsDifferAndAreAccepted(t *testing.T) {

@@ -77,7 +77,7 @@ shared_folders:
 `))
 	require.NoError(t, report.Err())
 	groups, steps := sharedFolders(cfg)
-	assert.Equal(t, []string{"course", "jupyterhub-admins", "jupyterhub-users", "tljh-data-w", "tljh-team-r"}, groups)
+	assert.Equal(t, []string{"course", "tljh-data-w", "tljh-team-r"}, groups)
 	require.Len(t, steps, 2)
 	assert.Equal(t, "/srv/tljh/data", steps[0].Path)
 	assert.Equal(t, map[string]host.Access{"jupyterhub-users": host.Reader, "jupyterhub-admins": host.Writer, "tljh-data-w": host.Writer}, steps[0].Groups)

@@ -117,7 +117,7 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 		return err
 	}
 	if receipt == nil {
-		receipt = &Receipt{files: i.Host.Files, now: i.Now}
+		receipt = newReceipt(i.Host.Files, i.Now)
 	}
 	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	if _, err := executor.DryRun(ctx, plan); err != nil {

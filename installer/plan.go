@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -177,9 +176,6 @@ func programStep() step.Step {
 				return err
 			}
 			return c.Host.Files.Write(layout.Binary, data, rootDir)
-		},
-		Back: func(_ context.Context, c *step.Context, _ json.RawMessage) error {
-			return c.Host.Files.Remove(layout.Binary)
 		},
 	}
 }
@@ -435,7 +431,7 @@ func hubStep(b *environment.Builder) step.Task {
 			}
 			return environment.Switch(c.Host.Files, generation)
 		},
-		Had: hadLink(environment.Hub), Back: backToLink(environment.Hub),
+		Had: hadLink(environment.Hub),
 	}
 }
 
@@ -463,9 +459,6 @@ func (p *planner) conda(user step.Task) {
 	p.beside(phaseEnvironments, step.Task{
 		Name: idMiniforge, What: "install Miniforge", Look: works,
 		Do: func(ctx context.Context, _ *step.Context) error { return b.InstallMiniforge(ctx) },
-		Back: func(_ context.Context, c *step.Context, _ json.RawMessage) error {
-			return c.Host.Files.Remove(layout.Conda)
-		},
 	}, idFetchMiniforge)
 	p.beside(phaseEnvironments, step.File{Path: layout.Conda + "/.condarc", What: "conda's settings", Content: b.Conda.Condarc(), Attr: readable}, idMiniforge)
 	p.beside(phaseEnvironments, user, idUV, idCompile, "file "+layout.Conda+"/.condarc")
@@ -494,7 +487,7 @@ func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 			}
 			return environment.Switch(c.Host.Files, generation)
 		},
-		Had: hadLink(environment.User), Back: backToLink(environment.User),
+		Had: hadLink(environment.User),
 	}
 }
 
@@ -526,9 +519,6 @@ func managerStep() step.Task {
 		Do: func(_ context.Context, c *step.Context) error {
 			return c.Host.Files.Write(layout.Manager, []byte(made(c.Host.Files)), secret)
 		},
-		Back: func(_ context.Context, c *step.Context, _ json.RawMessage) error {
-			return c.Host.Files.Remove(layout.Manager)
-		},
 	}
 }
 
@@ -538,19 +528,6 @@ func hadLink(kind environment.Kind) func(context.Context, *step.Context) (any, e
 			return live, nil
 		}
 		return nil, nil
-	}
-}
-
-func backToLink(kind environment.Kind) func(context.Context, *step.Context, json.RawMessage) error {
-	return func(_ context.Context, c *step.Context, had json.RawMessage) error {
-		var before *environment.Generation
-		if err := json.Unmarshal(had, &before); err != nil {
-			return err
-		}
-		if before == nil {
-			return c.Host.Files.Remove(kind.Link())
-		}
-		return environment.Switch(c.Host.Files, *before)
 	}
 }
 
@@ -728,14 +705,11 @@ const usualHomes = "/home"
 // homeRootStep makes the folder of homes where there is none. One that is there is the site's.
 func homeRootStep(root string) step.Task {
 	return step.Task{
-		Name: "folder for homes " + root, What: "make the folder for homes " + root,
+		Name: homesTask + root, What: "make the folder for homes " + root,
 		Look: present(func(files host.Files) bool { return files.Exists(root) }),
+		Had:  func(_ context.Context, c *step.Context) (any, error) { return missingFolders(c.Host.Files, root), nil },
 		Do: func(_ context.Context, c *step.Context) error {
-			missing := []string{}
-			for dir := root; !c.Host.Files.Exists(dir); dir = path.Dir(dir) {
-				missing = append(missing, dir)
-			}
-			for _, dir := range slices.Backward(missing) {
+			for _, dir := range slices.Backward(missingFolders(c.Host.Files, root)) {
 				if err := c.Host.Files.Mkdir(dir, rootDir); err != nil {
 					return err
 				}
@@ -743,6 +717,15 @@ func homeRootStep(root string) step.Task {
 			return nil
 		},
 	}
+}
+
+// missingFolders returns which of a folder and those above it are not there, the deepest first.
+func missingFolders(files host.Files, dir string) []string {
+	missing := []string{}
+	for ; !files.Exists(dir); dir = path.Dir(dir) {
+		missing = append(missing, dir)
+	}
+	return missing
 }
 
 func (p *planner) hubStamp(unit string) func(*step.Context) string {

@@ -358,7 +358,7 @@ func (p *Proof) removeAccount(ctx context.Context, account string) error {
 		if err != nil || !strings.Contains("\n"+string(passwd), "\n"+account+":") {
 			return err
 		}
-		_, err = p.Host.Runner.Run(ctx, host.Command{Argv: []string{"userdel", "--remove", account}})
+		_, err = p.Host.Runner.Run(ctx, host.Command{Argv: []string{"userdel", "--remove", account}, Whole: true})
 		return err
 	})
 }

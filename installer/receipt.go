@@ -3,8 +3,11 @@ package installer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,15 +17,31 @@ import (
 )
 
 // receiptFormat is written at the start of every run. Readers know all formats up to theirs.
-const receiptFormat = 1
+//
+//	1  begin, end, fail, done
+//	2  begin tells what the step is going to leave; same, uninstall; sum, in the place of many lines
+const receiptFormat = 2
+
+// migrations bring a record from a format, by its number, to the one after. They stay for ever, and so do the receipts in testdata.
+var migrations = map[int]func(*Record){1: migrateFormat1}
+
+// migrateFormat1: the only links there were led to the program. What files were left with, nothing tells.
+func migrateFormat1(r *Record) {
+	if r.Event == eventBegin && (r.Step == "link "+layout.BinaryLink || r.Step == "link "+layout.ConfigLink) {
+		r.Leaves = &step.Left{Target: layout.Binary}
+	}
+}
 
 // Events of the receipt.
 const (
-	eventRun   = "run"   // a command began to change the machine
-	eventBegin = "begin" // a step is about to be applied
-	eventEnd   = "end"   // the step was applied
-	eventFail  = "fail"  // the step failed; it may have been applied in part
-	eventDone  = "done"  // the whole plan was applied and proved
+	eventRun       = "run"       // a command began to change the machine
+	eventBegin     = "begin"     // a step is about to be applied
+	eventEnd       = "end"       // the step was applied
+	eventFail      = "fail"      // the step failed; it may have been applied in part
+	eventSame      = "same"      // an older receipt did not tell what a step left: it was found to be what is wanted
+	eventDone      = "done"      // the whole plan was applied and proved
+	eventUninstall = "uninstall" // everything is about to be undone: what was known to be in order is so no longer
+	eventSum       = "sum"       // what earlier lines told of a step
 )
 
 // Record is one line of the receipt.
@@ -30,12 +49,23 @@ type Record struct {
 	Event       string       `json:"event"`
 	Time        time.Time    `json:"time"`
 	Format      int          `json:"format,omitempty"`
-	Version     string       `json:"version,omitempty"`
+	Version     string       `json:"version,omitempty"` // the release; of a sum: the one that applied the step first
 	Step        string       `json:"step,omitempty"`
-	Before      *step.Before `json:"before,omitempty"`
+	Before      *step.Before `json:"before,omitempty"` // of a sum: before the first time
+	Leaves      *step.Left   `json:"leaves,omitempty"`
+	Left        []step.Left  `json:"left,omitempty"` // of a sum
 	Fingerprint string       `json:"fingerprint,omitempty"`
 	Error       string       `json:"error,omitempty"`
 }
+
+// known is what a receipt's lines come to for one step.
+type known struct {
+	trace       step.Trace
+	fingerprint string // of the last good end, "" when a later attempt was begun and did not end well
+}
+
+// mostLeft is how many different things a step may have left that are remembered; older ones would be taken for somebody's change.
+const mostLeft = 64
 
 // Receipt is the journal of every change to the machine, kept in layout.Receipt as one JSON object a line. A line is on disk
 // before the change it announces begins, so that whatever interrupts us, the next run knows what may be half-done.
@@ -49,92 +79,174 @@ type Receipt struct {
 	open    bool
 	began   bool
 	pending []Record
-	records []Record
+	steps   map[string]*known
+	order   []string // the steps' IDs, in the order in which each was begun first
+	by      string   // the release whose lines are being read or written
+	last    string   // the last record's event
+	size    int      // of the file
+	torn    []byte   // the part of the file that is whole, when its last line is not
 }
 
 // LoadReceipt reads the receipt of earlier runs; a machine without one has an empty one.
 func LoadReceipt(files host.Files, now func() time.Time) (*Receipt, error) {
-	r := &Receipt{files: files, now: now}
-	if !files.Exists(layout.Receipt) {
+	return loadReceipt(files, now, func(number int, err error) error {
+		return host.Hint(fmt.Errorf("cannot read the receipt %s: line %d is damaged: %w", layout.Receipt, number, err),
+			"move the file aside and run the same command again: every step is checked anew")
+	})
+}
+
+// loadReceipt asks damaged about each line that can't be read. Every line stands for itself, and can be left out.
+func loadReceipt(files host.Files, now func() time.Time, damaged func(number int, err error) error) (*Receipt, error) {
+	r := newReceipt(files, now)
+	data, err := files.Read(layout.Receipt)
+	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}
-	data, err := files.Read(layout.Receipt)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the receipt: %w", err)
 	}
-	records, whole, err := parseReceipt(data)
+	records, whole, err := parseReceipt(data, damaged)
 	if err != nil {
-		return nil, host.Hint(fmt.Errorf("cannot read the receipt %s: %w", layout.Receipt, err),
-			"move the file aside and run the same command again: every step is checked anew")
+		return nil, err
 	}
-	r.records = records
+	for _, record := range records {
+		r.take(record)
+	}
+	r.size = whole
 	if whole < len(data) {
-		// A power cut tore the last line, whose change never began: take it off, so that the next line starts clean.
-		err = files.Write(layout.Receipt, data[:whole], receiptAttr)
+		r.torn = data[:whole]
 	}
-	return r, err
+	return r, nil
+}
+
+func newReceipt(files host.Files, now func() time.Time) *Receipt {
+	return &Receipt{files: files, now: now, steps: map[string]*known{}}
 }
 
 var receiptAttr = host.Attr{Mode: 0o600}
 
-// parseReceipt returns the records and the length of the part of data that holds them. Only the last line may be torn.
-func parseReceipt(data []byte) (records []Record, whole int, err error) {
+// parseReceipt returns the records, in the present format, and the length of the part of data that holds them. The last line may be torn.
+func parseReceipt(data []byte, damaged func(number int, err error) error) (records []Record, whole int, err error) {
+	format := 1
 	for number := 1; whole < len(data); number++ {
 		end := bytes.IndexByte(data[whole:], '\n')
 		if end < 0 {
 			return records, whole, nil
 		}
 		var record Record
-		if err := json.Unmarshal(data[whole:whole+end], &record); err != nil {
-			return records, whole, fmt.Errorf("line %d is damaged: %w", number, err)
+		err := json.Unmarshal(data[whole:whole+end], &record)
+		if err == nil && record.Format > receiptFormat {
+			return records, whole, host.Hint(fmt.Errorf("cannot read the receipt %s: line %d was written by a newer release (%s)", layout.Receipt, number, record.Version),
+				"use that release's tljh-install")
 		}
-		if record.Format > receiptFormat {
-			return records, whole, fmt.Errorf("line %d was written by a newer release (%s)", number, record.Version)
+		whole += end + 1
+		if err != nil {
+			if err = damaged(number, err); err != nil {
+				return records, whole, err
+			}
+			continue
+		}
+		format = max(format, record.Format)
+		for old := format; old < receiptFormat; old++ {
+			migrations[old](&record)
 		}
 		records = append(records, record)
-		whole += end + 1
 	}
 	return records, whole, nil
+}
+
+// take adds a record to what is known.
+func (r *Receipt) take(record Record) {
+	r.last = record.Event
+	switch record.Event {
+	case eventRun:
+		r.by = record.Version
+	case eventBegin:
+		k := r.step(record.Step)
+		if k.trace.First == nil {
+			k.trace.First, k.trace.By = record.Before, r.by
+		}
+		k.fingerprint = ""
+		if record.Leaves != nil {
+			k.add(*record.Leaves)
+		}
+	case eventEnd:
+		r.step(record.Step).fingerprint = record.Fingerprint
+	case eventFail:
+		r.step(record.Step).fingerprint = ""
+	case eventSame:
+		if record.Leaves != nil {
+			r.step(record.Step).add(*record.Leaves)
+		}
+	case eventSum:
+		k := r.step(record.Step)
+		k.trace.By, k.trace.First, k.trace.Left, k.fingerprint = record.Version, record.Before, record.Left, record.Fingerprint
+	case eventUninstall:
+		for _, k := range r.steps {
+			k.fingerprint = ""
+		}
+	}
+}
+
+func (r *Receipt) step(id string) *known {
+	k := r.steps[id]
+	if k == nil {
+		k = &known{trace: step.Trace{ID: id}}
+		r.steps[id], r.order = k, append(r.order, id)
+	}
+	return k
+}
+
+// add remembers what was left, the newest last.
+func (k *known) add(left step.Left) {
+	k.trace.Left = slices.DeleteFunc(k.trace.Left, func(old step.Left) bool { return old == left })
+	k.trace.Left = append(k.trace.Left, left)
+	k.trace.Left = k.trace.Left[max(0, len(k.trace.Left)-mostLeft):]
 }
 
 // Recorded returns the fingerprint of the step's last good end, unless a later attempt was begun and never ended.
 func (r *Receipt) Recorded(id string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	found := ""
-	for _, record := range r.records {
-		if record.Step != id {
-			continue
-		}
-		found = ""
-		if record.Event == eventEnd {
-			found = record.Fingerprint
-		}
+	if k := r.steps[id]; k != nil {
+		return k.fingerprint
 	}
-	return found
+	return ""
 }
 
-// firstBefore returns what stood there before a release's program first applied a step; nil if it never did.
-func (r *Receipt) firstBefore(version, id string) *step.Before {
+// Left returns what a step put in its place so far.
+func (r *Receipt) Left(id string) []step.Left {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	by := ""
-	for _, record := range r.records {
-		switch {
-		case record.Event == eventRun:
-			by = record.Version
-		case record.Event == eventBegin && record.Step == id && by == version:
-			return record.Before
-		}
+	if k := r.steps[id]; k != nil {
+		return slices.Clone(k.trace.Left)
 	}
 	return nil
+}
+
+// knows tells whether a step was ever applied.
+func (r *Receipt) knows(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.steps[id] != nil
+}
+
+// Traces returns what is known of all steps, in the order in which each was begun first.
+func (r *Receipt) Traces() []step.Trace {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	traces := []step.Trace{}
+	for _, id := range r.order {
+		traces = append(traces, r.steps[id].trace)
+	}
+	return traces
 }
 
 // Finished tells whether the last run on record reached its end.
 func (r *Receipt) Finished() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.records) > 0 && r.records[len(r.records)-1].Event == eventDone
+	return r.last == eventDone
 }
 
 // write journals a record. The first of a run is preceded by the run's own.
@@ -156,25 +268,91 @@ func (r *Receipt) flush() error {
 		if !r.files.Exists(layout.State) {
 			return nil
 		}
+		if err := r.tidy(); err != nil {
+			return err
+		}
 		r.open = true
 	}
-	var lines bytes.Buffer
+	lines, err := linesOf(r.pending)
+	if err != nil || len(lines) == 0 {
+		return err
+	}
+	if err := r.files.Append(layout.Receipt, lines, receiptAttr); err != nil {
+		return fmt.Errorf("cannot write the receipt: %w", err)
+	}
 	for _, record := range r.pending {
+		r.take(record)
+	}
+	r.pending = nil
+	r.size += len(lines)
+	return nil
+}
+
+// mostBytes is how long a receipt may be before a run that changes something sums it up: some hundred runs.
+const mostBytes = 256 << 10
+
+// tidy sees to it that the first line of a run starts clean, and that the file does not grow for ever.
+func (r *Receipt) tidy() error {
+	switch {
+	case r.size > mostBytes:
+		return r.sumUp()
+	case r.torn != nil:
+		// A power cut tore the last line, whose change never began.
+		if err := r.files.Write(layout.Receipt, r.torn, receiptAttr); err != nil {
+			return fmt.Errorf("cannot write the receipt: %w", err)
+		}
+		r.torn = nil
+	}
+	return nil
+}
+
+// sumUp replaces the file by one line for each step. Nothing is lost that anybody asks for.
+func (r *Receipt) sumUp() error {
+	lines, err := linesOf(r.sum())
+	if err != nil {
+		return err
+	}
+	if err := r.files.Write(layout.Receipt, lines, receiptAttr); err != nil {
+		return fmt.Errorf("cannot write the receipt: %w", err)
+	}
+	r.size, r.torn = len(lines), nil
+	return nil
+}
+
+func (r *Receipt) sum() []Record {
+	now := r.now().UTC()
+	records := []Record{{Event: eventRun, Time: now, Format: receiptFormat, Version: programVersion()}}
+	for _, id := range r.order {
+		k := r.steps[id]
+		records = append(records, Record{Event: eventSum, Time: now, Version: k.trace.By, Step: id, Before: k.trace.First, Left: k.trace.Left, Fingerprint: k.fingerprint})
+	}
+	return records
+}
+
+// forget drops all steps but those named, and sums up: the others were undone.
+func (r *Receipt) forget(but func(id string) bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.order = slices.DeleteFunc(r.order, func(id string) bool {
+		if !but(id) {
+			delete(r.steps, id)
+			return true
+		}
+		return false
+	})
+	return r.sumUp()
+}
+
+func linesOf(records []Record) ([]byte, error) {
+	var lines bytes.Buffer
+	for _, record := range records {
 		line, err := json.Marshal(record)
 		if err != nil {
-			return fmt.Errorf("cannot journal step %s: %w", record.Step, err)
+			return nil, fmt.Errorf("cannot journal step %s: %w", record.Step, err)
 		}
 		lines.Write(append(line, '\n'))
 	}
-	if lines.Len() == 0 {
-		return nil
-	}
-	if err := r.files.Append(layout.Receipt, lines.Bytes(), receiptAttr); err != nil {
-		return fmt.Errorf("cannot write the receipt: %w", err)
-	}
-	r.records = append(r.records, r.pending...)
-	r.pending = nil
-	return nil
+	return lines.Bytes(), nil
 }
 
 // save keeps a copy of a file that a step is about to replace.

@@ -102,16 +102,23 @@ func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan Plan) error
 	if err != nil {
 		return err
 	}
-	c := &step.Context{Host: u.Host, Recorded: receipt.Recorded, Save: receipt.save}
+	planned := map[string]bool{}
+	for _, node := range plan.Nodes {
+		planned[node.Step.ID()] = true
+	}
+	c := &step.Context{
+		Host: u.Host, Recorded: receipt.Recorded, Save: receipt.save, Left: receipt.Left,
+		Aside: func(p string, _ []byte) string { return layout.Aside + p }, Deleted: func(string) bool { return false },
+	}
 	var errs error
-	for _, node := range slices.Backward(plan.Nodes) {
-		switch node.Step.(type) {
-		case step.File, step.Link, step.Unit:
-		default:
+	for _, trace := range slices.Backward(receipt.Traces()) {
+		if !planned[trace.ID] || trace.By != change.New || trace.First == nil || trace.First.Existed {
 			continue
 		}
-		if before := receipt.firstBefore(change.New, node.Step.ID()); before != nil && !before.Existed {
-			errs = errors.Join(errs, node.Step.Undo(ctx, c, *before))
+		undoer, _, _ := step.ByID(trace.ID)
+		switch undoer.(type) {
+		case step.File, step.Link, step.Unit:
+			errs = errors.Join(errs, undoer.Undo(ctx, c, trace))
 		}
 	}
 	return errors.Join(errs, u.Host.Systemd.Reload(ctx))

@@ -19,7 +19,7 @@ import (
 func readersGroup(folder string) string { return "tljh-" + folder + "-r" }
 func writersGroup(folder string) string { return "tljh-" + folder + "-w" }
 
-// sharedFolders returns the groups that shared folders need, and the steps that open them.
+// sharedFolders returns the groups that shared folders need beside those that every installation has, and the steps that open them.
 func sharedFolders(cfg *config.Config) (groups []string, steps []step.Shared) {
 	needed := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(cfg.SharedFolders)) {
@@ -32,6 +32,8 @@ func sharedFolders(cfg *config.Config) (groups []string, steps []step.Shared) {
 		}
 		steps = append(steps, step.Shared{Path: path.Join(layout.Shared, name), Groups: access})
 	}
+	delete(needed, layout.UsersGroup)
+	delete(needed, layout.AdminsGroup)
 	return slices.Sorted(maps.Keys(needed)), steps
 }
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -23,7 +24,7 @@ import (
 
 // Units of this package that nothing else needs to name.
 const (
-	tljhSlice     = "tljh.slice" // the parent that systemd gives the other two by their names
+	tljhSlice     = layout.Slice // the parent that systemd gives the other two by their names
 	servicesSlice = "tljh-services.slice"
 
 	certificateUnit  = "tljh-edge-certificate.service"
@@ -35,6 +36,9 @@ var names = []string{
 	tljhSlice, servicesSlice, layout.UsersSlice, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.EdgeUnit,
 	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath,
 }
+
+// Names returns the units' names.
+func Names() []string { return slices.Clone(names) }
 
 // MinimumSystemd is the oldest systemd that takes these units.
 const MinimumSystemd = 245

@@ -42,9 +42,10 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch, tmp_path):
+def machine(monkeypatch, tmp_path, here):
     monkeypatch.setattr(accounts, "_FIRST_UID", 0)
-    return Machine(monkeypatch, tmp_path)
+    (tmp_path / "home").mkdir()
+    return Machine(monkeypatch, tmp_path / "home")
 
 
 def test_an_account_is_made_once(machine):
@@ -115,6 +116,14 @@ def test_extra_groups_are_made(machine):
     accounts.ensure("bob", False, {"physics": ["bob"], "chemistry": ["eve"]})
     assert machine.groups["physics"] == {"jupyter-bob"}
     assert "chemistry" not in machine.groups
+
+
+def test_groups_that_the_hub_made_are_noted_and_no_others(machine, here):
+    machine.groups["site"] = set()
+    for _ in range(2):
+        accounts.ensure("bob", True, {"physics": ["bob"], "site": ["bob"]})
+    assert here.groups.read_text() == "jupyterhub-users\njupyterhub-admins\nphysics\n"
+    assert here.groups.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_account_of_another_hub_user_is_refused(machine):

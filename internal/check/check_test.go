@@ -253,6 +253,7 @@ func TestRootFolder(t *testing.T) {
 		{"a file system of its own", func(m *machine) { m.mkdir("/opt/tljh/lost+found") }, OK, "only this program"},
 		{"killed download", func(m *machine) { m.put("/opt/tljh/bin/.tljh-install.123", "") }, OK, "only this program"},
 		{"killed before the receipt", func(m *machine) { binary(m); m.mkdir(layout.State) }, OK, "only this program"},
+		{"killed at the end of an uninstallation", func(m *machine) { binary(m); m.put(layout.Log, "") }, OK, "only this program"},
 		{"ours", func(m *machine) { binary(m); m.put(layout.Receipt, "{}"); m.link("x", layout.Hub) }, OK, "ours"},
 		{"someone else's", func(m *machine) { m.put("/opt/tljh/data/notes.txt", "") }, Failed, "holds: data"},
 		{"someone else's program", func(m *machine) { binary(m); m.put("/opt/tljh/bin/python", "") }, Failed, "was not made by this program"},

@@ -232,8 +232,8 @@ func (e *Env) older() bool {
 // the receipt.
 func (e *Env) onlyBegun(names []string) bool {
 	for _, name := range names {
-		if name == "lost+found" {
-			continue // of a file system that is mounted there
+		if name == "lost+found" || name == path.Base(layout.Log) {
+			continue // of a file system that is mounted there; of an uninstallation that was killed at its very end
 		}
 		below, err := e.Host.Files.List(path.Join(layout.Root, name))
 		switch {

@@ -122,7 +122,7 @@ func newRootCommand(streams Streams) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams),
-		newUpgradeCommand(streams), newRollbackCommand(streams), newVersionsCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
+		newUpgradeCommand(streams), newRollbackCommand(streams), newVersionsCommand(streams), newUninstallCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
 	return root
 }
 
@@ -149,6 +149,7 @@ func exitCode(err error) int {
 		busy     *installer.BusyError
 		unproved *installer.UnprovedError
 		skew     *installer.SkewRefused
+		cannot   *installer.CannotBeginError
 		stopped  *interrupted
 	)
 	switch {
@@ -160,7 +161,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &bad):
 		return exitBadInput
-	case errors.As(err, &refused), errors.As(err, &skew):
+	case errors.As(err, &refused), errors.As(err, &skew), errors.As(err, &cannot):
 		return exitRefused
 	case errors.As(err, &busy):
 		return exitBusy

@@ -109,13 +109,13 @@ func (f Files) Write(p string, data []byte, attr Attr) (err error) {
 // unfinished begins the names of files that are being written.
 const unfinished = ".tljh-new-"
 
-// Sweep removes from the folder dir what killed programs were writing. Nobody may be writing there.
+// Sweep removes from the folder dir what killed programs of ours have not finished. Nobody may be writing there, but for the script that fetches this
+// program, which takes no lock: what it left stays.
 func (f Files) Sweep(dir string) (err error) {
 	defer wrap(&err, "clear", dir)
-	names, err := f.List(dir)
-	for _, name := range names {
-		if strings.HasPrefix(name, unfinished) && err == nil {
-			err = f.Remove(filepath.Join(dir, name))
+	for _, name := range f.Unfinished(dir) {
+		if !strings.HasPrefix(name, fetching) && err == nil {
+			err = f.RemoveTree(filepath.Join(dir, name))
 		}
 	}
 	return err
@@ -182,6 +182,17 @@ func (f Files) Mkdir(p string, attr Attr) (err error) {
 		return err
 	}
 	return syncDir(filepath.Dir(f.Path(p)))
+}
+
+// MkdirAll makes the folder p, and those on the way there that are missing, with this owner and mode. A folder that is there stays as it is.
+func (f Files) MkdirAll(p string, attr Attr) error {
+	if f.Exists(p) {
+		return nil
+	}
+	if err := f.MkdirAll(filepath.Dir(p), attr); err != nil {
+		return err
+	}
+	return f.Mkdir(p, attr)
 }
 
 // Link makes p a symbolic link to target, replacing a link or file that is there in one step.
@@ -291,27 +302,52 @@ func (f Files) FreeSpace(p string) (bytes, inodes uint64, err error) {
 // holder is what the present holder wrote into the file, when ok is false.
 func (f Files) Lock(p, note string) (unlock func(), holder string, ok bool, err error) {
 	defer wrap(&err, "lock", p)
-	if err := os.MkdirAll(filepath.Dir(f.Path(p)), 0o755); err != nil {
-		return nil, "", false, err
+	for {
+		file, holder, err := f.tryLock(p)
+		if err != nil || file == nil {
+			return nil, holder, false, err
+		}
+		// Whoever had it before may have removed the file, as uninstalling does: then this lock keeps nobody out.
+		if !f.leadsTo(p, file) {
+			_ = file.Close()
+			continue
+		}
+		if err := file.Truncate(0); err == nil {
+			_, _ = file.WriteAt([]byte(note), 0)
+		}
+		return func() { _ = file.Close() }, "", true, nil
 	}
-	file, err := os.OpenFile(f.Path(p), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
+}
+
+// tryLock returns no file when another has the lock.
+func (f Files) tryLock(p string) (file *os.File, holder string, err error) {
+	if err := os.MkdirAll(filepath.Dir(f.Path(p)), 0o755); err != nil {
+		return nil, "", err
+	}
+	file, err = os.OpenFile(f.Path(p), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, "", false, err
+		return nil, "", err
 	}
 	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		defer file.Close()
 		text, _ := io.ReadAll(io.LimitReader(file, 1024))
-		return nil, string(text), false, nil
+		return nil, string(text), file.Close()
 	}
 	if err != nil {
 		_ = file.Close()
-		return nil, "", false, err
+		return nil, "", err
 	}
-	if err := file.Truncate(0); err == nil {
-		_, _ = file.WriteAt([]byte(note), 0)
+	return file, "", nil
+}
+
+// leadsTo tells whether the name p is still that of an open file.
+func (f Files) leadsTo(p string, file *os.File) bool {
+	named, err := f.Lstat(p)
+	if err != nil {
+		return false
 	}
-	return func() { _ = file.Close() }, "", true, nil
+	open, err := file.Stat()
+	return err == nil && os.SameFile(named, open)
 }
 
 func setAttr(file *os.File, attr Attr) error {

@@ -28,6 +28,10 @@ type Command struct {
 
 	// Quiet keeps the output out of the log (it may hold secrets, or is data).
 	Quiet bool
+
+	// Whole lets the command end by itself once it has begun, whatever ends us: half of its work would be worse than all of it. It is for
+	// programs that take moments.
+	Whole bool
 }
 
 // Result is what a finished command left. Output is what it wrote to both streams as it came (what it writes to both in one breath may
@@ -85,6 +89,7 @@ type Exec struct {
 }
 
 const (
+	wholeLimit  = 2 * time.Minute
 	stdoutLimit = 16 << 20
 	outputLimit = 1 << 20
 	tailLines   = 12
@@ -103,6 +108,11 @@ func (e *Exec) Run(ctx context.Context, c Command) (Result, error) {
 func (e *Exec) run(ctx context.Context, c Command) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, context.Cause(ctx)
+	}
+	if c.Whole {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), wholeLimit, fmt.Errorf("%s does not end", c.Argv[0]))
+		defer cancel()
 	}
 	both := &tail{limit: outputLimit}
 	stdout := &tail{limit: stdoutLimit}
@@ -139,7 +149,10 @@ func (e *Exec) command(c Command, stdout, stderr io.Writer) *exec.Cmd {
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	// When we are killed outright, the command must not go on behind the next run's back.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if !c.Whole {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	if c.UID != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.UID, Gid: c.GID}
 	}

@@ -264,7 +264,7 @@ func TestBackgroundProcessDoesNotHoldUs(t *testing.T) {
 func TestMain(m *testing.M) {
 	switch os.Getenv("TLJH_TEST_ROLE") {
 	case "runner":
-		_, _ = (&host.Exec{}).Run(context.Background(), host.Command{Argv: []string{"sh", "-c", os.Getenv("TLJH_TEST_SCRIPT")}})
+		_, _ = (&host.Exec{}).Run(context.Background(), host.Command{Argv: []string{"sh", "-c", os.Getenv("TLJH_TEST_SCRIPT")}, Whole: os.Getenv("TLJH_TEST_WHOLE") != ""})
 	case "locker":
 		playLocker(host.Files{Root: os.Getenv("TLJH_TEST_ROOT")})
 	default:
@@ -293,6 +293,35 @@ func TestCommandDiesWithUs(t *testing.T) {
 	eventually(t, "the command runs", func() bool { return pidIn(file) > 0 })
 	require.NoError(t, us.Process.Kill())
 	eventually(t, "the command is gone", func() bool { return !alive(pidIn(file)) })
+}
+
+// Programs that must not be left half-way go on, when we are killed as well as when we are told to end.
+func TestWholeCommandsEndByThemselves(t *testing.T) {
+	dir := t.TempDir()
+	begun, goOn, done := filepath.Join(dir, "begun"), filepath.Join(dir, "go-on"), filepath.Join(dir, "done")
+	script := "touch " + begun + "; while ! [ -e " + goOn + " ]; do sleep 0.02; done; touch " + done
+	us := play(t, "runner", "TLJH_TEST_WHOLE=1", "TLJH_TEST_SCRIPT="+script)
+	there := func(file string) bool { _, err := os.Stat(file); return err == nil }
+	eventually(t, "the command runs", func() bool { return there(begun) })
+	require.NoError(t, us.Process.Kill())
+	_ = us.Wait()
+	require.NoError(t, os.WriteFile(goOn, nil, 0o600))
+	eventually(t, "it has done its work", func() bool { return there(done) })
+
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, errors.Join(os.Remove(goOn), os.Remove(done), os.Remove(begun)))
+	go func() {
+		for !there(begun) {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+		_ = os.WriteFile(goOn, nil, 0o600)
+	}()
+	_, err := (&host.Exec{}).Run(ctx, host.Command{Argv: []string{"sh", "-c", script}, Whole: true})
+	require.NoError(t, err)
+	assert.True(t, there(done))
+	_, err = (&host.Exec{}).Run(ctx, host.Command{Argv: []string{"sh", "-c", script}, Whole: true})
+	require.ErrorIs(t, err, context.Canceled, "it has not begun yet")
 }
 
 type commands struct {

@@ -20,7 +20,8 @@ type Systemd interface {
 	Enable(ctx context.Context, units ...string) error
 	// Disable undoes Enable.
 	Disable(ctx context.Context, units ...string) error
-	// Do starts, stops or restarts a unit ("start", "stop", "restart") and waits for the result.
+	// Do starts, stops or restarts a unit ("start", "stop", "restart") and waits for the result; "reset-failed" makes systemd forget that a
+	// unit failed, which is no error where there is nothing to forget.
 	Do(ctx context.Context, verb, unit string) error
 	// Unit describes a unit; one that does not exist has Load "not-found".
 	Unit(ctx context.Context, unit string) (UnitState, error)
@@ -92,6 +93,9 @@ func (s *SystemdBus) Disable(ctx context.Context, units ...string) error {
 // Do implements Systemd.
 func (s *SystemdBus) Do(ctx context.Context, verb, unit string) error {
 	return s.with(ctx, func(c *dbus.Conn) error {
+		if verb == "reset-failed" {
+			return resetFailed(ctx, c, unit)
+		}
 		jobs := map[string]func(context.Context, string, string, chan<- string) (int, error){
 			"start": c.StartUnitContext, "stop": c.StopUnitContext, "restart": c.RestartUnitContext,
 		}
@@ -113,6 +117,14 @@ func (s *SystemdBus) Do(ctx context.Context, verb, unit string) error {
 			return fmt.Errorf("cannot %s %s: %w", verb, unit, context.Cause(ctx))
 		}
 	})
+}
+
+func resetFailed(ctx context.Context, c *dbus.Conn, unit string) error {
+	err := c.ResetFailedUnitContext(ctx, unit)
+	if err != nil && !strings.Contains(err.Error(), "not loaded") {
+		return fmt.Errorf("cannot reset-failed %s: %w", unit, err)
+	}
+	return nil
 }
 
 // Unit implements Systemd.

@@ -148,6 +148,10 @@ func testSystemd(t *testing.T, m manager) {
 	require.ErrorContains(t, m.systemd.Do(ctx, "start", badUnit), badUnit)
 	assert.Equal(t, "failed", unit(badUnit).Active)
 	assert.Equal(t, "exit-code", unit(badUnit).Result)
+	require.NoError(t, m.systemd.Do(ctx, "reset-failed", badUnit))
+	assert.Equal(t, "inactive", unit(badUnit).Active)
+	require.NoError(t, m.systemd.Do(ctx, "reset-failed", badUnit), "nothing to forget is no error")
+	require.NoError(t, m.systemd.Do(ctx, "reset-failed", "tljh-contract-unheard-of.service"))
 
 	require.NoError(t, m.files.Remove(path.Join(unitsFolder, goodUnit)))
 	require.NoError(t, m.systemd.Reload(ctx))

@@ -36,7 +36,10 @@ const (
 	Kept          = State + "/releases"
 	Releases      = Root + "/releases"
 	ReleasesFile  = Releases + "/releases.json"
+	HubGroups     = State + "/groups"
+	PackageList   = State + "/user-environment.txt"
 	Shared        = "/srv/tljh"
+	Aside         = "/var/backups/tljh"
 	Log           = Root + "/installer.log"
 	Cache         = Root + "/cache"
 	Sudoers       = "/etc/sudoers.d/tljh"
@@ -64,6 +67,7 @@ const (
 	WatchPath  = "tljh-environment.path"
 	WatchUnit  = "tljh-environment.service"
 	UsersSlice = "tljh-users.slice"
+	Slice      = "tljh.slice" // all of the others are in it
 )
 
 // Groups made by the installer.

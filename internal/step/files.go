@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"tljh/internal/host"
 )
@@ -38,7 +39,12 @@ func (f File) Check(_ context.Context, c *Context) (State, error) {
 }
 
 // Before implements Step.
-func (f File) Before(_ context.Context, c *Context) (Before, error) { return fileBefore(c, f.Path) }
+func (f File) Before(_ context.Context, c *Context) (Before, error) {
+	return fileBefore(c, f.ID(), f.Path)
+}
+
+// Leaves implements Leaver.
+func (f File) Leaves() Left { return Left{SHA256: digest(f.Content)} }
 
 // Apply implements Step.
 func (f File) Apply(ctx context.Context, c *Context) error {
@@ -48,11 +54,6 @@ func (f File) Apply(ctx context.Context, c *Context) error {
 		}
 	}
 	return c.Host.Files.Write(f.Path, f.Content, f.Attr)
-}
-
-// Undo implements Step.
-func (f File) Undo(_ context.Context, c *Context, before Before) error {
-	return undoFile(c, f.Path, digest(f.Content), before)
 }
 
 // Secret makes Path a file with content that is generated once and kept from then on.
@@ -92,14 +93,6 @@ func (s Secret) Apply(_ context.Context, c *Context) error {
 	return c.Host.Files.Write(s.Path, data, s.Attr)
 }
 
-// Undo implements Step.
-func (s Secret) Undo(_ context.Context, c *Context, before Before) error {
-	if before.Existed {
-		return nil
-	}
-	return c.Host.Files.Remove(s.Path)
-}
-
 // Gone takes a file of ours away.
 type Gone struct {
 	Path string
@@ -121,13 +114,12 @@ func (g Gone) Check(_ context.Context, c *Context) (State, error) {
 }
 
 // Before implements Step.
-func (g Gone) Before(_ context.Context, c *Context) (Before, error) { return fileBefore(c, g.Path) }
+func (g Gone) Before(_ context.Context, c *Context) (Before, error) {
+	return fileBefore(c, g.ID(), g.Path)
+}
 
 // Apply implements Step.
 func (g Gone) Apply(_ context.Context, c *Context) error { return c.Host.Files.Remove(g.Path) }
-
-// Undo implements Step: what was taken away was ours.
-func (g Gone) Undo(context.Context, *Context, Before) error { return nil }
 
 // Dir makes Path a folder with this owner and mode. Its parent is there already, or another Dir's work.
 type Dir struct {
@@ -151,18 +143,6 @@ func (d Dir) Before(_ context.Context, c *Context) (Before, error) { return path
 
 // Apply implements Step.
 func (d Dir) Apply(_ context.Context, c *Context) error { return c.Host.Files.Mkdir(d.Path, d.Attr) }
-
-// Undo implements Step. A folder that is not empty stays: what is in it is not ours.
-func (d Dir) Undo(_ context.Context, c *Context, before Before) error {
-	if before.Existed {
-		return c.Host.Files.Mkdir(d.Path, before.attr())
-	}
-	names, err := c.Host.Files.List(d.Path)
-	if err != nil || len(names) > 0 {
-		return err
-	}
-	return c.Host.Files.Remove(d.Path)
-}
 
 // Link makes Path a symbolic link to Target.
 type Link struct {
@@ -190,29 +170,14 @@ func (l Link) Check(_ context.Context, c *Context) (State, error) {
 
 // Before implements Step.
 func (l Link) Before(_ context.Context, c *Context) (Before, error) {
-	target, err := c.Host.Files.Readlink(l.Path)
-	if err == nil {
-		return Before{Existed: true, Target: target}, nil
-	}
-	return fileBefore(c, l.Path)
+	return fileBefore(c, l.ID(), l.Path)
 }
+
+// Leaves implements Leaver.
+func (l Link) Leaves() Left { return Left{Target: l.Target} }
 
 // Apply implements Step.
 func (l Link) Apply(_ context.Context, c *Context) error { return c.Host.Files.Link(l.Target, l.Path) }
-
-// Undo implements Step.
-func (l Link) Undo(_ context.Context, c *Context, before Before) error {
-	if target, err := c.Host.Files.Readlink(l.Path); err != nil || target != l.Target {
-		return nil // no longer ours
-	}
-	switch {
-	case before.Target != "":
-		return c.Host.Files.Link(before.Target, l.Path)
-	case before.Existed:
-		return restore(c, l.Path, before)
-	}
-	return c.Host.Files.Remove(l.Path)
-}
 
 func (b Before) attr() host.Attr {
 	return host.Attr{Mode: host.ModeOf(b.Mode), UID: b.UID, GID: b.GID}
@@ -243,13 +208,18 @@ func pathBefore(c *Context, path string) (Before, error) {
 	if err != nil {
 		return Before{}, err
 	}
+	if info.Mode().Type() == fs.ModeSymlink {
+		target, err := c.Host.Files.Readlink(path)
+		return Before{Existed: true, Target: target}, err
+	}
 	attr := host.AttrOf(info)
 	return Before{Existed: true, Mode: host.BitsOf(attr.Mode), UID: attr.UID, GID: attr.GID}, nil
 }
 
-func fileBefore(c *Context, path string) (Before, error) {
+// fileBefore keeps a copy of a file, unless it is what this step left itself.
+func fileBefore(c *Context, id, path string) (Before, error) {
 	before, err := pathBefore(c, path)
-	if err != nil || !before.Existed {
+	if err != nil || !before.Existed || before.Target != "" {
 		return before, err
 	}
 	data, err := c.Host.Files.Read(path)
@@ -257,30 +227,29 @@ func fileBefore(c *Context, path string) (Before, error) {
 		return before, err
 	}
 	before.SHA256 = digest(data)
+	if slices.Contains(c.Left(id), Left{SHA256: before.SHA256}) {
+		return before, nil
+	}
 	before.Copy, err = c.Save(path, data)
 	return before, err
 }
 
-func undoFile(c *Context, path, ours string, before Before) error {
-	data, err := c.Host.Files.Read(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && digest(data) != ours {
-		return nil // gone, or changed by somebody: theirs now
-	}
-	if err != nil {
-		return err
-	}
-	if before.Existed {
-		return restore(c, path, before)
-	}
-	return c.Host.Files.Remove(path)
-}
-
 func restore(c *Context, path string, before Before) error {
+	if before.Target != "" {
+		return c.Host.Files.Link(before.Target, path)
+	}
 	data, err := c.Host.Files.Read(before.Copy)
 	if err != nil {
 		return fmt.Errorf("cannot put back %s: %w", path, err)
 	}
 	return c.Host.Files.Write(path, data, before.attr())
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func digest(data []byte) string {

@@ -18,7 +18,8 @@ func newContext(t *testing.T) *Context {
 	root := t.TempDir()
 	h := &host.Host{Files: host.Files{Root: root}}
 	return &Context{
-		Host: h, Progress: func(string, int64, int64) {}, Recorded: func(string) string { return "" },
+		Host: h, Progress: func(string, int64, int64) {}, Recorded: func(string) string { return "" }, Left: func(string) []Left { return nil },
+		Aside: func(path string, _ []byte) string { return "/aside" + path }, Deleted: func(string) bool { return false },
 		Save: func(path string, data []byte) (string, error) {
 			copied := "/" + filepath.Base(path) + ".before"
 			return copied, h.Files.Write(copied, data, attr(0o600))
@@ -45,45 +46,6 @@ func assertState(t *testing.T, want State, s Step, c *Context) {
 	got, err := s.Check(context.Background(), c)
 	require.NoError(t, err)
 	assert.Equal(t, want.String(), got.String(), s.ID())
-}
-
-func TestFileIsMadeAndUndone(t *testing.T) {
-	c := newContext(t)
-	file := File{Path: "/rules", What: "rules", Content: []byte("new\n"), Attr: attr(0o440)}
-	assertState(t, Absent, file, c)
-
-	before := settle(t, file, c)
-	assert.False(t, before.Existed)
-	require.NoError(t, file.Undo(context.Background(), c, before))
-	assertState(t, Absent, file, c)
-}
-
-func TestFileUndoPutsBackWhatWasThere(t *testing.T) {
-	c := newContext(t)
-	require.NoError(t, c.Host.Files.Write("/rules", []byte("theirs\n"), attr(0o640)))
-	file := File{Path: "/rules", What: "rules", Content: []byte("ours\n"), Attr: attr(0o440)}
-	assertState(t, Different, file, c)
-
-	before := settle(t, file, c)
-	require.NoError(t, file.Undo(context.Background(), c, before))
-	data, err := c.Host.Files.Read("/rules")
-	require.NoError(t, err)
-	assert.Equal(t, "theirs\n", string(data))
-	info, err := c.Host.Files.Lstat("/rules")
-	require.NoError(t, err)
-	assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
-}
-
-func TestFileUndoLeavesWhatSomebodyChanged(t *testing.T) {
-	c := newContext(t)
-	file := File{Path: "/rules", What: "rules", Content: []byte("ours\n"), Attr: attr(0o644)}
-	before := settle(t, file, c)
-	require.NoError(t, c.Host.Files.Write("/rules", []byte("edited\n"), attr(0o644)))
-
-	require.NoError(t, file.Undo(context.Background(), c, before))
-	data, err := c.Host.Files.Read("/rules")
-	require.NoError(t, err)
-	assert.Equal(t, "edited\n", string(data))
 }
 
 func TestFileThatIsNotVettedIsNotWritten(t *testing.T) {
@@ -140,19 +102,6 @@ func TestEmptySecretIsMadeAnew(t *testing.T) {
 	settle(t, secret, c)
 }
 
-func TestDirUndoKeepsWhatIsNotOurs(t *testing.T) {
-	c := newContext(t)
-	dir := Dir{Path: "/data", Attr: attr(0o700)}
-	before := settle(t, dir, c)
-	require.NoError(t, c.Host.Files.Write("/data/notes", []byte("x"), attr(0o600)))
-	require.NoError(t, dir.Undo(context.Background(), c, before))
-	assertState(t, Same, dir, c)
-
-	require.NoError(t, c.Host.Files.Remove("/data/notes"))
-	require.NoError(t, dir.Undo(context.Background(), c, before))
-	assertState(t, Absent, dir, c)
-}
-
 func TestDirThatIsALinkIsRefused(t *testing.T) {
 	c := newContext(t)
 	require.NoError(t, os.Mkdir(c.Host.Files.Path("/elsewhere"), 0o755))
@@ -162,37 +111,12 @@ func TestDirThatIsALinkIsRefused(t *testing.T) {
 	require.Error(t, dir.Apply(context.Background(), c))
 }
 
-func TestLinkIsSwitchedAndPutBack(t *testing.T) {
-	c := newContext(t)
-	settle(t, Link{Path: "/live", Target: "/one", What: "live"}, c)
-	two := Link{Path: "/live", Target: "/two", What: "live"}
-	assertState(t, Different, two, c)
-	before := settle(t, two, c)
-	require.NoError(t, two.Undo(context.Background(), c, before))
-	target, err := c.Host.Files.Readlink("/live")
-	require.NoError(t, err)
-	assert.Equal(t, "/one", target)
-}
-
-func TestLinkUndoLeavesALinkThatLeadsElsewhereNow(t *testing.T) {
-	c := newContext(t)
-	link := Link{Path: "/live", Target: "/one", What: "live"}
-	before := settle(t, link, c)
-	require.NoError(t, c.Host.Files.Link("/theirs", "/live"))
-	require.NoError(t, link.Undo(context.Background(), c, before))
-	target, err := c.Host.Files.Readlink("/live")
-	require.NoError(t, err)
-	assert.Equal(t, "/theirs", target)
-}
-
 func TestSharedFolder(t *testing.T) {
 	c := newContext(t)
 	require.NoError(t, os.MkdirAll(c.Host.Files.Path("/etc"), 0o755))
 	require.NoError(t, os.WriteFile(c.Host.Files.Path("/etc/group"), []byte("class:x:40001:\n"), 0o644))
 	folder := Shared{Path: "/data", Groups: map[string]host.Access{"class": host.Writer}}
 	assertState(t, Absent, folder, c)
-	before, err := folder.Before(t.Context(), c)
-	require.NoError(t, err)
 	if err := folder.Apply(t.Context(), c); errors.Is(err, host.ErrNoACL) {
 		t.Skip(err)
 	} else {
@@ -204,14 +128,4 @@ func TestSharedFolder(t *testing.T) {
 	assertState(t, Different, narrower, c)
 	settle(t, narrower, c)
 	assertState(t, Different, Shared{Path: "/data", Groups: map[string]host.Access{"still-to-be-made": host.Reader}}, c)
-
-	require.NoError(t, os.WriteFile(c.Host.Files.Path("/data/homework"), []byte("done"), 0o600))
-	require.NoError(t, narrower.Undo(t.Context(), c, before))
-	info, err := os.Stat(c.Host.Files.Path("/data"))
-	require.NoError(t, err)
-	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm(), "still open")
-	assert.FileExists(t, c.Host.Files.Path("/data/homework"))
-	require.NoError(t, os.Remove(c.Host.Files.Path("/data/homework")))
-	require.NoError(t, narrower.Undo(t.Context(), c, before))
-	assertState(t, Absent, folder, c)
 }

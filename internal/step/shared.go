@@ -87,14 +87,3 @@ func (s Shared) Apply(_ context.Context, c *Context) error {
 	}
 	return err
 }
-
-// Undo implements Step: what people put into the folder is theirs. One that is empty goes, others are closed.
-func (s Shared) Undo(_ context.Context, c *Context, before Before) error {
-	if before.Existed || !c.Host.Files.Exists(s.Path) {
-		return nil
-	}
-	if names, err := c.Host.Files.List(s.Path); err == nil && len(names) == 0 {
-		return c.Host.Files.Remove(s.Path)
-	}
-	return c.Host.Files.CloseTree(s.Path)
-}

@@ -1,5 +1,5 @@
 // Package step holds the kinds of step that a plan is made of: the smallest changes to a machine that can be checked,
-// made and taken back one by one. What a plan consists of, and in which order, is decided in package installer.
+// made and taken back one by one. Taking back rests on what a receipt tells of a step, not on the step. What a plan consists of, and in which order, is decided in package installer.
 package step
 
 import (
@@ -36,6 +36,15 @@ type Context struct {
 
 	// Save keeps a copy of what stood at path before us, and returns where.
 	Save func(path string, data []byte) (string, error)
+
+	// Left returns what the step with this ID put in its place, as far as that is journalled.
+	Left func(id string) []Left
+
+	// The rest is for undoing. Aside returns where a file with these contents is kept that somebody changed; Deleted tells whether a path will be
+	// gone, or is, by what was undone before; TakeAll tells that what people put into shared folders goes, too.
+	Aside   func(path string, data []byte) string
+	Deleted func(path string) bool
+	TakeAll bool
 }
 
 // Step is one change to the machine.
@@ -50,8 +59,6 @@ type Step interface {
 	Before(ctx context.Context, c *Context) (Before, error)
 	// Apply makes the change. Run again after an interruption, it finishes the work.
 	Apply(ctx context.Context, c *Context) error
-	// Undo puts back what Before described, unless somebody else changed it since.
-	Undo(ctx context.Context, c *Context, before Before) error
 }
 
 // Fingerprinter is a step whose Check compares with what was journalled at its last good end.

@@ -38,19 +38,12 @@ func (g Group) Before(ctx context.Context, c *Context) (Before, error) {
 
 // Apply implements Step.
 func (g Group) Apply(ctx context.Context, c *Context) error {
-	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"groupadd", "--system", g.Name}})
-	return err
+	return run(ctx, c, "groupadd", "--system", g.Name)
 }
 
-// Undo implements Step.
-func (g Group) Undo(ctx context.Context, c *Context, before Before) error {
-	if before.Existed {
-		return nil
-	}
-	if state, err := g.Check(ctx, c); err != nil || state == Absent {
-		return err
-	}
-	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"groupdel", g.Name}})
+// run runs one of the programs for accounts. Killed on their way they leave locks, and accounts without groups.
+func run(ctx context.Context, c *Context, argv ...string) error {
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: argv, Whole: true})
 	return err
 }
 
@@ -82,21 +75,7 @@ func (a Account) Before(ctx context.Context, c *Context) (Before, error) {
 
 // Apply implements Step.
 func (a Account) Apply(ctx context.Context, c *Context) error {
-	argv := []string{"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", a.Name}
-	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: argv})
-	return err
-}
-
-// Undo implements Step.
-func (a Account) Undo(ctx context.Context, c *Context, before Before) error {
-	if before.Existed {
-		return nil
-	}
-	if state, err := a.Check(ctx, c); err != nil || state == Absent {
-		return err
-	}
-	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"userdel", a.Name}})
-	return err
+	return run(ctx, c, "useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", a.Name)
 }
 
 // Unit makes a unit, whose file is another step's work, run and start at boot.
@@ -229,19 +208,6 @@ func (u Unit) explain(ctx context.Context, c *Context, err error) error {
 	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", u.Name)
 }
 
-// Undo implements Step.
-func (u Unit) Undo(ctx context.Context, c *Context, before Before) error {
-	if before.Active {
-		return nil
-	}
-	if u.Enable && !before.Enabled {
-		if err := c.Host.Systemd.Disable(ctx, u.Name); err != nil {
-			return err
-		}
-	}
-	return c.Host.Systemd.Do(ctx, "stop", u.Name)
-}
-
 // Task is a step made of functions, for work that is no file, link, account or unit.
 type Task struct {
 	Name string // the ID
@@ -252,9 +218,8 @@ type Task struct {
 	Do func(ctx context.Context, c *Context) error
 	// Stamp, when set, is journalled at a good end.
 	Stamp string
-	// Had describes what was there; Back puts it back. Both may be nil where there is nothing to put back.
-	Had  func(ctx context.Context, c *Context) (any, error)
-	Back func(ctx context.Context, c *Context, had json.RawMessage) error
+	// Had, when set, describes what was there.
+	Had func(ctx context.Context, c *Context) (any, error)
 }
 
 // ID implements Step.
@@ -284,11 +249,3 @@ func (t Task) Before(ctx context.Context, c *Context) (Before, error) {
 
 // Apply implements Step.
 func (t Task) Apply(ctx context.Context, c *Context) error { return t.Do(ctx, c) }
-
-// Undo implements Step.
-func (t Task) Undo(ctx context.Context, c *Context, before Before) error {
-	if t.Back == nil {
-		return nil
-	}
-	return t.Back(ctx, c, before.More)
-}

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from tljh import names
+from tljh import files, names
+from tljh.paths import Paths
 
 USERS_GROUP = "jupyterhub-users"
 ADMINS_GROUP = "jupyterhub-admins"
@@ -253,9 +254,18 @@ def _members(group: str) -> list[str]:
 
 def _join(name: str, group: str, system: bool) -> None:
     if not _group_exists(group):
+        _note_group(group)
         _run("groupadd", *(["--system"] if system else []), group)
     if not _is_member(name, group):
         _run("gpasswd", "--add", name, group)
+
+
+def _note_group(group: str) -> None:
+    """Keep in mind that the hub makes a group: uninstalling deletes no other. Noted before it is made, so that none is forgotten."""
+    noted = Paths.here().groups
+    known = noted.read_text(encoding="utf-8").split() if noted.exists() else []
+    if group not in known:
+        files.write_private(noted, "".join(f"{each}\n" for each in [*known, group]).encode())
 
 
 def _group_exists(group: str) -> bool:

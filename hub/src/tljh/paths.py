@@ -70,6 +70,11 @@ class Paths:
         return self.state / "rescue.json"
 
     @property
+    def groups(self) -> Path:
+        """The groups that the hub made, a line each."""
+        return self.state / "groups"
+
+    @property
     def user_bin(self) -> Path:
         return self.root / "user/bin"
 

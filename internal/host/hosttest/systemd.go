@@ -12,16 +12,21 @@ import (
 	"tljh/internal/host"
 )
 
-// unitFolder is where units are written to on a machine; the only one that Systemd knows.
-const unitFolder = "/etc/systemd/system"
+// unitFolder is where units are written to on a machine, and transientFolder where those are that a command made; Systemd knows no others.
+const (
+	unitFolder      = "/etc/systemd/system"
+	transientFolder = "/run/systemd/transient"
+)
 
-// Systemd is a service manager in memory, over real unit files below Files.Root. Units start and stop at once, unless told otherwise by Fail.
+// Systemd is a service manager in memory, over real unit files below Files.Root. Units start and stop at once, unless told otherwise by Fail and
+// Refuse. Transient ones run as soon as they are asked for.
 type Systemd struct {
 	Files host.Files
 
 	mu     sync.Mutex
 	loaded map[string]*unit
 	fail   map[string]string
+	refuse map[string]bool
 	done   []string
 	starts int
 }
@@ -44,6 +49,16 @@ func (s *Systemd) Fail(name, result string) {
 		s.fail = map[string]string{}
 	}
 	s.fail[name] = result
+}
+
+// Refuse makes every stop of a unit fail from now on, as long as its file is there.
+func (s *Systemd) Refuse(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuse == nil {
+		s.refuse = map[string]bool{}
+	}
+	s.refuse[name] = true
 }
 
 // Done returns what was asked of it, in order: "reload", "enable NAME", "start NAME" …
@@ -69,13 +84,18 @@ func (s *Systemd) unit(name string) *unit {
 		return known
 	}
 	text, err := s.Files.Read(unitPath(name))
+	active := "inactive"
+	if err != nil {
+		text, err = s.Files.Read(path.Join(transientFolder, name))
+		active = "active"
+	}
 	if err != nil {
 		return nil
 	}
 	if s.loaded == nil {
 		s.loaded = map[string]*unit{}
 	}
-	read := &unit{text: string(text), active: "inactive", result: "success"}
+	read := &unit{text: string(text), active: active, result: "success"}
 	s.loaded[name] = read
 	return read
 }
@@ -154,6 +174,11 @@ func (s *Systemd) Disable(ctx context.Context, units ...string) error {
 			if err := s.Files.Remove(link); err != nil {
 				return err
 			}
+			if names, err := s.Files.List(path.Dir(link)); err == nil && len(names) == 0 {
+				if err := s.Files.Remove(path.Dir(link)); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
@@ -166,16 +191,23 @@ func (s *Systemd) Do(ctx context.Context, verb, name string) error {
 	if err := s.begin(ctx, verb+" "+name); err != nil {
 		return fmt.Errorf("cannot %s %s: %w", verb, name, err)
 	}
-	if !slices.Contains([]string{"start", "stop", "restart"}, verb) {
+	if !slices.Contains([]string{"start", "stop", "restart", "reset-failed"}, verb) {
 		return fmt.Errorf("cannot %s %s: no such verb", verb, name)
 	}
 	known := s.unit(name)
 	switch {
+	case verb == "reset-failed":
+		if known != nil && known.active == "failed" {
+			known.active, known.result = "inactive", "success"
+		}
+		return nil
 	case known == nil:
 		return fmt.Errorf("cannot %s %s: there is no such unit", verb, name)
+	case verb == "stop" && s.refuse[name] && s.Files.Exists(unitPath(name)):
+		return fmt.Errorf("cannot %s %s: it is refused", verb, name)
 	case verb == "stop":
 		known.active, known.pid = "inactive", 0
-		return nil
+		return s.Files.Remove(path.Join(transientFolder, name))
 	case verb == "start" && known.active == "active":
 		return nil
 	}

@@ -1,0 +1,251 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"tljh/installer"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/step"
+)
+
+type uninstallOptions struct {
+	installOptions
+	keepUsers   bool
+	removeUsers bool
+	purge       bool
+}
+
+func newUninstallCommand(streams Streams) *cobra.Command {
+	var options uninstallOptions
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take the hub off this machine again",
+		Long: "Stop the hub and its users' servers, and take back what the installer did to this machine. What will be deleted and what stays is shown\n" +
+			"first. Files that somebody changed are kept and named. Config, database, passwords, accounts and homes stay, so that installing again\n" +
+			"finds them, unless the options say otherwise; homes and shared folders go only with --remove-users and --purge together.\n\n" +
+			"Exit codes: 0 done, or there was nothing to do; 1 not all could be undone, and what is told; 2 usage, or nobody is there to be\n" +
+			"asked; 4 it cannot begin (nothing was changed); 5 another command is at work; 130 interrupted.",
+		Example: "  sudo tljh-install uninstall --plan\n  sudo tljh-install uninstall\n  sudo tljh-install uninstall --remove-users --purge",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runUninstall(cmd.Context(), streams, options) },
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&options.keepUsers, "keep-users", false, "keep the accounts that the hub made, which is what happens anyway")
+	flags.BoolVar(&options.removeUsers, "remove-users", false, "delete the accounts that the hub made")
+	flags.BoolVar(&options.purge, "purge", false, "delete config, database and passwords; with --remove-users, homes and shared folders as well")
+	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
+	flags.BoolVar(&options.json, "json", false, "report as JSON, one object a line")
+	flags.BoolVarP(&options.yes, "yes", "y", false, "do not ask")
+	flags.BoolVarP(&options.verbose, "verbose", "v", false, "show every command with its output")
+	return cmd
+}
+
+func runUninstall(ctx context.Context, streams Streams, o uninstallOptions) error {
+	if o.keepUsers && o.removeUsers {
+		return &usageError{errors.New("--keep-users and --remove-users say the opposite of each other: give one of them")}
+	}
+	r := o.begin(streams)
+	defer r.close()
+	u := &installer.Uninstaller{Host: r.host, Report: r.report, Now: time.Now}
+	what := installer.UninstallOptions{RemoveUsers: o.removeUsers, Purge: o.purge}
+	planned, err := u.Plan(ctx, what)
+	if err != nil {
+		return o.finish(r.report, streams, err)
+	}
+	if planned.Nothing() {
+		return o.show(streams, planned, nothingText(planned))
+	}
+	if o.plan {
+		return o.show(streams, planned, removalText(planned, inPlan))
+	}
+	if !o.yes {
+		if !o.json {
+			fmt.Fprint(streams.Out, removalText(planned, inPlan))
+		}
+		if err := agree(streams); err != nil {
+			return err
+		}
+	}
+	r.begin()
+	done, err := u.Uninstall(ctx, what)
+	if err != nil {
+		return o.finish(r.report, streams, err)
+	}
+	r.report.Close()
+	if err := o.show(streams, done, doneText(done)); err != nil {
+		return err
+	}
+	if len(done.Failed) > 0 {
+		return &errTold{exitFailed}
+	}
+	return nil
+}
+
+func (o uninstallOptions) show(streams Streams, removal *installer.Removal, text string) error {
+	if o.json {
+		return writeJSON(streams.Out, removal)
+	}
+	_, err := io.WriteString(streams.Out, text)
+	return err
+}
+
+// agree asks whether to go on. It is an error that somebody says no, and that nobody can be asked.
+func agree(streams Streams) error {
+	in, ok := streams.In.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return &usageError{host.Hint(errors.New("uninstall asks before it deletes anything, and there is no terminal to ask on; nothing has been changed"),
+			"look at the plan (--plan), then run the same command with --yes")}
+	}
+	fmt.Fprint(streams.Err, "\nGo on? [y/N] ")
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("cannot read the answer: %w", err)
+	}
+	if answer := strings.ToLower(strings.TrimSpace(line)); answer == "y" || answer == "yes" {
+		return nil
+	}
+	fmt.Fprintln(streams.Err, "Nothing was changed.")
+	return &errTold{exitFailed}
+}
+
+// headings are what a fate is called in a plan, in this order, and at the end, where what has gone is not listed again.
+var headings = []struct {
+	verb         step.Verb
+	inPlan, done string
+}{
+	{step.Stop, "Stops", ""},
+	{step.SetAside, "Sets aside, as somebody may have changed it", "Set aside, as somebody may have changed it"},
+	{step.Delete, "Deletes", ""},
+	{step.Restore, "Puts back", "Put back"},
+	{step.Close, "Closes to all but root", "Closed to all but root"},
+	{step.Keep, "Keeps", "Kept"},
+}
+
+const (
+	inPlan = false
+	atEnd  = true
+)
+
+// removalText lists what becomes of everything.
+func removalText(removal *installer.Removal, end bool) string {
+	var text strings.Builder
+	for _, heading := range headings {
+		title := heading.inPlan
+		if end {
+			title = heading.done
+		}
+		lines := fateLines(removal.Items, heading.verb)
+		if title != "" && len(lines) > 0 {
+			fmt.Fprintf(&text, "%s\n%s\n", title, strings.Join(lines, ""))
+		}
+	}
+	if len(removal.Failed) > 0 && !end {
+		fmt.Fprintf(&text, "Cannot tell yet\n  %s\n", strings.ReplaceAll(strings.Join(removal.Failed, "\n"), "\n", "\n  "))
+	}
+	return strings.TrimSuffix(text.String(), "\n")
+}
+
+// plurals name many things of a kind.
+var plurals = map[string]string{
+	"unit": "units", "server": "users' servers", "file": "files", "link": "links", "folder": "folders", "shared folder": "shared folders", "group": "groups",
+	"account": "accounts", "home": "homes", "step": "steps",
+}
+
+// fateLines puts things of one kind that share a reason on a line.
+func fateLines(items []step.Fate, verb step.Verb) []string {
+	type alike struct{ kind, why, to string }
+	order, names := []alike{}, map[alike][]string{}
+	for _, fate := range items {
+		if fate.Verb != verb {
+			continue
+		}
+		key := alike{fate.Kind, fate.Why, fate.To}
+		if names[key] == nil {
+			order = append(order, key)
+		}
+		names[key] = append(names[key], fate.What)
+	}
+	lines := []string{}
+	for _, key := range order {
+		label := plurals[key.kind]
+		if len(names[key]) == 1 && label != "" {
+			label = strings.Replace(key.kind, "server", "user's server", 1)
+		}
+		list := strings.Join(names[key], ", ")
+		if key.to != "" {
+			list += " to " + key.to
+		}
+		if key.why != "" {
+			list = strings.TrimPrefix(list+": "+key.why, ": ")
+		}
+		lines = append(lines, fmt.Sprintf("  %-15s%s\n", label, fold(list, 100, strings.Repeat(" ", 17))))
+	}
+	return lines
+}
+
+// fold breaks a list into lines at its blanks.
+func fold(text string, width int, indent string) string {
+	var folded strings.Builder
+	column := 0
+	for n, word := range strings.Fields(text) {
+		switch {
+		case n == 0:
+		case column+1+len(word) > width:
+			folded.WriteString("\n" + indent)
+			column = 0
+		default:
+			folded.WriteByte(' ')
+			column++
+		}
+		folded.WriteString(word)
+		column += len(word)
+	}
+	return folded.String()
+}
+
+func nothingText(removal *installer.Removal) string {
+	text := "There is no hub on this machine: nothing is to be done.\n"
+	if len(removal.Items) > 0 {
+		text += "\n" + removalText(removal, atEnd)
+	}
+	return text
+}
+
+func doneText(removal *installer.Removal) string {
+	kept := removalText(removal, atEnd)
+	if len(removal.Failed) > 0 {
+		text := "\nNot everything could be undone:\n\n"
+		for _, failed := range removal.Failed {
+			text += "  " + strings.ReplaceAll(failed, "\n", "\n    ") + "\n"
+		}
+		return strings.TrimSuffix(text+"\n"+kept, "\n") + "\n\nSee to what could not be undone, then run the same command again: it does the rest.\n"
+	}
+	text := fmt.Sprintf("\nThe hub is uninstalled (%s).\n", seconds(removal.Seconds))
+	if kept != "" {
+		text += "\n" + kept
+	}
+	if keeps(removal, layout.State) {
+		text += "\nInstalling again finds what was kept.\n"
+	}
+	return text
+}
+
+func keeps(removal *installer.Removal, what string) bool {
+	for _, fate := range removal.Items {
+		if fate.What == what && fate.Verb == step.Keep {
+			return true
+		}
+	}
+	return false
+}
