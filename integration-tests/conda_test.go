@@ -284,7 +284,7 @@ func killSeeds() int {
 	if n, err := strconv.Atoi(os.Getenv("TLJH_KILL_SEEDS")); err == nil {
 		return n
 	}
-	return 24
+	return 8
 }
 
 // TestCondaKilled kills commands that make, change, switch and repair the environment at random moments. After each, a server can start from the old
