@@ -442,7 +442,8 @@ func (g *Guest) Close() error {
 }
 
 func (g *Guest) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	// Several generations of environments are hundreds of thousands of files to remove.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	err := g.Kill(ctx)
 	err = errors.Join(err, teardown(ctx, g.number), g.lock.Close())
