@@ -15,6 +15,7 @@ import (
 // gather lists what is to be undone, in order. Most of it the receipt tells; the rest is what has no step of its own, and what says of itself that it
 // is ours.
 func (d *dismantling) gather() error {
+	d.owned = d.ours()
 	traces := d.traces()
 	units := unitNames(d.Host.Files, traces)
 	people, err := d.people()
@@ -192,7 +193,7 @@ func (d *dismantling) leftovers(units []string) []work {
 		for _, name := range names {
 			unit, isDropIn := strings.CutSuffix(name, ".d")
 			ours := slices.Contains(units, unit) || strings.HasPrefix(unit, "jupyter-") && path.Ext(unit) == ".service"
-			if isDropIn && ours && d.ours() {
+			if isDropIn && ours && d.owned {
 				works = append(works, work{kept{path.Join(base, name), "folder", "an admin made it; without the unit it does nothing"}, step.Trace{}})
 			}
 		}
@@ -207,7 +208,7 @@ func (d *dismantling) files() []work {
 		// systemd makes a link to where the folder really is.
 		works = append(works, work{tree{path: dir, kind: "folder"}, step.Trace{}}, work{tree{path: path.Join(path.Dir(dir), "private", path.Base(dir)), kind: "folder"}, step.Trace{}})
 	}
-	if !d.ours() {
+	if !d.owned {
 		return works
 	}
 	for _, p := range []string{environment.Hub.Link(), environment.User.Link()} {
@@ -239,7 +240,7 @@ func (d *dismantling) trees() []string {
 // keepsakes are what is kept unless it is to go, too.
 func (d *dismantling) keepsakes() []work {
 	works := []work{}
-	if !d.ours() {
+	if !d.owned {
 		return append(works, work{kept{layout.Root, "folder", "this program did not make it"}, step.Trace{}})
 	}
 	for _, keep := range []struct{ path, kind, why string }{
@@ -267,7 +268,7 @@ func (d *dismantling) program(traces []step.Trace) []work {
 			works = append(works, work{undoer, t})
 		}
 	}
-	if d.ours() {
+	if d.owned {
 		ofOurs := step.Trace{First: &step.Before{}} // nothing was there before
 		works = append(works, work{tree{path: layout.Binary, kind: "file"}, ofOurs}, work{step.Dir{Path: path.Dir(layout.Binary)}, ofOurs})
 		works = append(works, d.strangers()...)

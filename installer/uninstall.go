@@ -108,7 +108,7 @@ func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 		return nil, err
 	}
 	u.told = true
-	d := &dismantling{Uninstaller: u, options: options, receipt: receipt, removal: &Removal{}, gone: map[string]bool{}}
+	d := &dismantling{Uninstaller: u, options: options, receipt: receipt, removal: &Removal{Items: []step.Fate{}}, gone: map[string]bool{}}
 	d.context = &step.Context{
 		Host: u.Host, Left: receipt.Left, Save: receipt.save, Recorded: receipt.Recorded, Progress: func(string, int64, int64) {},
 		Aside: d.aside, Deleted: func(p string) bool { return d.gone[p] }, TakeAll: options.everything(),
@@ -123,6 +123,7 @@ type dismantling struct {
 	receipt *Receipt
 	context *step.Context
 	stages  []stage
+	owned   bool // what is in our folder is ours
 	removal *Removal
 	gone    map[string]bool // what a plan would have deleted so far
 
@@ -221,7 +222,7 @@ func (d *dismantling) endsUs(fate step.Fate, process host.Process) error {
 
 // run is the walk itself.
 func (d *dismantling) run(ctx context.Context) error {
-	if d.ours() {
+	if d.owned {
 		d.keepPackageList()
 		// What was known to be in order is so no longer, whatever happens now. A disk that is full must not keep us from making room.
 		if err := d.receipt.write(Record{Event: eventUninstall}); err != nil {
@@ -378,9 +379,13 @@ func (d *dismantling) reload(ctx context.Context) {
 
 // endProcesses sees to it that nothing outlives the hub: neither what it started, nor what an installation that was killed left at work.
 func (d *dismantling) endProcesses(ctx context.Context) {
+	trees := []string{}
+	if d.owned {
+		trees = d.trees()
+	}
 	ours := func(p host.Process) bool {
 		at := func(folder string) bool { return within(folder, p.Program) }
-		return p.In(layout.Slice) || (p.UID == 0 || p.UID == nobody) && slices.ContainsFunc(d.trees(), at)
+		return p.In(layout.Slice) || (p.UID == 0 || p.UID == nobody) && slices.ContainsFunc(trees, at)
 	}
 	if err := d.Host.Files.End(ctx, ours); err != nil && ctx.Err() == nil {
 		d.failed(work{}, fmt.Errorf("cannot end what still runs of the hub: %w", err))

@@ -195,6 +195,7 @@ printf '[Service]\nNice=5\n' > /etc/systemd/system/tljh-edge.service.d/nice.conf
 echo '# changed' >> /etc/systemd/system/configurable-http-proxy.service
 systemctl daemon-reload
 echo remember > /opt/tljh/notes.txt
+mkdir -m 0700 /var/lib/private/tljh-edge; ln -s private/tljh-edge /var/lib/tljh-edge # as with certificates from an authority
 echo 'limits: [' > /opt/tljh/config/config.yaml
 rm -rf /opt/tljh/hub/lib/python3.14/site-packages/jupyterhub`)
 	r := h.uninstall(t, 0, "--remove-users --purge --yes")
@@ -253,6 +254,22 @@ func TestUninstallThatCannotBegin(t *testing.T) {
 		h.nothingOfOurs(t)
 		h.asNew(t)
 	})
+}
+
+// TestUninstallOnAFullDisk makes room although it can write nothing down.
+func TestUninstallOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	h := bare(t, guest.Options{Tmpfs: map[string]string{"/opt": "3G"}})
+	h.paste(t, "--admin "+admin+":"+adminPassword)
+	h.MustSh(t, "echo '# mine' >> /etc/sudoers.d/tljh; head -c 9G /dev/zero > /opt/fill 2>/dev/null; ! echo 1234567890 > /opt/more")
+	r := h.uninstall(t, 0, "--yes")
+	want.Contains(t, r.Output(), "/var/backups/tljh/etc/sudoers.d/tljh")
+	h.nothingOfOurs(t)
+	h.MustSh(t, "rm /opt/fill /opt/more; test -s /opt/tljh/state/passwords.sqlite -a -s /opt/tljh/config/config.yaml")
+	want.Equal(t, "0", h.MustSh(t, "grep -c '\"fingerprint\"' /opt/tljh/state/receipt.jsonl || true"), "what was in order is taken to be so still")
+	h.paste(t, "")
+	h.looksInstalled(t)
+	h.admin(t)
 }
 
 // progress is how many lines of a kind a process has written.

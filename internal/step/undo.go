@@ -116,10 +116,10 @@ func (t Trace) stood(c *Context) bool {
 }
 
 const (
-	changed   = "it was changed since"
-	untold    = "the receipt does not tell whether it was changed"
-	otherKind = "something else is there now"
-	before    = "it was there before"
+	wasChanged  = "it was changed since"
+	isUntold    = "the receipt does not tell whether it was changed"
+	isOther     = "something else is there now"
+	thereBefore = "it was there before"
 )
 
 // Fate implements Undoer.
@@ -135,7 +135,7 @@ func (f File) Fate(_ context.Context, c *Context, t Trace) (Fate, error) {
 	case !regular && t.First != nil && t.First.Target != "":
 		// It is a link again.
 	case !regular:
-		fate.Verb, fate.Why = Keep, otherKind
+		fate.Verb, fate.Why = Keep, isOther
 	case t.First == nil && len(t.Left) == 0 && !Marked(data):
 		// Nothing says that it is ours.
 	case t.First != nil && t.First.SHA256 == sum && t.stood(c):
@@ -145,9 +145,9 @@ func (f File) Fate(_ context.Context, c *Context, t Trace) (Fate, error) {
 	case t.left(Left{SHA256: sum}):
 		fate.Verb = Delete
 	default:
-		fate.Verb, fate.To, fate.Why = SetAside, c.Aside(f.Path, data), changed
+		fate.Verb, fate.To, fate.Why = SetAside, c.Aside(f.Path, data), wasChanged
 		if len(t.Left) == 0 {
-			fate.Why = untold
+			fate.Why = isUntold
 		}
 	}
 	return fate, nil
@@ -198,7 +198,7 @@ func (s Secret) Fate(_ context.Context, c *Context, t Trace) (Fate, error) {
 	switch {
 	case !c.Host.Files.Exists(s.Path):
 	case t.First == nil || t.First.Existed:
-		fate.Verb, fate.Why = Keep, before
+		fate.Verb, fate.Why = Keep, thereBefore
 	default:
 		fate.Verb = Delete
 	}
@@ -288,7 +288,7 @@ func (l Link) Fate(_ context.Context, c *Context, t Trace) (Fate, error) {
 	switch {
 	case !c.Host.Files.Exists(l.Path) || t.First == nil && len(t.Left) == 0:
 	case err != nil:
-		fate.Verb, fate.Why = Keep, otherKind
+		fate.Verb, fate.Why = Keep, isOther
 	case t.left(Left{Target: target}) && t.stood(c):
 		fate.Verb = Restore
 	case t.left(Left{Target: target}):
@@ -328,7 +328,7 @@ func madeByUs(fate Fate, state State, t Trace) Fate {
 	switch {
 	case state != Same:
 	case t.First == nil || t.First.Existed:
-		fate.Verb, fate.Why = Keep, before
+		fate.Verb, fate.Why = Keep, thereBefore
 	default:
 		fate.Verb = Delete
 	}
@@ -349,7 +349,7 @@ func (a Account) Fate(ctx context.Context, c *Context, t Trace) (Fate, error) {
 	fate := Fate{Kind: "account", What: a.Name}
 	state, err := a.Check(ctx, c)
 	if err == nil && state == Absent {
-		return Group{Name: a.Name}.Fate(ctx, c, t)
+		return Group(a).Fate(ctx, c, t)
 	}
 	return madeByUs(fate, state, t), err
 }
