@@ -101,13 +101,13 @@ func TestConda(t *testing.T) {
 	want.Contains(t, shell(t, work, "conda create --yes --prefix ~/mine "+mirror.Cowsay+" && ~/mine/bin/python -c 'import cowsay'"), "exit 0")
 }
 
-// awaitSnapshot waits until the newest snapshot is of a change.
+// awaitSnapshot waits until the newest snapshot is of a change, and the other admins have been let change what is new.
 func (h *hub) awaitSnapshot(t *testing.T, change string) {
 	t.Helper()
-	guest.Until(t, 60*time.Second, func(ctx context.Context) error {
-		r, err := h.Sh(ctx, "tljh-install env history | sed -n 2p")
-		if err == nil && !strings.Contains(r.Stdout, change) {
-			err = fmt.Errorf("the newest snapshot is not of %s: %s", change, r.Output())
+	guest.Until(t, 2*time.Minute, func(ctx context.Context) error {
+		r, err := h.Sh(ctx, "tljh-install env history | sed -n 2p; systemctl show --property=ActiveState tljh-environment.service")
+		if err == nil && (!strings.Contains(r.Stdout, change) || strings.Contains(r.Stdout, "=activating")) {
+			err = fmt.Errorf("the newest snapshot is not of %s, or not all is done: %s", change, r.Output())
 		}
 		return err
 	})
