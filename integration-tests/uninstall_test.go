@@ -307,9 +307,9 @@ func TestUninstallKilledAgainAndAgain(t *testing.T) {
 			h.atWorkWith(t, "bob")
 		}
 		n := h.killedUntilItEnds(t, random)
-		// Killed after the program itself has gone, its folder may be left, with the log of that run and nothing else.
+		// Killed after the program itself has gone, its folder may be left, and nothing in it.
 		h.MustSh(t, `if [ -e /opt/tljh/bin/tljh-install ]; then /opt/tljh/bin/tljh-install uninstall --remove-users --purge --yes
-else rm -f /opt/tljh/installer.log; rmdir /opt/tljh/bin /opt/tljh 2>/dev/null || true; fi`)
+else rmdir /opt/tljh/bin /opt/tljh 2>/dev/null || true; fi`)
 		h.nothingOfOurs(t)
 		h.asNew(t)
 		killed += n

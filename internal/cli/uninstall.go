@@ -77,7 +77,10 @@ func runUninstall(ctx context.Context, streams Streams, o uninstallOptions) erro
 			return err
 		}
 	}
-	r.begin()
+	// A log that is to be deleted, and was by a run that was killed after that, is not begun anew.
+	if !o.purge || r.host.Files.Exists(layout.Log) {
+		r.begin()
+	}
 	done, err := u.Uninstall(ctx, what)
 	if err != nil {
 		return o.finish(r.report, streams, err)
