@@ -1,17 +1,14 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tljh/installer"
 	"tljh/internal/host"
@@ -45,9 +42,7 @@ func newUninstallCommand(streams Streams) *cobra.Command {
 	flags.BoolVar(&options.removeUsers, "remove-users", false, "delete the accounts that the hub made")
 	flags.BoolVar(&options.purge, "purge", false, "delete config, database and passwords; with --remove-users, homes and shared folders as well")
 	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
-	flags.BoolVar(&options.json, "json", false, "report as JSON, one object a line")
-	flags.BoolVarP(&options.yes, "yes", "y", false, "do not ask")
-	flags.BoolVarP(&options.verbose, "verbose", "v", false, "show every command with its output")
+	options.common(cmd)
 	return cmd
 }
 
@@ -105,18 +100,15 @@ func (o uninstallOptions) show(streams Streams, removal *installer.Removal, text
 
 // agree asks whether to go on. It is an error that somebody says no, and that nobody can be asked.
 func agree(streams Streams) error {
-	in, ok := streams.In.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
+	in, ok := atTerminal(streams)
+	if !ok {
 		return &usageError{host.Hint(errors.New("uninstall asks before it deletes anything, and there is no terminal to ask on; nothing has been changed"),
 			"look at the plan (--plan), then run the same command with --yes")}
 	}
 	fmt.Fprint(streams.Err, "\nGo on? [y/N] ")
-	line, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("cannot read the answer: %w", err)
-	}
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer == "y" || answer == "yes" {
-		return nil
+	yes, err := readYes(in)
+	if err != nil || yes {
+		return err
 	}
 	fmt.Fprintln(streams.Err, "Nothing was changed.")
 	return &errTold{exitFailed}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tljh/installer"
 	"tljh/internal/fetch"
@@ -63,14 +61,6 @@ func newUpgradeCommand(streams Streams) *cobra.Command {
 	return cmd
 }
 
-// common are the flags of all commands that change the release.
-func (o *upgradeOptions) common(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.BoolVar(&o.json, "json", false, "report as JSON, one object a line")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.BoolVarP(&o.verbose, "verbose", "v", false, "show every command with its output")
-}
-
 // upgrader returns what does the work, and what is to be closed after it.
 func (o upgradeOptions) upgrader(streams Streams) (*installer.Upgrader, *run) {
 	r := o.begin(streams)
@@ -93,19 +83,15 @@ func (o upgradeOptions) ask(streams Streams) func(text, question string) error {
 		if o.yes {
 			return nil
 		}
-		file, ok := streams.In.(*os.File)
-		if !ok || !term.IsTerminal(int(file.Fd())) || o.json {
+		file, ok := atTerminal(streams)
+		if !ok || o.json {
 			return &usageError{host.Hint(errors.New("nobody is there to ask"), "--yes does it without a question")}
 		}
 		fmt.Fprintf(streams.Out, "%s [y/N] ", question)
-		line, err := bufio.NewReader(file).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
+		if yes, err := readYes(file); err != nil || yes {
 			return err
 		}
-		if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-			return errDeclined
-		}
-		return nil
+		return errDeclined
 	}
 }
 

@@ -61,11 +61,15 @@ func (f Files) List(p string) ([]string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	return namesOf(entries), err
+}
+
+func namesOf(entries []fs.DirEntry) []string {
 	names := make([]string, 0, len(entries))
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	return names, err
+	return names
 }
 
 // AttrOf returns the owner and mode in info.

@@ -59,18 +59,11 @@ func (w *Within) Read(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// Readlink returns where a link leads.
-func (w *Within) Readlink(name string) (string, error) { return w.root.Readlink(name) }
-
 // List returns the names in one of its folders, sorted; none when there is no such folder.
 func (w *Within) List(name string) ([]string, error) {
 	entries, err := fs.ReadDir(w.root.FS(), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	names := make([]string, 0, len(entries))
-	for _, entry := range entries {
-		names = append(names, entry.Name())
-	}
-	return names, err
+	return namesOf(entries), err
 }
