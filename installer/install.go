@@ -197,6 +197,11 @@ func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (fun
 	if err := i.preflight(ctx, in, options.PackageManager); err != nil {
 		return nil, err
 	}
+	return i.lockAll(ctx)
+}
+
+// lockAll keeps others from changing the installation, and from editing its config.
+func (i *Installer) lockAll(ctx context.Context) (func(), error) {
 	unlock, err := Lock(ctx, i.Host.Files, i.Now())
 	if err != nil {
 		return nil, err

@@ -44,16 +44,11 @@ func (u *Upgrader) FinishBack(ctx context.Context) error {
 	if err != nil || change == nil {
 		return err
 	}
-	unlock, err := Lock(ctx, u.Host.Files, u.Now())
+	unlock, err := u.lockAll(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	unlockConfig, err := u.lockConfig(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlockConfig()
 	u.Begin()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
@@ -276,16 +271,11 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	if err := u.Ask(text, "Go back now? Users' servers run on; the hub is away for a few seconds."); err != nil {
 		return nil, err
 	}
-	unlock, err := Lock(ctx, files, u.Now())
+	unlock, err := u.lockAll(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	unlockConfig, err := u.lockConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlockConfig()
 	u.Begin()
 	plan, err := u.presentPlan(ctx)
 	if err != nil {

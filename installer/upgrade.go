@@ -281,27 +281,17 @@ func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
 			return nil, err
 		}
 	}
-	unlock, err := Lock(ctx, u.Host.Files, u.Now())
+	unlock, err := u.lockAll(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	unlockConfig, err := u.lockConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlockConfig()
 	u.Begin()
 	from := t.old().Version
 	if err := u.takeOver(ctx, t); err != nil {
 		return nil, err
 	}
 	return &Upgraded{From: from, To: version.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
-}
-
-// lockConfig keeps others from editing the config, which is about to be another.
-func (u *Upgrader) lockConfig(ctx context.Context) (func(), error) {
-	return ConfigFile{Host: u.Host, Path: layout.Config, Now: u.Now, Who: u.Who}.Lock(ctx, 0, nil)
 }
 
 // takeOver does it, or leaves everything as it was.
