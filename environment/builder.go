@@ -222,6 +222,9 @@ func Switch(files host.Files, generation Generation) error {
 	return files.Link(generation.Path(), generation.Kind.Link())
 }
 
+// makeCache makes the folder for downloads. What is run as the account of the user environment has a folder in it, too, and may pass.
+func (b *Builder) makeCache() error { return b.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}) }
+
 // RemoveCache deletes what was downloaded.
 func (b *Builder) RemoveCache() error { return b.Host.Files.RemoveTree(layout.Cache) }
 

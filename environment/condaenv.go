@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -33,7 +32,7 @@ func (c Conda) Create(ctx context.Context, dir string) error {
 	if err := c.prepare(dir); err != nil {
 		return err
 	}
-	lacking, err := c.solve(ctx, c.Builder.Conda.Create, dir, byConda)
+	lacking, err := c.create(ctx, c.Builder.Conda, dir, byConda)
 	if err != nil {
 		return err
 	}
@@ -58,7 +57,7 @@ func (c Conda) Compose(ctx context.Context, dir string, source *Source, kernel b
 	settings := c.Builder.Conda
 	settings.Channels = source.Channels
 	ours := specs
-	lacking, err := c.solve(ctx, settings.Create, dir, slices.Concat(specs, source.Conda))
+	lacking, err := c.create(ctx, settings, dir, slices.Concat(specs, source.Conda))
 	if err != nil {
 		return err
 	}
@@ -89,43 +88,36 @@ func (c Conda) owner() (host.Attr, error) {
 	return host.Attr{Mode: 0o755, UID: uid, GID: gid}, err
 }
 
-// solve lets conda install specs, without those that the channel lacks, which it returns.
-func (c Conda) solve(ctx context.Context, verb func(prefix string, specs []string) []string, dir string, specs []string) (lacking []string, err error) {
+// attempt lets conda do something with specs. Where the channel lacks some of them, they are told and the others are left to be tried again.
+func (c Conda) attempt(ctx context.Context, verb func(prefix string, specs []string) []string, dir string, specs []string) (left, lacking []string, err error) {
+	output, err := c.run(ctx, verb(dir, specs))
+	if err == nil || ctx.Err() != nil {
+		return nil, nil, err
+	}
+	lacking = conda.Lacking(output, specs)
+	if len(lacking) == 0 {
+		return nil, nil, explainConda(err, output)
+	}
+	return slices.DeleteFunc(slices.Clone(specs), func(spec string) bool { return slices.Contains(lacking, spec) }), lacking, err
+}
+
+// create makes an environment of specs, in the folder that is prepared for it, without those that the channel lacks, which it returns.
+func (c Conda) create(ctx context.Context, settings conda.Settings, dir string, specs []string) (lacking []string, err error) {
 	for {
-		output, err := c.run(ctx, verb(dir, specs))
-		if err == nil || ctx.Err() != nil {
-			return lacking, err
-		}
-		missing := conda.Lacking(output, specs)
-		if len(missing) == 0 {
-			return lacking, explainConda(err, output)
-		}
+		left, missing, err := c.attempt(ctx, settings.Create, dir, specs)
 		lacking = append(lacking, missing...)
-		specs = slices.DeleteFunc(slices.Clone(specs), func(spec string) bool { return slices.Contains(missing, spec) })
-		if len(specs) == 0 || slices.Contains(missing, byConda[0]) {
+		switch {
+		case len(missing) == 0:
+			return lacking, err
+		case len(left) == 0 || slices.Contains(missing, byConda[0]):
 			return lacking, host.Hint(err, "the channel %s has none of this: check sources.channel of %s", c.Builder.Conda.ChannelName(), layout.Config)
 		}
 		// What a refused attempt left is no environment.
-		if err := c.emptied(dir); err != nil {
+		if err := errors.Join(c.Builder.Host.Files.RemoveTree(dir), c.prepare(dir)); err != nil {
 			return lacking, err
 		}
+		specs = left
 	}
-}
-
-// emptied makes sure that a refused first attempt at an environment left nothing behind.
-func (c Conda) emptied(dir string) error {
-	env, err := c.Builder.Host.Files.Within(dir)
-	if err == nil {
-		_, err = env.Lstat(conda.History)
-		_ = env.Close()
-		if err == nil {
-			return nil // an environment that was there before
-		}
-	}
-	if err := c.Builder.Host.Files.RemoveTree(dir); err != nil {
-		return err
-	}
-	return c.prepare(dir)
 }
 
 func explainConda(err error, output string) error {
@@ -144,12 +136,11 @@ func (c Conda) run(ctx context.Context, argv []string) (output string, err error
 	if err != nil {
 		return "", err
 	}
-	for _, dir := range []string{layout.Cache, condaHome(), condaCache()} {
-		attr := host.Attr{Mode: 0o711}
-		if dir != layout.Cache {
-			attr = host.Attr{Mode: 0o700, UID: owner.UID, GID: owner.GID}
-		}
-		if err := c.Builder.Host.Files.Mkdir(dir, attr); err != nil {
+	if err := c.Builder.makeCache(); err != nil {
+		return "", err
+	}
+	for _, dir := range []string{condaHome(), condaCache()} {
+		if err := c.Builder.Host.Files.Mkdir(dir, host.Attr{Mode: 0o700, UID: owner.UID, GID: owner.GID}); err != nil {
 			return "", err
 		}
 	}
@@ -203,13 +194,7 @@ func (c Conda) pip(ctx context.Context, dir string, wanted []string) error {
 	if err := c.Builder.Host.Files.Write(file, []byte(strings.Join(constraints, "\n")+"\n"), host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
-	command, err := c.Builder.adding(dir, "--constraint", file, "--requirement", "-")
-	if err != nil {
-		return err
-	}
-	command.Stdin = strings.NewReader(strings.Join(wanted, "\n") + "\n")
-	_, err = c.Builder.Host.Runner.Run(ctx, command)
-	return host.Hint(err, "check that this machine reaches its Python package index, then run the same command again")
+	return host.Hint(c.Builder.add(ctx, dir, "", wanted, "--constraint", file), "check that this machine reaches its Python package index, then run the same command again")
 }
 
 // Install implements Manager: requirements are pip's.
@@ -239,16 +224,11 @@ func (c Conda) Add(ctx context.Context, dir string, packages []string) error {
 
 func (c Conda) add(ctx context.Context, dir string, specs []string) (lacking []string, err error) {
 	for len(specs) > 0 {
-		output, err := c.run(ctx, c.Builder.Conda.Install(dir, specs))
-		if err == nil || ctx.Err() != nil {
+		left, missing, err := c.attempt(ctx, c.Builder.Conda.Install, dir, specs)
+		if lacking = append(lacking, missing...); len(missing) == 0 {
 			return lacking, err
 		}
-		missing := conda.Lacking(output, specs)
-		if len(missing) == 0 {
-			return lacking, explainConda(err, output)
-		}
-		lacking = append(lacking, missing...)
-		specs = slices.DeleteFunc(slices.Clone(specs), func(spec string) bool { return slices.Contains(missing, spec) })
+		specs = left
 	}
 	return lacking, nil
 }
@@ -264,19 +244,17 @@ func (c Conda) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error
 	if err := c.explicit(ctx, "create", dir, snapshot.Explicit); err != nil {
 		return err
 	}
-	wanted := []string{}
-	for _, name := range slices.Sorted(maps.Keys(snapshot.Pip)) {
-		wanted = append(wanted, name+"=="+snapshot.Pip[name])
-	}
-	if err := c.pipExactly(ctx, dir, wanted); err != nil {
-		return err
+	if len(snapshot.Pip) > 0 {
+		if err := c.Builder.add(ctx, dir, "", Pins(snapshot.Pip), "--no-deps", "--reinstall"); err != nil {
+			return err
+		}
 	}
 	return c.complete(ctx, dir, nil)
 }
 
 func (c Conda) explicit(ctx context.Context, verb, dir string, lines []string) error {
 	list := path.Join(layout.Cache, "explicit.txt")
-	if err := c.Builder.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}); err != nil {
+	if err := c.Builder.makeCache(); err != nil {
 		return err
 	}
 	if err := c.Builder.Host.Files.Write(list, conda.List(lines), host.Attr{Mode: 0o644}); err != nil {
@@ -284,19 +262,6 @@ func (c Conda) explicit(ctx context.Context, verb, dir string, lines []string) e
 	}
 	output, err := c.run(ctx, conda.Explicit(verb, dir, list))
 	return explainConda(err, output)
-}
-
-func (c Conda) pipExactly(ctx context.Context, dir string, wanted []string) error {
-	if len(wanted) == 0 {
-		return nil
-	}
-	command, err := c.Builder.adding(dir, "--no-deps", "--reinstall", "--requirement", "-")
-	if err != nil {
-		return err
-	}
-	command.Stdin = strings.NewReader(strings.Join(wanted, "\n") + "\n")
-	_, err = c.Builder.Host.Runner.Run(ctx, command)
-	return err
 }
 
 // Reinstall implements Manager: conda's packages by conda, the others from the index.

@@ -59,8 +59,10 @@ func (b *Builder) Examine(ctx context.Context) ([]Trouble, error) {
 	if err := x.whose(b.Host.Files, settled); err != nil {
 		return nil, err
 	}
-	if damaged := b.BaseDamaged(); live.Manager == "conda" && damaged != "" {
-		x.tell(Trouble{Words: "conda itself is damaged: " + damaged})
+	if live.Manager == "conda" {
+		if damaged := b.BaseDamaged(); damaged != "" {
+			x.tell(Trouble{Words: "conda itself is damaged: " + damaged})
+		}
 	}
 	packages, _, err := Packages(b.Host.Files, live.Path())
 	if err != nil {
@@ -332,10 +334,7 @@ func (b *Builder) Repair(ctx context.Context, troubles []Trouble) error {
 		return errNoUserEnvironment
 	}
 	if live.Manager == "conda" && b.BaseDamaged() != "" {
-		if err := b.FetchMiniforge(ctx, func(int64, int64) {}); err != nil {
-			return err
-		}
-		if err := b.InstallMiniforge(ctx); err != nil {
+		if err := b.EnsureMiniforge(ctx); err != nil {
 			return err
 		}
 	}

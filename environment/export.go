@@ -2,7 +2,6 @@ package environment
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -39,12 +38,11 @@ func Export(files host.Files) (map[string]string, error) {
 	}
 	python := strings.TrimPrefix(path.Base(path.Dir(siteWithin(env))), "python")
 	described[fileRuntime] = "python-" + python + "\n"
-	lines := []string{}
+	packages := map[string]string{}
 	for _, each := range all {
-		lines = append(lines, each.name+"=="+each.version)
+		packages[each.name] = each.version
 	}
-	slices.Sort(lines)
-	described[fileRequirements] = strings.Join(lines, "\n") + "\n"
+	described[fileRequirements] = strings.Join(Pins(packages), "\n") + "\n"
 	return described, nil
 }
 
@@ -63,11 +61,7 @@ func exportConda(env *host.Within, all []contents) (string, error) {
 		}
 	}
 	if len(pip) > 0 {
-		lines := []string{}
-		for _, name := range slices.Sorted(maps.Keys(pip)) {
-			lines = append(lines, name+"=="+pip[name])
-		}
-		specs = append(specs, map[string][]string{"pip": lines})
+		specs = append(specs, map[string][]string{"pip": Pins(pip)})
 	}
 	text, err := yaml.Marshal(struct {
 		Channels     []string `yaml:"channels"`

@@ -50,7 +50,7 @@ func (b *Builder) FetchMiniforge(ctx context.Context, progress func(bytes, total
 	if err != nil {
 		return err
 	}
-	if err := b.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}); err != nil {
+	if err := b.makeCache(); err != nil {
 		return err
 	}
 	ctx, done := context.WithCancel(ctx)
@@ -87,6 +87,9 @@ func (b *Builder) InstallMiniforge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := files.Write(path.Join(m.Folder(), condarc), b.Conda.Condarc(), host.Attr{Mode: 0o644}); err != nil {
+		return err
+	}
 	if err := files.Sync(m.Folder()); err != nil {
 		return err
 	}
@@ -96,9 +99,23 @@ func (b *Builder) InstallMiniforge(ctx context.Context) error {
 	return files.Link(m.Folder(), layout.Conda)
 }
 
+// EnsureMiniforge brings and installs it where it is not there, or damaged.
+func (b *Builder) EnsureMiniforge(ctx context.Context) error {
+	if b.MiniforgeWorks() {
+		return nil
+	}
+	if err := b.FetchMiniforge(ctx, func(int64, int64) {}); err != nil {
+		return err
+	}
+	return b.InstallMiniforge(ctx)
+}
+
+// condarc is the file of conda's settings, in its base.
+const condarc = ".condarc"
+
 // changing are files of conda's base that conda, or this program, writes anew.
 func changing(name string) bool {
-	return name == ".condarc" || strings.HasPrefix(name, "pkgs/")
+	return name == condarc || strings.HasPrefix(name, "pkgs/")
 }
 
 // foreignConda tells of a conda that somebody else put where ours is to be.
@@ -119,17 +136,13 @@ func (b *Builder) OldMiniforges() ([]string, error) {
 		return nil, err
 	}
 	live, _ := b.Host.Files.Readlink(layout.Conda)
-	return slices.DeleteFunc(mapped(names, func(name string) string { return path.Join(layout.Tools, name) }), func(dir string) bool {
-		return !strings.HasPrefix(path.Base(dir), "miniforge-") || dir == live
-	}), nil
-}
-
-func mapped[A, B any](from []A, to func(A) B) []B {
-	made := make([]B, 0, len(from))
-	for _, each := range from {
-		made = append(made, to(each))
+	old := []string{}
+	for _, name := range names {
+		if dir := path.Join(layout.Tools, name); strings.HasPrefix(name, "miniforge-") && dir != live {
+			old = append(old, dir)
+		}
 	}
-	return made
+	return old, nil
 }
 
 // ChannelAnswers tells, within a short time, whether Miniforge's installer can be fetched and, where the channel is named by an address, the channel,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -256,10 +257,14 @@ func (b *Builder) Restore(ctx context.Context, snapshot Snapshot) (Generation, e
 	if !b.Host.Files.Exists(snapshot.meta()) {
 		return Generation{}, fmt.Errorf("snapshot %d is not there any more", snapshot.Number)
 	}
-	generation := Generation{Kind: User, Digest: digestOf([]byte(fmt.Sprint(snapshot.Packages))), Manager: snapshot.Manager}
-	return b.build(ctx, generation, func(_ context.Context, dir string) error {
+	return b.build(ctx, snapshot.generation(), func(_ context.Context, dir string) error {
 		return b.copyOf(snapshot.tree(), snapshot.From, snapshot.Manager, dir)
 	}, b.testUser)
+}
+
+// generation is one that is made of the snapshot.
+func (s Snapshot) generation() Generation {
+	return Generation{Kind: User, Digest: digestOf([]byte(fmt.Sprint(s.Packages))), Manager: s.Manager}
 }
 
 // copyOf makes an environment of the files of a tree, which belonged to an environment in the folder before.
@@ -287,8 +292,7 @@ func StillThere(files host.Files, snapshot Snapshot) (Generation, bool) {
 
 // Rebuild makes a new generation of the packages that a snapshot lists, from where they came: its files may be damaged as well.
 func (b *Builder) Rebuild(ctx context.Context, snapshot Snapshot) (Generation, error) {
-	generation := Generation{Kind: User, Digest: digestOf([]byte(fmt.Sprint(snapshot.Packages))), Manager: snapshot.Manager}
-	return b.build(ctx, generation, func(ctx context.Context, dir string) error {
+	return b.build(ctx, snapshot.generation(), func(ctx context.Context, dir string) error {
 		return b.Manager(snapshot.Manager).Rebuild(ctx, dir, snapshot)
 	}, b.testUser)
 }
@@ -329,13 +333,25 @@ func (b *Builder) renamePrograms(dir, before string) error {
 }
 
 // rewrite replaces a file of an environment that is being made, and keeps its mode: its contents are those of a snapshot, too. It was read by env,
-// which no link leads out of, and nobody else can change the folder yet.
-func (b *Builder) rewrite(env *host.Within, dir, name string, data []byte) error {
+// which no link leads out of, and nobody else can change the folder yet. It is no durable write: seal syncs everything.
+func (b *Builder) rewrite(env *host.Within, dir, name string, data []byte) (err error) {
 	info, err := env.Lstat(name)
 	if err != nil {
 		return err
 	}
-	return b.Host.Files.Write(path.Join(dir, name), data, host.Attr{Mode: info.Mode().Perm()&^fs.FileMode(0o022) | 0o044})
+	to := b.Host.Files.Path(path.Join(dir, name))
+	if err := os.Remove(to); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := file.Write(data); err != nil {
+		return err
+	}
+	return file.Chmod(info.Mode().Perm()&^fs.FileMode(0o022) | 0o044)
 }
 
 // Difference lists what changed between two sets of packages, in order: "+cowsay 6.0", "-rich 13.0", "numpy 1.0 → 2.0".

@@ -87,7 +87,7 @@ func (u UV) fromIndex(ctx context.Context, dir string, source *Source) error {
 
 // pip installs requirements, which may name files below a folder. With hold, JupyterHub's version stays the hub's.
 func (u UV) pip(ctx context.Context, dir, folder string, requirements []string, hold bool) error {
-	more := []string{"--requirement", "-"}
+	more := []string{}
 	if hold {
 		constraint, err := u.constraint()
 		if err != nil {
@@ -95,20 +95,14 @@ func (u UV) pip(ctx context.Context, dir, folder string, requirements []string, 
 		}
 		more = append(more, "--constraint", constraint)
 	}
-	command, err := u.Builder.adding(dir, more...)
-	if err != nil {
-		return err
-	}
-	command.Dir, command.Stdin = folder, strings.NewReader(strings.Join(requirements, "\n")+"\n")
-	_, err = u.Builder.Host.Runner.Run(ctx, command)
-	return errors.Join(err, u.Builder.unlock(dir))
+	return errors.Join(u.Builder.add(ctx, dir, folder, requirements, more...), u.Builder.unlock(dir))
 }
 
 // constraint returns a file that holds JupyterHub's version: a server with another one would not start.
 func (u UV) constraint() (string, error) {
 	file := path.Join(layout.Cache, "constraints.txt")
 	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
-	if err := u.Builder.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}); err != nil {
+	if err := u.Builder.makeCache(); err != nil {
 		return file, err
 	}
 	return file, u.Builder.Host.Files.Write(file, []byte(text), host.Attr{Mode: 0o644})
@@ -119,30 +113,35 @@ func (u UV) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error {
 	if err := u.Builder.venv(ctx, dir); err != nil {
 		return err
 	}
-	wanted := []string{}
-	for _, name := range slices.Sorted(maps.Keys(snapshot.Pip)) {
-		wanted = append(wanted, name+"=="+snapshot.Pip[name])
-	}
-	command, err := u.Builder.adding(dir, "--no-deps", "--only-binary=:all:", "--requirement", "-")
-	if err != nil {
-		return err
-	}
-	command.Stdin = strings.NewReader(strings.Join(wanted, "\n") + "\n")
-	_, err = u.Builder.Host.Runner.Run(ctx, command)
+	err := u.Builder.add(ctx, dir, "", Pins(snapshot.Pip), "--no-deps", "--only-binary=:all:")
 	return host.Hint(err, "check that this machine reaches its Python package index, then run the same command again")
 }
 
-// adding is a command that installs into an environment, as its owner: what admins put into it never runs as root. Its files are copies of what is
-// downloaded, and nothing is kept beside them.
-func (b *Builder) adding(dir string, more ...string) (host.Command, error) {
+// Pins are packages and their versions as requirements, in order.
+func Pins(packages map[string]string) []string {
+	pins := []string{}
+	for _, name := range slices.Sorted(maps.Keys(packages)) {
+		pins = append(pins, name+"=="+packages[name])
+	}
+	return pins
+}
+
+// add lets uv install requirements, which may name files below a folder, into an environment, as its owner: what admins put into it never runs as
+// root. Its files are copies of what is downloaded, and nothing is kept beside them.
+func (b *Builder) add(ctx context.Context, dir, folder string, requirements []string, more ...string) error {
 	info, err := b.Host.Files.Lstat(dir)
 	if err != nil {
-		return host.Command{}, err
+		return err
 	}
 	env, args := b.forUV()
 	owner := host.AttrOf(info)
-	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--python", path.Join(dir, "bin", "python")}
-	return host.Command{Argv: slices.Concat(argv, args, more), Env: env, UID: uint32(owner.UID), GID: uint32(owner.GID)}, nil
+	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode",
+		"--python", path.Join(dir, "bin", "python"), "--requirement", "-"}
+	_, err = b.Host.Runner.Run(ctx, host.Command{
+		Argv: slices.Concat(argv, args, more), Env: env, UID: uint32(owner.UID), GID: uint32(owner.GID),
+		Dir: folder, Stdin: strings.NewReader(strings.Join(requirements, "\n") + "\n"),
+	})
+	return err
 }
 
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
@@ -171,12 +170,7 @@ func (u UV) Reinstall(ctx context.Context, dir string, troubles []Trouble) error
 		return nil
 	}
 	slices.Sort(wanted)
-	command, err := u.Builder.adding(dir, append([]string{"--no-deps", "--reinstall"}, slices.Compact(wanted)...)...)
-	if err != nil {
-		return err
-	}
-	_, err = u.Builder.Host.Runner.Run(ctx, command)
-	return host.Hint(err, "tljh-install env rollback goes back to a snapshot, without the network")
+	return host.Hint(u.Builder.add(ctx, dir, "", slices.Compact(wanted), "--no-deps", "--reinstall"), "tljh-install env rollback goes back to a snapshot, without the network")
 }
 
 // Move implements Manager.

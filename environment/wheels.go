@@ -87,8 +87,7 @@ const atOnce = 10
 // slower, but it knows all of that.
 func (b *Builder) Fetch(ctx context.Context, w Bundle, progress func(bytes int64)) error {
 	files := b.Host.Files
-	// What is run as the account of the user environment has a folder in the cache, too.
-	if err := errors.Join(files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}), files.Mkdir(wheelsDir(), host.Attr{Mode: 0o700})); err != nil {
+	if err := errors.Join(b.makeCache(), files.Mkdir(wheelsDir(), host.Attr{Mode: 0o700})); err != nil {
 		return err
 	}
 	if err := b.fetchSimply(ctx, w, progress); err != nil {

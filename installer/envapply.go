@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,10 +59,7 @@ func (o ApplyOptions) check(files host.Files) error {
 }
 
 func (k *Keeper) apply(ctx context.Context, source *environment.Source, options ApplyOptions) error {
-	manager := options.Manager
-	if manager == "" {
-		manager = knownManager(k.Host.Files)
-	}
+	manager := cmp.Or(options.Manager, managerOf(k.Host.Files))
 	if beyond := source.Beyond(manager); len(beyond) > 0 {
 		return badInput(host.Hint(errors.New("this cannot be done here, and nothing was:\n  "+strings.Join(beyond, "\n  ")), "remove or change these files, then run the same command again"))
 	}
@@ -86,7 +84,7 @@ func (k *Keeper) apply(ctx context.Context, source *environment.Source, options 
 		if err != nil {
 			return err
 		}
-		if err := k.Host.Files.Write(layout.Manager, []byte(manager+"\n"), secret); err != nil {
+		if err := rememberManager(k.Host.Files, manager); err != nil {
 			return err
 		}
 		return k.use(ctx, generation)
@@ -102,15 +100,7 @@ func (k *Keeper) miniforge(ctx context.Context) error {
 	if k.Builder.MiniforgeWorks() {
 		return nil
 	}
-	return k.step("install Miniforge", func() error {
-		if err := k.Builder.FetchMiniforge(ctx, func(int64, int64) {}); err != nil {
-			return err
-		}
-		if err := k.Builder.InstallMiniforge(ctx); err != nil {
-			return err
-		}
-		return k.Host.Files.Write(layout.Conda+"/.condarc", k.Builder.Conda.Condarc(), readable)
-	})
+	return k.step("install Miniforge", func() error { return k.Builder.EnsureMiniforge(ctx) })
 }
 
 // distribution installs packages of the distribution: they are for the whole machine.

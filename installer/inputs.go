@@ -2,7 +2,6 @@ package installer
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +102,7 @@ const DefaultAdmin = "admin"
 
 // Gather reads what a plan is made from, but for the requirements. It changes nothing.
 func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error) {
-	in := &Inputs{Manager: ManagerChoice{Name: cmp.Or(knownManager(h.Files), "uv")}, Facts: h.Facts(ctx)}
+	in := &Inputs{Manager: ManagerChoice{Name: managerOf(h.Files)}, Facts: h.Facts(ctx)}
 	text, err := configText(h.Files, options)
 	if err != nil {
 		return nil, err

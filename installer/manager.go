@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -59,4 +60,11 @@ func knownManager(files host.Files) string {
 		return name
 	}
 	return ""
+}
+
+// managerOf returns it for those who cannot choose: uv where nothing is known.
+func managerOf(files host.Files) string { return cmp.Or(knownManager(files), "uv") }
+
+func rememberManager(files host.Files, name string) error {
+	return files.Write(layout.Manager, []byte(name+"\n"), secret)
 }

@@ -505,19 +505,19 @@ func buildInstead(ctx context.Context, c *step.Context, b *environment.Builder, 
 func managerStep() step.Task {
 	made := func(files host.Files) string {
 		live, _ := environment.Current(files, environment.User)
-		return live.Manager + "\n"
+		return live.Manager
 	}
 	return step.Task{
 		Name: "package manager", What: "remember the package manager",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
 			data, err := c.Host.Files.Read(layout.Manager)
-			if err == nil && string(data) == made(c.Host.Files) {
+			if err == nil && string(data) == made(c.Host.Files)+"\n" {
 				return step.Same, nil
 			}
 			return step.Different, nil
 		},
 		Do: func(_ context.Context, c *step.Context) error {
-			return c.Host.Files.Write(layout.Manager, []byte(made(c.Host.Files)), secret)
+			return rememberManager(c.Host.Files, made(c.Host.Files))
 		},
 	}
 }
@@ -770,14 +770,16 @@ func outdatedStep(b *environment.Builder) step.Task {
 			}
 			return step.Same, err
 		},
-		Do: func(_ context.Context, c *step.Context) error {
-			old, err := outdated(b)
-			for _, dir := range old {
-				err = errors.Join(err, c.Host.Files.RemoveTree(dir))
-			}
-			return err
-		},
+		Do: func(context.Context, *step.Context) error { return removeOutdated(b) },
 	}
+}
+
+func removeOutdated(b *environment.Builder) error {
+	old, err := outdated(b)
+	for _, dir := range old {
+		err = errors.Join(err, b.Host.Files.RemoveTree(dir))
+	}
+	return err
 }
 
 // outdated leaves out what a rollback or an upgrade under way needs.

@@ -453,11 +453,8 @@ func (d *dismantling) keepPackageList() {
 	if err != nil || len(packages) == 0 {
 		return
 	}
-	var list strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(packages)) {
-		fmt.Fprintf(&list, "%s==%s\n", name, packages[name])
-	}
-	_ = d.Host.Files.Write(layout.PackageList, []byte(list.String()), secret)
+	list := strings.Join(environment.Pins(packages), "\n") + "\n"
+	_ = d.Host.Files.Write(layout.PackageList, []byte(list), secret)
 }
 
 // aside returns where a file goes that somebody changed: the same place each time, as long as it is the same file.

@@ -173,20 +173,11 @@ func (k *Keeper) use(ctx context.Context, generation environment.Generation) err
 	if _, _, err := environment.TakeSnapshot(k.Host.Files, k.Now()); err != nil {
 		return err
 	}
-	if err := errors.Join(forgetRescued(k.Host.Files), k.prune()); err != nil {
+	if err := errors.Join(forgetRescued(k.Host.Files), removeOutdated(k.Builder)); err != nil {
 		return err
 	}
 	// It watches the folder that was live.
 	return k.Host.Systemd.Do(ctx, "restart", layout.WatchPath)
-}
-
-// prune removes environments that nobody needs any more.
-func (k *Keeper) prune() error {
-	old, err := k.Builder.Outdated()
-	for _, dir := range old {
-		err = errors.Join(err, k.Host.Files.RemoveTree(dir))
-	}
-	return err
 }
 
 func (k *Keeper) step(title string, do func() error) error {

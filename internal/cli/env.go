@@ -206,8 +206,8 @@ func (c *envCommand) export(args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(packages)) {
-		fmt.Fprintf(c.streams.Out, "%s==%s\n", name, packages[name])
+	for _, pin := range environment.Pins(packages) {
+		fmt.Fprintln(c.streams.Out, pin)
 	}
 	return nil
 }
