@@ -455,7 +455,7 @@ keep() {
 get_binary() {
 	if [ -f "$BINARY" ] && [ ! -L "$BINARY" ] && [ "$(sum_of "$BINARY")" = "$WANTED" ]; then
 		say "The installer is here already."
-		chmod 0755 "$BINARY" && chown 0:0 "$BINARY"
+		[ "$(stat -c %u:%g:%a "$BINARY")" = 0:0:755 ] || { chmod 0755 "$BINARY" && chown 0:0 "$BINARY"; }
 		return
 	fi
 	say "Downloading the installer ($URL/$FILE)"

@@ -100,7 +100,7 @@ func TestToldToEnd(t *testing.T) {
 		h.awaitPath(t, p, moment.path, 5*time.Minute)
 		n, err := h.SignalAll("tljh-install", moment.sig)
 		want.OK(t, err)
-		want.Equal(t, 1, n, "installers at work")
+		want.True(t, n >= 1, "no installer was at work")
 		r, err := p.Wait()
 		want.OK(t, err)
 		want.Equal(t, exitInterrupted, r.Code, moment.path+": "+r.Output())

@@ -69,8 +69,14 @@ func accelerator(ctx context.Context) string {
 	if cmd.Run() == nil {
 		return "kvm"
 	}
-	return "tcg,thread=multi"
+	return emulated
 }
+
+// emulated is what runs everywhere, and ten times as long.
+const emulated = "tcg,thread=multi"
+
+// Fast tells whether machines run at the processor's own speed here.
+func Fast(ctx context.Context) bool { return accelerator(ctx) != emulated }
 
 // Open returns the base of a Debian suite. The first time it builds it, which takes some minutes.
 func Open(ctx context.Context, suite string) (*Base, error) {

@@ -251,7 +251,11 @@ class UserSpawner(SystemdSpawner):
         """-s: without what the user installed in .local, be it for the start of the server alone. -I: nor what any variable names."""
         if way.rescue:
             return [self._rescue_python, "-I", "-m", "jupyterhub.singleuser"]
-        command = [self._python(), "-s", *self.cmd] if self._is_python() else list(self.cmd)
+        command = list(self.cmd)
+        if self._is_python():
+            # Of the generation that is live now: a server must not slip into the next while it runs.
+            folder = os.path.realpath(os.path.dirname(self.cmd[0]))
+            command = [f"{folder}/python", "-s", f"{folder}/jupyterhub-singleuser", *self.cmd[1:]]
         return [*self._starter(), *command] if way == rescue.USUAL else command
 
     def _python(self) -> str:
