@@ -157,17 +157,18 @@ func (b *Builder) uvInstall(ctx context.Context, lock, cache, python string) err
 	return err
 }
 
-// compile makes byte code for all of an environment, once and for everybody: users can't write any beside the sources. Packages' own
+// compile makes byte code for all in some folders, once and for everybody: users can't write any beside the sources. Packages' own
 // tests, pip (which only admins run), and files that are no Python of this version are passed over. uv can do it, too, in three times the time.
-func (b *Builder) compile(ctx context.Context, python, dir string) error {
-	return b.compileAs(ctx, host.Attr{}, python, dir)
+func (b *Builder) compile(ctx context.Context, python string, dirs ...string) error {
+	return b.compileAs(ctx, host.Attr{}, python, dirs...)
 }
 
 // compileAs does so as an environment's owner. What has its byte code already is passed over.
-func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python, dir string) error {
-	script := "import compileall, re, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0, maxlevels=50, rx=re.compile('/(tests?|pip)/'))"
+func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python string, dirs ...string) error {
+	script := "import compileall, re, sys; skip = re.compile('/(tests?|pip)/')\n" +
+		"for folder in sys.argv[1:]: compileall.compile_dir(folder, quiet=2, workers=0, maxlevels=50, rx=skip)"
 	_, err := b.Host.Runner.Run(ctx, host.Command{
-		Argv: []string{python, "-I", "-W", "ignore", "-c", script, dir}, Env: b.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
+		Argv: append([]string{python, "-I", "-W", "ignore", "-c", script}, dirs...), Env: b.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
 	})
 	return err
 }

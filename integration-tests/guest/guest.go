@@ -127,10 +127,8 @@ func (g *Guest) prepare(ctx context.Context) error {
 	if err := errors.Join(err, writeRecord(g.number, record{Folder: g.folder, Cgroups: place.dirs})); err != nil {
 		return err
 	}
-	for _, dir := range []string{"upper", "work", "root"} {
-		if err := os.MkdirAll(filepath.Join(g.folder, dir), 0o755); err != nil {
-			return err
-		}
+	if err := errors.Join(disk(g.folder).create(ctx), os.MkdirAll(filepath.Join(g.folder, "root"), 0o755)); err != nil {
+		return err
 	}
 	if err := g.mount(); err != nil {
 		return err
@@ -150,10 +148,10 @@ func (g *Guest) prepare(ctx context.Context) error {
 }
 
 func (g *Guest) mount() error {
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(g.lowers, ":"),
-		filepath.Join(g.folder, "upper"), filepath.Join(g.folder, "work"))
+	// The layers are file systems of their own; to programs in the guest they are to be one.
+	options := fmt.Sprintf("xino=on,lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(g.lowers, ":"), disk(g.folder).upper(), disk(g.folder).work())
 	if err := unix.Mount("overlay", filepath.Join(g.folder, "root"), "overlay", 0, options); err != nil {
-		return fmt.Errorf("cannot mount the guest's disk: %w\nhint: set TLJH_TEST_CACHE to a folder on a plain disk (ext4, xfs)", err)
+		return fmt.Errorf("cannot mount the guest's root: %w", err)
 	}
 	return nil
 }
@@ -414,7 +412,7 @@ func (g *Guest) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if err := g.Stop(ctx); err != nil {
 		return nil, err
 	}
-	if err := unmountAll(g.folder); err != nil {
+	if err := unmount(filepath.Join(g.folder, "root")); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp(filepath.Join(g.lab.cache, "snapshots"), "snapshot-")
@@ -425,12 +423,12 @@ func (g *Guest) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept := filepath.Join(dir, "upper")
-	if err := os.Rename(filepath.Join(g.folder, "upper"), kept); err != nil {
+	kept, err := disk(g.folder).moveTo(ctx, dir)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot keep a snapshot: %w", err), lock.Close())
 	}
 	g.lab.keep(dir, lock)
-	snap := &Snapshot{lowers: append([]string{kept}, g.lowers...), suite: g.opts.Suite}
+	snap := &Snapshot{lowers: append([]string{kept.upper()}, g.lowers...), suite: g.opts.Suite}
 	return snap, g.Close()
 }
 

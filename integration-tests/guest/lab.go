@@ -39,6 +39,7 @@ var tools = map[string]string{
 	"nsenter":        "util-linux",
 	"ip":             "iproute2",
 	"nft":            "nftables",
+	"mkfs.ext4":      "e2fsprogs",
 }
 
 // Lab owns the guests of one process. Close ends all of them.
@@ -138,7 +139,7 @@ func (l *Lab) Close() error {
 		errs = append(errs, g.Close())
 	}
 	for dir, lock := range snaps {
-		errs = append(errs, os.RemoveAll(dir), os.Remove(dir+".lock"), lock.Close())
+		errs = append(errs, disk(dir).remove(), os.Remove(dir+".lock"), lock.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -265,7 +266,7 @@ func sweepSnapshots(dir string) error {
 		if !ok {
 			continue
 		}
-		err = errors.Join(os.RemoveAll(strings.TrimSuffix(path, ".lock")), os.Remove(path), lock.Close())
+		err = errors.Join(disk(strings.TrimSuffix(path, ".lock")).remove(), os.Remove(path), lock.Close())
 		if err != nil {
 			return err
 		}
@@ -305,33 +306,13 @@ func teardown(ctx context.Context, n int) error {
 	var errs []error
 	errs = append(errs, killCgroups(ctx, r.Cgroups))
 	if r.Folder != "" {
-		errs = append(errs, unmountAll(r.Folder), os.RemoveAll(r.Folder))
+		errs = append(errs, unmount(filepath.Join(r.Folder, "root")), disk(r.Folder).remove())
 	}
 	errs = append(errs, removeCgroups(ctx, r.Cgroups), networkDown(ctx, n))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("cannot remove guest %d: %w", n, err)
 	}
 	return os.Remove(recordPath(n))
-}
-
-// unmountAll unmounts whatever is mounted in a folder of ours.
-func unmountAll(folder string) error {
-	root := filepath.Join(folder, "root")
-	for {
-		err := unix.Unmount(root, 0)
-		switch {
-		case err == nil:
-			continue // there may be one over another
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-			return nil
-		case errors.Is(err, unix.EBUSY):
-			if err := unix.Unmount(root, unix.MNT_DETACH); err != nil {
-				return fmt.Errorf("cannot unmount %s: %w", root, err)
-			}
-		default:
-			return fmt.Errorf("cannot unmount %s: %w", root, err)
-		}
-	}
 }
 
 // Lock takes the lock that a file stands for, waiting for another owner as long as the context lasts.
