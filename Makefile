@@ -44,9 +44,10 @@ dist: check-version ## a release in dist/ that takes its address from TLJH_RELEA
 		$(if $(BASE_URL),-e "s|^STAMPED_URL=.*|STAMPED_URL='$(BASE_URL:/=)'|") bootstrap.sh >$(DIST)/bootstrap.sh
 	@chmod 0755 $(DIST)/bootstrap.sh
 	@rm -f $(DIST)/SHA256SUMS.minisig
-	@cd $(DIST) && sha256sum bootstrap.sh tljh-install-linux-amd64 tljh-install-linux-arm64 >SHA256SUMS
+	@cd $(DIST) && gzip --force --keep --no-name tljh-install-linux-amd64 tljh-install-linux-arm64 && \
+		sha256sum bootstrap.sh tljh-install-linux-* >SHA256SUMS
 	@[[ -z "$$SIGNING_KEY" ]] || $(GO) run ./internal/dist/sign -key "$$SIGNING_KEY" -public $(RELEASE_KEY) -version $(VERSION) $(DIST)/SHA256SUMS
-	@cd $(DIST) && ls -l bootstrap.sh tljh-install-linux-amd64 tljh-install-linux-arm64 SHA256SUMS*
+	@cd $(DIST) && ls -l bootstrap.sh tljh-install-linux-* SHA256SUMS*
 
 .PHONY: release
 release: ## the same with the address it will be published at stamped in, and signed (BASE_URL=https://… VERSION=x.y.z SIGNING_KEY=FILE)

@@ -71,6 +71,7 @@ fail() {
 
 WORK=
 PART=
+PACKED=
 FETCHER=
 WATCHER=
 PAUSE=
@@ -93,12 +94,12 @@ is_script() {
 clean_up() {
 	is_script || return 0
 	stop_children
-	[ -z "$PART" ] || rm -f "$PART"
+	[ -z "$PART" ] || rm -f "$PART" "$PACKED"
 	[ -z "$WORK" ] || rm -rf "$WORK"
 	# Only what this run made, and only if nothing was put there.
 	[ -z "$MADE_BIN" ] || rmdir "$BIN_DIR" 2>/dev/null
 	[ -z "$MADE_ROOT" ] || rmdir "$ROOT" 2>/dev/null
-	PART='' WORK='' MADE_BIN='' MADE_ROOT=''
+	PART='' PACKED='' WORK='' MADE_BIN='' MADE_ROOT=''
 }
 
 interrupted() {
@@ -393,16 +394,20 @@ sum_of() {
 	sha256sum <"$1" | cut -d ' ' -f 1
 }
 
-# find_sum reads the expected checksum of $FILE from SHA256SUMS into WANTED.
-find_sum() {
+# find_sums reads from SHA256SUMS what the checksum of $FILE is (WANTED), and that of the same compressed (PACKED_SUM) where there is one and a
+# program to unpack it.
+find_sums() {
 	fetch "$URL/SHA256SUMS" "$WORK/SHA256SUMS"
-	WANTED=$(awk -v file="$FILE" '$2 == file || $2 == "*" file { print $1; exit }' "$WORK/SHA256SUMS")
-	case $WANTED in
-	*[!0-9a-f]* | '') WANTED= ;;
-	esac
-	[ ${#WANTED} = 64 ] || fail $EXIT_FAILED "$URL/SHA256SUMS names no checksum of $FILE." \
+	WANTED=$(listed_sum "$FILE")
+	[ -n "$WANTED" ] || fail $EXIT_FAILED "$URL/SHA256SUMS names no checksum of $FILE." \
 		"Either the address is not that of a release, or something on the way answered in its place, such as" \
 		"a login page for the network: open the address in a browser, or look at it with: curl -fsSL $URL/SHA256SUMS"
+	PACKED_SUM=
+	! have gzip || PACKED_SUM=$(listed_sum "$FILE.gz")
+}
+
+listed_sum() {
+	awk -v file="$1" '($2 == file || $2 == "*" file) && length($1) == 64 && $1 !~ /[^0-9a-f]/ { print $1; exit }' "$WORK/SHA256SUMS"
 }
 
 make_folders() {
@@ -424,17 +429,37 @@ remove_leftovers() {
 	done
 }
 
+# check_sum FILE NAME SUM
 check_sum() {
-	found=$(sum_of "$PART")
-	[ "$found" != "$WANTED" ] || return 0
-	size=$(size_of "$PART")
+	found=$(sum_of "$1")
+	[ "$found" != "$3" ] || return 0
+	size=$(size_of "$1")
 	fail $EXIT_FAILED "the download is not the file that the release names." \
-		"file      $URL/$FILE ($size bytes came)" \
-		"expected  sha256 $WANTED" \
+		"file      $URL/$2 ($size bytes came)" \
+		"expected  sha256 $3" \
 		"found     sha256 $found" \
 		"It was removed and not run. Likely causes: the download was cut short; a login page of the network or a" \
 		"proxy answered in the server's place; the release was being replaced at this moment. Paste the line again;" \
 		"if it stays so, tell whoever publishes the release."
+}
+
+# download brings the installer to $PART, compressed where the release has it so.
+download() {
+	if [ -z "$PACKED_SUM" ]; then
+		say "Downloading the installer ($URL/$FILE)"
+		fetch "$URL/$FILE" "$PART"
+		fetched=$PART
+	else
+		say "Downloading the installer ($URL/$FILE.gz)"
+		PACKED=$BIN_DIR/.tljh-install.gz.$$
+		fetch "$URL/$FILE.gz" "$PACKED"
+		check_sum "$PACKED" "$FILE.gz" "$PACKED_SUM"
+		gzip -dc <"$PACKED" >"$PART" || fail $EXIT_FAILED "cannot unpack the installer (see the line above)." "Is the disk full? df -h /opt"
+		fetched=$PACKED
+	fi
+	check_sum "$PART" "$FILE" "$WANTED"
+	say "  $(($(size_of "$fetched") / 1000000)) MB, checksum as it should be"
+	[ -z "$PACKED" ] || rm -f "$PACKED"
 }
 
 # An old sync takes no name: then everything is written.
@@ -449,7 +474,7 @@ keep() {
 	else
 		fail $EXIT_FAILED "cannot write $BINARY (see the line above)." "Is the disk full (df -h /opt) or mounted read-only?"
 	fi
-	PART='' MADE_ROOT='' MADE_BIN=''
+	PART='' PACKED='' MADE_ROOT='' MADE_BIN=''
 }
 
 get_binary() {
@@ -458,13 +483,10 @@ get_binary() {
 		[ "$(stat -c %u:%g:%a "$BINARY")" = 0:0:755 ] || { chmod 0755 "$BINARY" && chown 0:0 "$BINARY"; }
 		return
 	fi
-	say "Downloading the installer ($URL/$FILE)"
 	make_folders
 	remove_leftovers
 	PART=$BIN_DIR/.tljh-install.$$
-	fetch "$URL/$FILE" "$PART"
-	check_sum
-	say "  $(($(size_of "$PART") / 1000000)) MB, checksum as it should be"
+	download
 	keep
 }
 
@@ -508,7 +530,7 @@ main() {
 	@*) say "The Littlest JupyterHub" ;;
 	*) say "The Littlest JupyterHub $STAMPED_VERSION" ;;
 	esac
-	find_sum
+	find_sums
 	get_binary
 	check_runs
 	clean_up

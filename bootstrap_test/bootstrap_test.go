@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/pem"
 	"fmt"
@@ -659,4 +660,75 @@ func TestWrongStallTime(t *testing.T) {
 		assert.Equal(t, 2, code)
 		assert.Contains(t, stderr, "TLJH_DOWNLOAD_STALL")
 	}
+}
+
+func pack(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := w.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return packed.Bytes()
+}
+
+func TestACompressedInstaller(t *testing.T) {
+	const plain, packed = "tljh-install-linux-amd64", "tljh-install-linux-amd64.gz"
+	eachDownloader(t, func(t *testing.T, shell, downloader string) {
+		r := newRelease(t, nil)
+		r.put(packed, pack(t, standIn("amd64", ordinary)))
+		m := newMachine(t, shell, downloader).from(r)
+		for range 2 {
+			code, stdout, stderr := m.run("--admin", "alice")
+			require.Equal(t, 0, code, stderr)
+			assert.Contains(t, stdout, "<install>")
+			assert.Equal(t, installed(standIn("amd64", ordinary)), m.tree())
+		}
+		assert.Equal(t, []int{0, 1}, []int{r.count(plain), r.count(packed)})
+	})
+	t.Run("no gzip", func(t *testing.T) {
+		r := newRelease(t, nil)
+		r.put(packed, pack(t, standIn("amd64", ordinary)))
+		m := newMachine(t, "dash", "curl").from(r)
+		require.NoError(t, os.Remove(filepath.Join(m.bin, "gzip")))
+		code, _, stderr := m.run()
+		require.Equal(t, 0, code, stderr)
+		assert.Equal(t, []int{1, 0}, []int{r.count(plain), r.count(packed)})
+	})
+	t.Run("another program in it", func(t *testing.T) {
+		r := newRelease(t, nil)
+		r.put(packed, pack(t, standIn("arm64", ordinary)))
+		m := newMachine(t, "dash", "curl").from(r)
+		code, stdout, stderr := m.run()
+		assert.Equal(t, 1, code)
+		assert.Contains(t, stderr, "not the file that the release names")
+		assert.Empty(t, stdout)
+		assert.Empty(t, m.tree())
+	})
+	t.Run("no gzip file", func(t *testing.T) {
+		r := newRelease(t, nil)
+		r.put(packed, []byte("this is none"))
+		m := newMachine(t, "dash", "curl").from(r)
+		code, _, stderr := m.run()
+		assert.Equal(t, 1, code)
+		assert.Contains(t, stderr, "cannot unpack")
+		assert.Empty(t, m.tree())
+	})
+	t.Run("cut, then whole", func(t *testing.T) {
+		data := pack(t, standIn("amd64", ordinary))
+		r := newRelease(t, func(w http.ResponseWriter, r *http.Request, attempt int) bool {
+			if !isBinary(r) || attempt > 1 {
+				return false
+			}
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			_, _ = w.Write(data[:len(data)/2])
+			return true
+		})
+		r.put(packed, data)
+		m := newMachine(t, "dash", "curl").from(r)
+		code, _, stderr := m.run()
+		require.Equal(t, 0, code, stderr)
+		assert.Contains(t, stderr, "trying again")
+		assert.Equal(t, installed(standIn("amd64", ordinary)), m.tree())
+	})
 }

@@ -144,7 +144,7 @@ var shells = map[string][]string{"bash": {"bash"}, "dash": {"dash"}, "busybox": 
 
 // tools are the programs that the script may need; a machine of the test has these and no others.
 var tools = []string{
-	"awk", "busybox", "cat", "chmod", "chown", "cut", "bash", "dash", "df", "dirname", "grep", "id", "ls", "mkdir", "mktemp", "mount", "mv", "rm",
+	"awk", "busybox", "cat", "chmod", "chown", "cut", "bash", "dash", "df", "dirname", "grep", "gzip", "id", "ls", "mkdir", "mktemp", "mount", "mv", "rm",
 	"rmdir", "sed", "setpriv", "sh", "sha256sum", "sleep", "stat", "sync", "tail", "uname",
 }
 

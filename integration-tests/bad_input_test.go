@@ -64,17 +64,17 @@ func TestAMachineThatIsNotReady(t *testing.T) {
 		h.nothingAt(t, "/opt/tljh")
 	})
 	t.Run("a wrong checksum", func(t *testing.T) {
-		h.release.Break(release.AMD64, release.Fault{Corrupt: true})
+		h.release.Break(release.Download, release.Fault{Corrupt: true})
 		h.refused(t, h.line("--admin alice"), exitFailed, "sha256", "not run")
 		h.nothingAt(t, "/opt/tljh")
 	})
 	t.Run("a download that is always cut", func(t *testing.T) {
-		h.release.Break(release.AMD64, release.Fault{CutAfter: 5 << 20})
+		h.release.Break(release.Download, release.Fault{CutAfter: 5 << 20})
 		h.refused(t, h.line("--admin alice"), exitFailed, "trying again", "download")
 		h.nothingAt(t, "/opt/tljh")
 	})
 	t.Run("a bootstrap.sh that is cut", func(t *testing.T) {
-		h.release.Break(release.AMD64, release.Fault{})
+		h.release.Break(release.Download, release.Fault{})
 		info, err := os.Stat(filepath.Join(dist, release.Bootstrap))
 		want.OK(t, err)
 		asked := h.release.Requests(release.Sums)
@@ -85,7 +85,7 @@ func TestAMachineThatIsNotReady(t *testing.T) {
 		h.nothingAt(t, "/opt/tljh")
 	})
 	t.Run("interrupted while it downloads", func(t *testing.T) {
-		h.release.Break(release.AMD64, release.Fault{PerSecond: 1 << 20})
+		h.release.Break(release.Download, release.Fault{PerSecond: 1 << 20})
 		before := h.state(t)
 		p, err := h.Start(t.Context(), "bash", "-c", h.line("--admin alice"))
 		want.OK(t, err)
@@ -102,7 +102,7 @@ func TestAMachineThatIsNotReady(t *testing.T) {
 		want.Equal(t, exitInterrupted, r.Code, r.Output())
 		want.SameLines(t, before, h.state(t), "it changed something")
 		h.nothingAt(t, "/opt/tljh")
-		h.release.Break(release.AMD64, release.Fault{})
+		h.release.Break(release.Download, release.Fault{})
 	})
 	t.Run("an /opt/tljh of something else", func(t *testing.T) {
 		h.MustSh(t, "mkdir /opt/tljh; echo precious > /opt/tljh/thesis.txt")
@@ -128,7 +128,7 @@ func TestAMachineThatIsNotReady(t *testing.T) {
 	})
 	t.Run("a download that is cut once", func(t *testing.T) {
 		h.MustSh(t, "rm -rf /opt/tljh")
-		h.release.Break(release.AMD64, release.Fault{CutAfter: 5 << 20, Times: 1})
+		h.release.Break(release.Download, release.Fault{CutAfter: 5 << 20, Times: 1})
 		before := h.state(t)
 		r := h.run(t, h.line("--admin alice --plan"))
 		want.Equal(t, 0, r.Code, r.Output())

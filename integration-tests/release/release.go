@@ -25,6 +25,9 @@ const (
 	AMD64     = "tljh-install-linux-amd64"
 	ARM64     = "tljh-install-linux-arm64"
 	Sums      = "SHA256SUMS"
+
+	// Download is what most machines fetch: AMD64, compressed.
+	Download = AMD64 + ".gz"
 )
 
 // Build makes a release of the source tree in a folder. TLJH_DIST names one that is to be used as it is instead.
@@ -42,7 +45,7 @@ func Build(ctx context.Context, repository, folder string) (string, error) {
 
 // Complete looks whether a folder holds a whole release.
 func Complete(folder string) error {
-	for _, name := range []string{Bootstrap, AMD64, ARM64, Sums} {
+	for _, name := range []string{Bootstrap, AMD64, Download, ARM64, ARM64 + ".gz", Sums} {
 		if _, err := os.Stat(filepath.Join(folder, name)); err != nil {
 			return fmt.Errorf("the release is not complete: %w", err)
 		}

@@ -66,7 +66,7 @@ func TestRelease(t *testing.T) {
 	for _, file := range files {
 		names = append(names, file.Name())
 	}
-	assert.Equal(t, []string{"SHA256SUMS", "SHA256SUMS.minisig", "bootstrap.sh", "tljh-install-linux-amd64", "tljh-install-linux-arm64"}, names)
+	assert.Equal(t, []string{"SHA256SUMS", "SHA256SUMS.minisig", "bootstrap.sh", "tljh-install-linux-amd64", "tljh-install-linux-amd64.gz", "tljh-install-linux-arm64", "tljh-install-linux-arm64.gz"}, names)
 
 	trusted, err := minisign.PublicKeyFromFile(public)
 	require.NoError(t, err)

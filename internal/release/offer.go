@@ -2,12 +2,14 @@ package release
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -33,9 +35,10 @@ type Offer struct {
 	Version Version
 	From    string // the folder or file that it comes from, without a password
 
-	place place
-	file  string // the program for this machine
-	sum   string // of it
+	place     place
+	file      string // the program for this machine
+	sum       string // of it
+	packedSum string // of it compressed, where it is there so, too
 }
 
 // place is a folder of a release: one of the web or one of this machine.
@@ -163,7 +166,7 @@ func (s *Shop) offer(ctx context.Context, p place) (*Offer, error) {
 	if p.file != "" {
 		offer.file = p.file
 	}
-	offer.sum = sumOf(sums, offer.file)
+	offer.sum, offer.packedSum = sumOf(sums, offer.file), sumOf(sums, offer.file+packed)
 	return offer, nil
 }
 
@@ -186,14 +189,53 @@ func (s *Shop) Fetch(ctx context.Context, offer *Offer, to string) error {
 		return host.Hint(fmt.Errorf("the release %s at %s has no program %s", offer.Version, offer.From, offer.file), "this machine is %s: ask whoever publishes releases for one", s.Arch)
 	}
 	files := s.Client.Files
-	if offer.place.web {
-		if err := s.Client.File(ctx, offer.place.base+"/"+offer.file, to, offer.sum); err != nil {
-			return err
-		}
-	} else if err := copyFile(files, filepath.Join(offer.place.base, offer.file), to, offer.sum); err != nil {
+	var err error
+	switch {
+	case !offer.place.web:
+		err = copyFile(files, filepath.Join(offer.place.base, offer.file), to, offer.sum)
+	case offer.packedSum != "":
+		err = s.fetchPacked(ctx, offer, to)
+	default:
+		err = s.Client.File(ctx, offer.place.base+"/"+offer.file, to, offer.sum)
+	}
+	if err != nil {
 		return err
 	}
 	return s.check(files, offer, to)
+}
+
+// packed is what the name of a compressed program ends with.
+const packed = ".gz"
+
+// fetchPacked fetches the program compressed.
+func (s *Shop) fetchPacked(ctx context.Context, offer *Offer, to string) error {
+	files := s.Client.Files
+	if err := s.Client.File(ctx, offer.place.base+"/"+offer.file+packed, to+packed, offer.packedSum); err != nil {
+		return err
+	}
+	data, err := unpack(files, to+packed)
+	if err != nil {
+		return fmt.Errorf("cannot unpack %s: %w", offer.file+packed, err)
+	}
+	if got := sha256.Sum256(data); hex.EncodeToString(got[:]) != offer.sum {
+		return host.Hint(fmt.Errorf("%s does not hold the program that %s names", offer.file+packed, Sums), "tell whoever publishes the release")
+	}
+	if err := files.Write(to, data, host.Attr{Mode: 0o755}); err != nil {
+		return err
+	}
+	return files.Remove(to + packed)
+}
+
+func unpack(files host.Files, name string) ([]byte, error) {
+	data, err := files.Read(name)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(reader) // the sum of what is packed is signed
 }
 
 func copyFile(files host.Files, from, to, sum string) error {

@@ -1,6 +1,8 @@
 package release
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -97,6 +99,16 @@ func program(machine elf.Machine) []byte {
 	return data
 }
 
+func gzipped(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := w.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return packed.Bytes()
+}
+
 func open(t *testing.T, version string) *shop {
 	t.Helper()
 	public, key, err := minisign.GenerateKey(rand.Reader)
@@ -124,6 +136,30 @@ func TestFindAndFetch(t *testing.T) {
 	s := open(t, "0.8.0")
 	web := httptest.NewServer(http.FileServer(http.Dir(s.folder)))
 	defer web.Close()
+	whole := map[string][]byte{"tljh-install-linux-amd64": program(elf.EM_X86_64), "tljh-install-linux-amd64.gz": gzipped(t, program(elf.EM_X86_64))}
+	t.Run("compressed", func(t *testing.T) {
+		s := open(t, "0.8.0")
+		s.stock(t, s.folder, "0.8.0", whole)
+		require.NoError(t, os.Remove(filepath.Join(s.folder, "tljh-install-linux-amd64"))) // what is not fetched is not missed
+		web := httptest.NewServer(http.FileServer(http.Dir(s.folder)))
+		defer web.Close()
+		offer, err := s.Find(context.Background(), web.URL, "")
+		require.NoError(t, err)
+		to := filepath.Join(t.TempDir(), "tljh-install")
+		require.NoError(t, s.Fetch(context.Background(), offer, to))
+		got, err := os.ReadFile(to)
+		require.NoError(t, err)
+		assert.Equal(t, program(elf.EM_X86_64), got)
+		left, err := os.ReadDir(filepath.Dir(to))
+		require.NoError(t, err)
+		assert.Len(t, left, 1)
+
+		whole["tljh-install-linux-amd64.gz"] = gzipped(t, program(elf.EM_AARCH64))
+		s.stock(t, s.folder, "0.8.0", whole)
+		offer, err = s.Find(context.Background(), web.URL, "")
+		require.NoError(t, err)
+		require.ErrorContains(t, s.Fetch(context.Background(), offer, to), "does not hold the program")
+	})
 	for _, from := range []string{s.folder, web.URL, web.URL + "/", filepath.Join(s.folder, "tljh-install-linux-amd64")} {
 		offer, err := s.Find(context.Background(), from, "")
 		require.NoError(t, err, from)

@@ -118,7 +118,7 @@ func (k *kit) floor(ctx context.Context, g *guest.Guest, url string) (figures, e
 		return f, err
 	}
 	for _, step := range []struct{ name, script string }{
-		{"curl: the installer", "curl -fsS -o installer " + url + "/" + release.AMD64},
+		{"curl: the installer", "curl -fsS " + url + "/" + release.Download + " | gzip -d >installer"},
 		{"tar: CPython and pip", "tar -xzf /root/python.tar.gz"},
 		{"pip: uv", "PYTHONPATH=pip python/bin/python3.14 -m pip install --quiet --no-deps --no-compile --require-hashes --target=uv --requirement=/root/uv.txt"},
 		{"uv: the hub's packages", "uv/bin/uv venv --quiet --python python/bin/python3.14 hub; $install --python hub/bin/python --requirement=/root/hub.txt"},
