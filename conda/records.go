@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"tljh/internal/host"
@@ -49,14 +50,20 @@ const (
 	historyLimit = 64 << 20
 )
 
-// recordFile matches NAME-VERSION-BUILD.json.
-var recordFile = regexp.MustCompile(`^(.+)-([^-]+)-([^-]+)\.json$`)
+// Aside is what the name of a record ends with while its package is installed again: conda does not install what it has a record of.
+const Aside = ".repair"
+
+// recordFile matches NAME-VERSION-BUILD.json, also when it is set aside.
+var recordFile = regexp.MustCompile(`^(.+)-([^-]+)-([^-]+)\.json(?:\` + Aside + `)?$`)
 
 // Entry is a package by the name of its record alone.
 type Entry struct {
 	Name, Version, Build string
 	File                 string // of the record, below the prefix
 }
+
+// Interrupted tells whether the package was to be installed again, and was not.
+func (e Entry) Interrupted() bool { return strings.HasSuffix(e.File, Aside) }
 
 // Entries returns all packages that conda installed, in order; none in an environment that conda did not make.
 func Entries(env *host.Within) ([]Entry, error) {
@@ -66,6 +73,9 @@ func Entries(env *host.Within) ([]Entry, error) {
 	}
 	found := []Entry{}
 	for _, name := range names {
+		if whole, aside := strings.CutSuffix(name, Aside); aside && slices.Contains(names, whole) {
+			continue
+		}
 		if match := recordFile.FindStringSubmatch(name); match != nil {
 			found = append(found, Entry{strings.ToLower(match[1]), match[2], match[3], path.Join(Meta, name)})
 		}

@@ -266,20 +266,55 @@ func (c Conda) explicit(ctx context.Context, verb, dir string, lines []string) e
 
 // Reinstall implements Manager: conda's packages by conda, the others from the index.
 func (c Conda) Reinstall(ctx context.Context, dir string, troubles []Trouble) error {
-	lines, others := []string{}, []Trouble{}
+	lines, names, others := []string{}, []string{}, []Trouble{}
 	for _, trouble := range troubles {
 		if trouble.Explicit == "" {
 			others = append(others, trouble)
 			continue
 		}
-		lines = append(lines, trouble.Explicit)
+		lines, names = append(lines, trouble.Explicit), append(names, trouble.Package)
 	}
 	if len(lines) > 0 {
-		if err := c.explicit(ctx, "install", dir, lines); err != nil {
+		if err := c.again(ctx, dir, names, lines); err != nil {
 			return err
 		}
 	}
 	return UV(c).Reinstall(ctx, dir, others)
+}
+
+// again installs packages again from where they came, without a solver. conda passes over what it has a record of: the records are set aside
+// meanwhile, where env check finds them after an interruption.
+func (c Conda) again(ctx context.Context, dir string, names, lines []string) error {
+	env, err := c.Builder.Host.Files.Within(dir)
+	if err != nil {
+		return err
+	}
+	defer env.Close()
+	entries, err := conda.Entries(env)
+	if err != nil {
+		return err
+	}
+	asides := []string{}
+	for _, entry := range entries {
+		if !slices.Contains(names, entry.Name) {
+			continue
+		}
+		aside := strings.TrimSuffix(entry.File, conda.Aside) + conda.Aside
+		if err := env.Rename(entry.File, aside); err != nil {
+			return err
+		}
+		asides = append(asides, aside)
+	}
+	err = c.explicit(ctx, "install", dir, lines)
+	for _, aside := range asides {
+		record := strings.TrimSuffix(aside, conda.Aside)
+		if _, missing := env.Lstat(record); missing != nil {
+			err = errors.Join(err, env.Rename(aside, record))
+			continue
+		}
+		err = errors.Join(err, env.Remove(aside))
+	}
+	return err
 }
 
 // Move implements Manager: conda writes the prefix into files of its packages, as text or padded with zeros in programs. They are written anew, as

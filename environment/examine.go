@@ -49,6 +49,11 @@ func (b *Builder) Examine(ctx context.Context) ([]Trouble, error) {
 	}
 	defer env.Close()
 	x := &examination{env: env, site: siteWithin(env), found: []Trouble{}}
+	// It takes as long as to read all files: side by side, and given up where these tell what is wrong.
+	trying, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	tried := make(chan error, 1)
+	go func() { tried <- b.tryServer(trying, live.Path()) }()
 	if err := x.all(ctx, live.Manager == "conda"); err != nil {
 		return nil, err
 	}
@@ -75,23 +80,23 @@ func (b *Builder) Examine(ctx context.Context) ([]Trouble, error) {
 		}
 		x.tell(Trouble{Package: "jupyterhub", Version: JupyterHubVersion(), Words: words})
 	}
-	if len(x.found) > 0 {
-		return x.sorted(), nil // why an import fails is known
+	if len(x.found) == 0 { // else, why an import fails is known
+		err := <-tried
+		if err != nil && ctx.Err() != nil {
+			return nil, err
+		}
+		if err != nil {
+			x.tell(Trouble{Words: "a server would not start: " + lastLine(err)})
+		}
 	}
-	return b.tryServer(ctx, live.Path())
+	return x.sorted(), nil
 }
 
 // tryServer runs what a server runs.
-func (b *Builder) tryServer(ctx context.Context, dir string) ([]Trouble, error) {
-	for _, argv := range [][]string{{"-c", needed}, {"-m", "jupyterhub.singleuser", "--version"}} {
-		if _, err := b.asNobody(ctx, append([]string{path.Join(dir, "bin/python"), "-I"}, argv...), dir); err != nil {
-			if ctx.Err() != nil {
-				return nil, err
-			}
-			return []Trouble{{Words: "a server would not start: " + lastLine(err)}}, nil
-		}
-	}
-	return []Trouble{}, nil
+func (b *Builder) tryServer(ctx context.Context, dir string) error {
+	start := needed + "; import runpy, sys; sys.argv[1:] = ['--version']; runpy.run_module('jupyterhub.singleuser', run_name='__main__', alter_sys=True)"
+	_, err := b.asNobody(ctx, []string{path.Join(dir, "bin/python"), "-I", "-c", start}, dir)
+	return err
 }
 
 func lastLine(err error) string {
@@ -213,6 +218,9 @@ func (x *examination) condaPackage(entry conda.Entry) {
 		return
 	}
 	var broken findings
+	if entry.Interrupted() {
+		broken.add("its repair", "was interrupted")
+	}
 	for _, file := range record.Paths.Paths {
 		if strings.HasSuffix(file.Path, ".pyc") || !filepath.IsLocal(file.Path) {
 			continue

@@ -133,8 +133,12 @@ func TestCondaIsRepaired(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h.must(t, breaks)
+			live := h.MustSh(t, "readlink /opt/tljh/user")
 			want.Differ(t, 0, h.run(t, "tljh-install env check").Code)
-			h.must(t, "tljh-install env repair")
+			r := h.run(t, "tljh-install env repair")
+			want.Equal(t, 0, r.Code, r.Output())
+			t.Logf("repaired in %.1f s", r.Took.Seconds())
+			want.Equal(t, live, h.MustSh(t, "readlink /opt/tljh/user"), "just what is broken is put back:\n"+r.Output())
 			want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 		})
 	}
@@ -293,18 +297,21 @@ func TestCondaKilled(t *testing.T) {
 	t.Parallel()
 	h, _ := withConda(t)
 	h.MustSh(t, "mkdir -p /root/course && printf 'dependencies: ["+mirror.OldHerd+"]\\n' >/root/course/environment.yml")
-	commands := []struct{ prepare, killed string }{
-		{"tljh-install env install " + mirror.Cowsay + "=6.0", "tljh-install env install " + mirror.Cowsay + "=4.0"},
-		{"true", "tljh-install env apply /root/course"},
-		{"tljh-install env install " + mirror.Cowsay + "=4.0", "tljh-install env rollback"},
-		{"rm -rf /opt/tljh/user/lib/python3.14/site-packages/traitlets/config", "tljh-install env repair"},
+	commands := []struct {
+		prepare, killed string
+		seconds         float64 // that it takes on a quiet machine
+	}{
+		{"tljh-install env install " + mirror.Cowsay + "=6.0", "tljh-install env install " + mirror.Cowsay + "=4.0", 2},
+		{"true", "tljh-install env apply /root/course", 14},
+		{"tljh-install env install " + mirror.Cowsay + "=4.0", "tljh-install env rollback", 4},
+		{"rm -rf /opt/tljh/user/lib/python3.14/site-packages/traitlets/config", "tljh-install env repair", 5},
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	interrupted := 0
 	for seed := range killSeeds() {
 		command := commands[seed%len(commands)]
 		h.must(t, command.prepare)
-		took := 0.2 + 8*random.Float64()
+		took := 0.05 + command.seconds*random.Float64()
 		r := h.run(t, fmt.Sprintf("timeout --signal=KILL %.2f %s", took, command.killed))
 		if r.Code == 137 {
 			interrupted++

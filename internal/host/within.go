@@ -59,6 +59,12 @@ func (w *Within) Read(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
+// Rename gives a file another name.
+func (w *Within) Rename(name, to string) error { return w.root.Rename(name, to) }
+
+// Remove removes a file.
+func (w *Within) Remove(name string) error { return w.root.Remove(name) }
+
 // List returns the names in one of its folders, sorted; none when there is no such folder.
 func (w *Within) List(name string) ([]string, error) {
 	entries, err := fs.ReadDir(w.root.FS(), name)

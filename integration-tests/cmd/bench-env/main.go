@@ -107,7 +107,7 @@ func measure(ctx context.Context, lab *guest.Lab, m *mirror.Mirror, dist string)
 	took := map[string]time.Duration{}
 	for _, step := range steps {
 		fmt.Fprintln(os.Stderr, step.name)
-		r, err := sh(ctx, g, "set -e; cd /; lock=/root/user.txt; hub=$(/opt/tljh/hub/bin/jupyterhub --version); "+step.script)
+		r, err := sh(ctx, g, "set -e; cd /; export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt; lock=/root/user.txt; hub=$(/opt/tljh/hub/bin/jupyterhub --version); "+step.script)
 		if err != nil {
 			return nil, err
 		}
