@@ -85,6 +85,10 @@ func (k *Keeper) tidy(err error) error { return errors.Join(err, k.Builder.Remov
 
 // Repair puts back what is broken: packages one by one, or else the last snapshot that works, be it that its packages have to be fetched again.
 func (k *Keeper) Repair(ctx context.Context) (before, after []environment.Trouble, err error) {
+	// What an interrupted command left takes the disk of an environment.
+	if err := k.tidy(environment.RemoveHalfBuilt(k.Host.Files, environment.User)); err != nil {
+		return nil, nil, err
+	}
 	if before, after, err = k.repair(ctx); err == nil && len(after) == 0 {
 		err = forgetRescued(k.Host.Files)
 	}

@@ -49,5 +49,6 @@ func runAll(m *testing.M) (code int, err error) {
 	if dist, err = release.Build(context.Background(), guest.RepositoryRoot(), filepath.Join(folder, "dist")); err != nil {
 		return 1, err
 	}
-	return m.Run(), nil
+	code = m.Run()
+	return code, writeMatrix()
 }

@@ -18,10 +18,11 @@ const diskSize = 32 << 30
 // for every file that is made.
 type disk string
 
-func (d disk) image() string { return filepath.Join(string(d), "disk.img") }
-func (d disk) dir() string   { return filepath.Join(string(d), "disk") }
-func (d disk) upper() string { return filepath.Join(d.dir(), "upper") }
-func (d disk) work() string  { return filepath.Join(d.dir(), "work") }
+func (d disk) image() string  { return filepath.Join(string(d), "disk.img") }
+func (d disk) frozen() string { return d.image() + ".frozen" }
+func (d disk) dir() string    { return filepath.Join(string(d), "disk") }
+func (d disk) upper() string  { return filepath.Join(d.dir(), "upper") }
+func (d disk) work() string   { return filepath.Join(d.dir(), "work") }
 
 // create makes the disk in its folder and mounts it.
 func (d disk) create(ctx context.Context) error {
@@ -46,10 +47,27 @@ func (d disk) mount(ctx context.Context) error {
 	if err := os.MkdirAll(d.dir(), 0o755); err != nil {
 		return err
 	}
-	if err := run(ctx, nil, "mount", "-o", "loop,noatime,noinit_itable", d.image(), d.dir()); err != nil {
+	// A power cut takes what nobody asked to be on disk: none of it gets there soon by itself.
+	if err := run(ctx, nil, "mount", "-o", "loop,noatime,noinit_itable,commit=300", d.image(), d.dir()); err != nil {
 		return fmt.Errorf("cannot mount the guest's disk: %w", err)
 	}
 	return nil
+}
+
+// freeze keeps what is on the disk at this moment, which is less than what was written.
+func (d disk) freeze(ctx context.Context) error {
+	if err := run(ctx, nil, "cp", "--sparse=always", "--reflink=auto", d.image(), d.frozen()); err != nil {
+		return fmt.Errorf("cannot keep what is on the guest's disk: %w", err)
+	}
+	return nil
+}
+
+// thaw makes the disk what it was when it was frozen.
+func (d disk) thaw(ctx context.Context) error {
+	if err := errors.Join(unmount(d.dir()), os.Rename(d.frozen(), d.image())); err != nil {
+		return err
+	}
+	return d.mount(ctx)
 }
 
 // moveTo gives the disk another folder; nothing may use it.

@@ -136,6 +136,11 @@ func (g *Guest) prepare(ctx context.Context) error {
 	if err := networkUp(ctx, g.number, g.opts.Offline); err != nil {
 		return err
 	}
+	return g.nameServers()
+}
+
+// nameServers tells the guest where names are asked for.
+func (g *Guest) nameServers() error {
 	resolv, err := hostResolvConf()
 	if err != nil {
 		return err
@@ -328,7 +333,23 @@ func (g *Guest) Stop(ctx context.Context) error {
 	return g.awaitEnd(ctx)
 }
 
-// Kill ends everything in the guest at once. Unlike a power cut it loses nothing that was written: for that there is the package qemu.
+// Cut is a power cut: what was not synced is lost. Boot starts the guest again. What a disk itself would lose is not, nor the kernel: for that there
+// is the package qemu.
+func (g *Guest) Cut(ctx context.Context) error {
+	if err := g.Kill(ctx); err != nil {
+		return err
+	}
+	d := disk(g.folder)
+	if err := d.freeze(ctx); err != nil { // before anything is unmounted, which writes all
+		return err
+	}
+	if err := errors.Join(unmount(filepath.Join(g.folder, "root")), d.thaw(ctx)); err != nil {
+		return err
+	}
+	return errors.Join(g.mount(), g.nameServers())
+}
+
+// Kill ends everything in the guest at once. Unlike a power cut it loses nothing that was written.
 func (g *Guest) Kill(ctx context.Context) error {
 	g.mu.Lock()
 	leader, gone := g.leader, g.gone

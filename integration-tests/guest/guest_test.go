@@ -250,6 +250,18 @@ func TestRebootKillAndSnapshot(t *testing.T) {
 	want.Equal(t, guest.Trixie, one.Suite())
 }
 
+func TestAPowerCutTakesWhatWasNotSynced(t *testing.T) {
+	guest.Require(t)
+	g := lab.Up(t, guest.Options{})
+	g.MustSh(t, "echo kept > /root/kept; sync; echo lost > /root/lost; cp /bin/bash /root/big")
+	want.OK(t, g.Cut(t.Context()))
+	want.OK(t, g.Boot(t.Context()))
+	want.Equal(t, "kept", g.MustSh(t, "cat /root/kept"))
+	want.Equal(t, "", g.MustSh(t, "cat /root/lost 2>/dev/null || true"))
+	want.Differ(t, 0, must(g.Sh(t.Context(), "cmp /bin/bash /root/big")).Code)
+	g.MustSh(t, "getent ahosts "+packageServer(t, g))
+}
+
 func TestOfflineGuestReachesThisMachineOnly(t *testing.T) {
 	guest.Require(t)
 	g := lab.Up(t, guest.Options{Offline: true})

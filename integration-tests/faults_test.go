@@ -1,0 +1,298 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"tljh/integration-tests/client"
+	"tljh/integration-tests/guest"
+	"tljh/integration-tests/release"
+	"tljh/integration-tests/want"
+)
+
+// fault is something that goes wrong while a command is at work.
+type fault struct {
+	name       string
+	begin, end func(t *testing.T, h *hub)
+	words      string // that a command which fails by it says
+	ends       func(t *testing.T, h *hub, p *guest.Process)
+}
+
+const (
+	faultKill = "kill -9"
+	faultCut  = "power cut"
+)
+
+// within returns what runs a script in the guest.
+func within(script string) func(t *testing.T, h *hub) {
+	return func(t *testing.T, h *hub) { h.MustSh(t, script) }
+}
+
+// covers puts a file of the guest over others.
+func covers(name, file string, paths ...string) fault {
+	begin, end := "", ""
+	for _, path := range paths {
+		begin += "mount --bind " + file + " " + path + "; "
+		end += "umount " + path + "; "
+	}
+	return fault{name: name, begin: within(begin), end: within(end)}
+}
+
+// wire cuts all but the guest's own loopback, or mends it.
+func wire(cut bool) func(t *testing.T, h *hub) {
+	rules := "delete table inet cut"
+	if cut {
+		rules = "table inet cut {\nchain out {\ntype filter hook output priority 0\noifname != lo drop\n}\n}"
+	}
+	return func(t *testing.T, h *hub) {
+		cmd := exec.CommandContext(t.Context(), "nsenter", "-t", strconv.Itoa(h.Leader()), "-n", "nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(rules + "\n")
+		out, err := cmd.CombinedOutput()
+		want.OK(t, err, string(out))
+	}
+}
+
+var faults = []fault{
+	{name: faultKill, ends: func(t *testing.T, _ *hub, p *guest.Process) { want.OK(t, p.Signal(syscall.SIGKILL)) }},
+	{name: faultCut, ends: func(t *testing.T, h *hub, _ *guest.Process) { want.OK(t, h.Cut(t.Context())) }},
+	{name: "full disk", begin: within(fillDisk), end: within("rm -f /var/fill? /var/more"), words: "disk"},
+	{name: "no network", begin: wire(true), end: wire(false)},
+	{name: "/etc read-only", begin: within("mount --bind /etc /etc; mount -o remount,bind,ro /etc"), end: within("umount /etc")},
+	covers("useradd and groupadd fail", "/bin/false", "/usr/sbin/useradd", "/usr/sbin/groupadd"),
+	covers("visudo fails", "/bin/false", "/usr/sbin/visudo"),
+	covers("systemd does not answer", "/etc/hostname", "/run/systemd/private", "/run/dbus/system_bus_socket"),
+}
+
+// fillDisk leaves nothing for what goes on writing meanwhile, either.
+const fillDisk = `for i in 1 2 3; do fallocate -l $(df --output=avail -B1 /var | tail -1) /var/fill$i 2>/dev/null; done; head -c 10M /dev/zero >/var/more 2>/dev/null; true`
+
+// matrix is what was injected, and what came of it.
+var matrix struct {
+	sync.Mutex
+	rows []string
+}
+
+// note counts a fault of a command.
+func note(command string, f fault, moment string, struck bool, code int) {
+	matrix.Lock()
+	defer matrix.Unlock()
+	result := "the command was done before"
+	if struck {
+		result = fmt.Sprintf("exit code %d", code)
+	}
+	matrix.rows = append(matrix.rows, strings.Join([]string{command, f.name, moment, result}, "\t"))
+}
+
+// TestMain's last word: the matrix with its count, as an artefact.
+func writeMatrix() error {
+	matrix.Lock()
+	defer matrix.Unlock()
+	if len(matrix.rows) == 0 {
+		return nil
+	}
+	slices.Sort(matrix.rows)
+	if err := os.MkdirAll(guest.ArtefactsDir(), 0o755); err != nil {
+		return err
+	}
+	file, err := os.Create(filepath.Join(guest.ArtefactsDir(), "faults.txt"))
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(file, 0, 0, 2, ' ', 0)
+	for _, row := range matrix.rows {
+		fmt.Fprintln(w, row)
+	}
+	fmt.Fprintf(w, "%d faults were injected\n", len(matrix.rows))
+	return errors.Join(w.Flush(), file.Close())
+}
+
+// faultRounds is how often each fault is injected into each command; TLJH_FAULTS says so.
+func faultRounds() int {
+	if n, err := strconv.Atoi(os.Getenv("TLJH_FAULTS")); err == nil && n > 0 {
+		return n
+	}
+	return 1
+}
+
+// inject runs a command and lets a fault happen after so many of its steps, and a little later. What is left of the command is over afterwards, and the
+// fault as well. The result is false when the command was done before.
+func (h *hub) inject(t *testing.T, command, line string, f fault, steps int, later time.Duration) (struck bool, r guest.Result) {
+	t.Helper()
+	p, err := h.Start(t.Context(), "bash", "-c", "exec "+line)
+	want.OK(t, err)
+	want.OK(t, p.Stdin().Close())
+	var since time.Time
+	guest.Until(t, installLimit, func(context.Context) error {
+		select {
+		case <-p.Done():
+			return nil
+		default:
+		}
+		if progress(p, "done")+progress(p, "unchanged") < steps {
+			return fmt.Errorf("it has not done %d steps", steps)
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) < later {
+			return errors.New("the moment has not come")
+		}
+		return nil
+	})
+	if f.ends != nil {
+		f.ends(t, h, p)
+	} else {
+		f.begin(t, h)
+	}
+	r, err = p.Wait()
+	want.OK(t, err)
+	if f.name == faultCut {
+		want.OK(t, h.Boot(t.Context()))
+	}
+	if f.end != nil {
+		f.end(t, h)
+	}
+	struck = r.Code != 0
+	note(command, f, fmt.Sprintf("after %d steps and %d ms", steps, later.Milliseconds()), struck, r.Code)
+	t.Logf("%s, %s after %d steps and %s: exit code %d\n%s", command, f.name, steps, later, r.Code, lastLines(r.Output(), 12))
+	if struck && f.ends == nil {
+		want.True(t, r.Code == exitFailed || r.Code == exitIncomplete || r.Code == exitRefused, fmt.Sprintf("%s ended with %d by %s:\n%s", command, r.Code, f.name, r.Output()))
+		want.Contains(t, strings.ToLower(r.Output()), f.words)
+	}
+	return struck, r
+}
+
+// eachFault goes through the faults as often as is asked for, each at a moment of its own, and tells after each.
+func eachFault(t *testing.T, without []string, mostSteps int, do func(f fault, steps int, later time.Duration)) {
+	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	for range faultRounds() {
+		for _, f := range faults {
+			if !slices.Contains(without, f.name) {
+				do(f, random.IntN(mostSteps), time.Duration(random.IntN(400))*time.Millisecond)
+			}
+		}
+	}
+}
+
+func TestFaultsOfAnInstallation(t *testing.T) {
+	t.Parallel()
+	h := bare(t, guest.Options{})
+	h.MustSh(t, "sync")
+	line := h.line("--admin " + admin + ":" + adminPassword)
+	eachFault(t, nil, 55, func(f fault, steps int, later time.Duration) {
+		if struck, _ := h.inject(t, "install", line, f, steps, later); !struck {
+			h.uninstall(t, 0, "--yes --remove-users --purge") // and from the start
+		}
+	})
+	h.paste(t, "--admin "+admin+":"+adminPassword)
+	want.Equal(t, "", h.halfGenerations(t), "half a generation is left")
+	h.looksInstalled(t)
+	h.usable(t, adminPassword)
+	h.noProbeUser(t)
+}
+
+// student is bob at work: he has a notebook, a password, and a kernel as long as nobody pulls the plug.
+type student struct {
+	h *hub
+	b *client.Browser
+	k *client.Kernel
+}
+
+func (h *hub) atWorkInAll(t *testing.T) *student {
+	t.Helper()
+	s := &student{h: h, b: h.student(t, h.admin(t), "bob")}
+	compute(t, kernel(t, s.b), "import os; f = open('thesis', 'w'); f.write('years of work'); f.flush(); os.fsync(f.fileno())")
+	s.begin(t)
+	h.MustSh(t, "sync")
+	return s
+}
+
+func (s *student) begin(t *testing.T) {
+	t.Helper()
+	s.k = kernel(t, s.b)
+	compute(t, s.k, "x = 42")
+}
+
+// unharmed wants all that bob has. After a power cut he starts his server anew.
+func (s *student) unharmed(t *testing.T, f fault) {
+	t.Helper()
+	s.h.awaitHub(t, time.Minute)
+	if f.name == faultCut {
+		s.b = s.h.login(t, "bob", passwordOf("bob"))
+		start(t, s.b)
+		s.begin(t)
+	} else {
+		s.k = reconnected(t, s.b, s.k)
+		s.h.stillAtWork(t, s.b, s.k.ID)
+	}
+	want.Equal(t, "years of work", compute(t, s.k, "print(open('thesis').read())"))
+}
+
+func TestFaultsOfAnUpgrade(t *testing.T) {
+	h := before(t)
+	server := h.serve(t, variant(t, release.Next(newVersion)))
+	line := "tljh-install upgrade --yes --from " + server.URL()
+	s := h.atWorkInAll(t)
+	eachFault(t, nil, 60, func(f fault, steps int, later time.Duration) {
+		if struck, _ := h.inject(t, "upgrade", line, f, steps, later); !struck {
+			h.must(t, "tljh-install rollback --yes")
+		}
+		s.unharmed(t, f)
+	})
+	if r := h.run(t, line); r.Code != 0 {
+		t.Fatalf("the upgrade ended with %d:\n%s", r.Code, r.Output())
+	}
+	want.Equal(t, newVersion, h.version(t))
+	s.unharmed(t, fault{})
+	h.looksInstalled(t)
+
+	// What a rollback does not need goes on without it.
+	unneeded := []string{"no network", "useradd and groupadd fail", "visudo fails"}
+	eachFault(t, unneeded, 15, func(f fault, steps int, later time.Duration) {
+		if struck, _ := h.inject(t, "rollback", "tljh-install rollback --yes", f, steps, later); !struck {
+			h.must(t, line)
+		}
+		s.unharmed(t, f)
+	})
+	if r := h.run(t, "tljh-install rollback --yes"); r.Code != 0 {
+		t.Fatalf("the rollback ended with %d:\n%s", r.Code, r.Output())
+	}
+	want.Equal(t, oldVersion, h.version(t))
+	s.unharmed(t, fault{})
+	h.looksInstalled(t)
+}
+
+func TestFaultsOfAnUninstallation(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	h.atWorkWith(t, "bob")
+	h.MustSh(t, "cp /opt/tljh/bin/tljh-install /root/; sync")
+	line := "/root/tljh-install uninstall --yes"
+	eachFault(t, []string{"no network", "useradd and groupadd fail"}, 40, func(f fault, steps int, later time.Duration) {
+		if struck, _ := h.inject(t, "uninstall", line, f, steps, later); !struck {
+			h.nothingOfOurs(t)
+			h.paste(t, "")
+			h.MustSh(t, "sync")
+		}
+	})
+	h.must(t, line)
+	h.nothingOfOurs(t)
+	h.paste(t, "")
+	h.looksInstalled(t)
+	h.admin(t)
+	h.login(t, "bob", passwordOf("bob"))
+	want.Equal(t, "years of work", h.MustSh(t, "cat /home/jupyter-bob/thesis.ipynb"))
+}
