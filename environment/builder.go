@@ -141,9 +141,15 @@ func (b *Builder) InstallUV(ctx context.Context) error {
 }
 
 // venv makes an empty virtual environment on the carried CPython.
-func (b *Builder) venv(ctx context.Context, dir string) error {
-	_, err := b.run(ctx, uvProgram(), "venv", "--quiet", "--no-project", "--no-config", "--python", pythonProgram(), dir)
+func (b *Builder) venv(ctx context.Context, dir string, options ...string) error {
+	_, err := b.run(ctx, append(append([]string{uvProgram(), "venv", "--quiet", "--no-project", "--no-config", "--python", pythonProgram()}, options...), dir)...)
 	return err
+}
+
+// userVenv makes one for users. What they may not write to is no dead end: pip installs into their homes then, and what is there is found after
+// what is shared. Python couples that with the packages of the Python below, which has none.
+func (b *Builder) userVenv(ctx context.Context, dir string) error {
+	return b.venv(ctx, dir, "--system-site-packages")
 }
 
 // uvInstall installs a lock from wheels that are here, checked against the lock's hashes: nothing of a package runs, and nothing is fetched.

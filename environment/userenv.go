@@ -27,7 +27,7 @@ func (u UV) Name() string { return "uv" }
 
 // Create implements Manager.
 func (u UV) Create(ctx context.Context, dir string) error {
-	if err := u.Builder.venv(ctx, dir); err != nil {
+	if err := u.Builder.userVenv(ctx, dir); err != nil {
 		return err
 	}
 	lock, err := u.Builder.lockFile(dir, "user")
@@ -48,7 +48,7 @@ func (u UV) Create(ctx context.Context, dir string) error {
 // Compose implements Manager.
 func (u UV) Compose(ctx context.Context, dir string, source *Source, kernel bool) error {
 	if kernel {
-		if err := u.Builder.venv(ctx, dir); err != nil {
+		if err := u.Builder.userVenv(ctx, dir); err != nil {
 			return err
 		}
 		if err := u.pip(ctx, dir, "", []string{pinOf("ipykernel"), pinOf("pip")}, false); err != nil {
@@ -110,7 +110,7 @@ func (u UV) constraint() (string, error) {
 
 // Rebuild implements Manager.
 func (u UV) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error {
-	if err := u.Builder.venv(ctx, dir); err != nil {
+	if err := u.Builder.userVenv(ctx, dir); err != nil {
 		return err
 	}
 	err := u.Builder.add(ctx, dir, "", Pins(snapshot.Pip), "--no-deps", "--only-binary=:all:")

@@ -593,6 +593,17 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 	const site = "/opt/tljh/user/lib/python3.14/site-packages"
 	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 
+	t.Run("who may not change it installs at home", func(t *testing.T) {
+		theirs := kernel(t, bob)
+		h.packageSources(t, theirs)
+		got := compute(t, theirs, "import subprocess; r = subprocess.run('pip --disable-pip-version-check install --no-deps cowsay==5.0 six==1.10.0', shell=True, capture_output=True, text=True); print(r.returncode, r.stdout[:200], r.stderr[-400:])")
+		want.Contains(t, got, "0 Defaulting to user installation")
+		again := kernel(t, bob)
+		want.Contains(t, compute(t, again, "import cowsay; print(cowsay.__file__)"), "/home/jupyter-bob/.local/")
+		want.Lacks(t, compute(t, again, "import six; print(six.__version__)"), "1.10.0") // what is shared comes first
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		h.MustSh(t, "rm -r /home/jupyter-bob/.local/lib")
+	})
 	t.Run("each change leaves a snapshot", func(t *testing.T) {
 		k = kernel(t, teacher)
 		h.packageSources(t, k)
