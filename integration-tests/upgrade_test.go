@@ -39,10 +39,15 @@ func variant(t *testing.T, v release.Variant) string {
 	t.Helper()
 	w, err := workshop()
 	want.OK(t, err)
+	building.Lock()
+	defer building.Unlock()
 	folder, err := w.Build(t.Context(), v)
 	want.OK(t, err)
 	return folder
 }
+
+// building is held by the one test that builds a variant, which others may want, too.
+var building sync.Mutex
 
 var releaseFiles = []string{release.Bootstrap, "tljh-install-linux-" + runtime.GOARCH, release.Sums, signed.Signature}
 
@@ -92,7 +97,9 @@ func installOld(t *testing.T) (*guest.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	building.Lock()
 	folder, err := w.Build(ctx, release.Previous(oldVersion))
+	building.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -396,6 +403,7 @@ func lastLines(text string, n int) string {
 
 // TestUpgradeOfTheProxy is one that can't leave the proxy alone.
 func TestUpgradeOfTheProxy(t *testing.T) {
+	t.Parallel()
 	h := before(t)
 	teacher := h.admin(t)
 	b := h.student(t, teacher, "bob")
@@ -418,6 +426,7 @@ func TestUpgradeOfTheProxy(t *testing.T) {
 
 // TestUpgradeThatIsNone is all that is refused before anything is changed.
 func TestUpgradeThatIsNone(t *testing.T) {
+	t.Parallel()
 	h := before(t)
 	was := h.installedState(t)
 	ws, err := workshop()
@@ -491,6 +500,7 @@ func TestUpgradeThatIsNone(t *testing.T) {
 
 // TestUpgradeThatFails is releases that can't work: the hub does not start, or starts no server.
 func TestUpgradeThatFails(t *testing.T) {
+	t.Parallel()
 	h := before(t)
 	b := h.student(t, h.admin(t), "bob")
 	k := kernel(t, b)
@@ -523,6 +533,7 @@ func TestUpgradeThatFails(t *testing.T) {
 
 // TestUpgradeKilled kills the upgrade outright at several moments. The old release works or the same command completes it.
 func TestUpgradeKilled(t *testing.T) {
+	t.Parallel()
 	h := before(t)
 	b := h.student(t, h.admin(t), "bob")
 	k := kernel(t, b)
@@ -580,6 +591,7 @@ func (h *hub) killAt(t *testing.T, line, moment string) {
 
 // TestTheSystemIsUpgradedUnderneath puts what an upgrade of the distribution keeps onto the next one: Debian 12 becomes 13, with another Python.
 func TestTheSystemIsUpgradedUnderneath(t *testing.T) {
+	t.Parallel()
 	old := installed(t)
 	b := old.student(t, old.admin(t), "bob")
 	compute(t, kernel(t, b), "open('notes', 'w').write('kept')")
