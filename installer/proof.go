@@ -95,9 +95,10 @@ func (p *Proof) Whole(ctx context.Context) error {
 
 func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(context.Context) error) error {
 	run := p.Report.Step(id, title, "proof")
+	began := time.Now()
 	if err := prove(ctx); err != nil {
 		if ctx.Err() == nil {
-			err = p.explain(ctx, unit, err)
+			err = p.explain(ctx, unit, began, err)
 		}
 		run.Failed(err)
 		return err
@@ -106,9 +107,9 @@ func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(con
 	return nil
 }
 
-// explain adds the last words of the unit that is most likely to know why.
-func (p *Proof) explain(ctx context.Context, unit string, err error) error {
-	if words := complaints(p.Host.Journal(ctx, unit, 300)); words != "" {
+// explain adds the last words of the unit that is most likely to know why: not those of what went wrong another time.
+func (p *Proof) explain(ctx context.Context, unit string, since time.Time, err error) error {
+	if words := complaints(p.Host.Journal(ctx, unit, 300, since)); words != "" {
 		err = fmt.Errorf("%w\nlast words of %s:\n%s", err, unit, words)
 	}
 	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", unit)

@@ -157,12 +157,12 @@ func unitState(props map[string]any) UnitState {
 	return state
 }
 
-// Journal returns the last lines that a unit wrote to the journal in this boot, oldest first; empty when it cannot be read.
-func (h *Host) Journal(ctx context.Context, unit string, lines int) string {
+// Journal returns the last lines that a unit wrote to the journal in this boot and since a time, oldest first; empty when it cannot be read.
+func (h *Host) Journal(ctx context.Context, unit string, lines int, since time.Time) string {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	result, err := h.Runner.Run(ctx, Command{
-		Argv: []string{"journalctl", "--no-pager", "--boot", "--output=cat", fmt.Sprintf("--lines=%d", lines), "--unit=" + unit},
+		Argv: []string{"journalctl", "--no-pager", "--boot", "--output=cat", fmt.Sprintf("--lines=%d", lines), fmt.Sprintf("--since=@%d", max(0, since.Unix())), "--unit=" + unit},
 	})
 	if err != nil {
 		return ""

@@ -168,8 +168,9 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 		bounded, cancel = context.WithTimeoutCause(ctx, u.Patience, u.TooLong)
 	}
 	defer cancel()
+	began := time.Now()
 	if err := c.Host.Systemd.Do(bounded, "restart", u.Name); err != nil {
-		return u.explain(ctx, c, err)
+		return u.explain(ctx, c, began, err)
 	}
 	if giveBack != nil {
 		return giveBack(ctx)
@@ -197,12 +198,12 @@ func (u Unit) reload(ctx context.Context, c *Context) error {
 }
 
 // explain adds the unit's own words to an error.
-func (u Unit) explain(ctx context.Context, c *Context, err error) error {
+func (u Unit) explain(ctx context.Context, c *Context, since time.Time, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
 	err = &StartError{Unit: u.Name, Err: err}
-	if words := c.Host.Journal(ctx, u.Name, 15); words != "" {
+	if words := c.Host.Journal(ctx, u.Name, 15, since); words != "" {
 		err = fmt.Errorf("%w; its last words:\n%s", err, words)
 	}
 	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", u.Name)
