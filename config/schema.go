@@ -93,6 +93,8 @@ func schema(c *Config) []key {
 				"b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c", "The SHA-256 of that file, where a site has an installer of its own. Without it, that of the Miniforge which this release was made for."),
 			row("sources.ca", &c.Sources.CA, "", file, onNothing,
 				"/etc/ssl/certs/example-org.pem", "Certificates to trust beside the system's: a PEM file."),
+			row("upgrade.url", &c.Upgrade.URL, "", webFolder, onUpgrade,
+				"https://releases.example.org/tljh", "The folder that tljh-install upgrade looks for releases in. Without it, the one where the installed release came from. What is there has to be signed all the same."),
 			row("services.cull.enabled", &cull.Enabled, true, boolean, onHub,
 				"false", "Whether servers that nobody uses are stopped."),
 			row("services.cull.timeout", &cull.Timeout, 600, seconds(1), onHub,
@@ -141,6 +143,7 @@ const (
 	onSudo
 	onFolders
 	onEnvironment
+	onUpgrade         // nothing that runs: it is read when the next release is looked for
 	onNothing touches = 0
 )
 
