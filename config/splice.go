@@ -54,9 +54,12 @@ func (d *Document) Set(path, value string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.edit(d, func(tree any) any { return put(tree, t.parts, decodeYAML(text)) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
-		return e.set(root, t.parts, text)
-	})
+	want := func(tree any) any { return put(tree, t.parts, decodeYAML(text)) }
+	after, err := t.edit(d, want, func(e *editor, root *yaml.Node) ([]byte, bool) { return e.set(root, t.parts, text) })
+	if err != nil { // rather without its remarks than not at all
+		after, err = t.edit(d, want, func(e *editor, root *yaml.Node) ([]byte, bool) { return e.replace(root, t.parts, text) })
+	}
+	return after, err
 }
 
 // Unset also takes out what is no key at all, such as one that was mistyped.
