@@ -3,6 +3,7 @@ package installer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -82,7 +83,7 @@ func withSources(environ []string, sources config.Sources) []string {
 func authoritiesStep(files host.Files, sources config.Sources) (step.File, error) {
 	ours, err := files.Read(sources.CA)
 	if err != nil {
-		return step.File{}, badInput(err)
+		return step.File{}, badInput(fmt.Errorf("cannot read the certificates of sources.ca: %w", err))
 	}
 	for _, system := range systemAuthorities {
 		data, err := files.Read(system)
