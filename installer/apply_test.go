@@ -341,6 +341,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 		}
 		t.Run(doc.Path, func(t *testing.T) {
 			s := newSite(t)
+			require.NoError(t, os.MkdirAll(filepath.Dir(s.files.Path(layout.Authorities)), 0o755))
 			for _, certificates := range []string{systemAuthorities[0], "/etc/ssl/certs/example-org.pem"} {
 				require.NoError(t, os.MkdirAll(filepath.Dir(s.files.Path(certificates)), 0o755))
 				require.NoError(t, os.WriteFile(s.files.Path(certificates), []byte("certificates\n"), 0o644))
