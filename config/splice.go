@@ -316,6 +316,13 @@ func targetOf(path string) (*target, error) {
 		at++
 	}
 	hint := w.suggestion(parts[at], strings.Join(parts[:at], "."), section)
+	if near := nearest(parts[at], section.names); near != "" && near != parts[at] {
+		whole := slices.Clone(parts)
+		whole[at] = near
+		if t, err := targetOf(strings.Join(whole, ".")); err == nil {
+			hint = "did you mean " + t.path + "?"
+		}
+	}
 	return nil, fmt.Errorf("there is no key %s; %s", short(path), hint)
 }
 

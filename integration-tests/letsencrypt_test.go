@@ -49,6 +49,7 @@ func TestLetsEncryptOnARunningHub(t *testing.T) {
 	t.Logf("from reload to a page with the authority's certificate: %.1f s", time.Since(begin).Seconds())
 	want.Equal(t, hubProcess, h.property(t, "jupyterhub.service", "MainPID"), "the hub was restarted for the door's sake")
 	want.OK(t, secure.Login(t.Context(), passwordOf("bob")))
+	want.OK(t, secure.OpenLab(t.Context()))
 	want.Equal(t, "42", recall(t, secure, work), "bob's kernel, over HTTPS")
 	want.Contains(t, h.must(t, "tljh-install status"), "https://hub.example.org/")
 	want.Contains(t, h.MustSh(t, "curl -s -o /dev/null -w '%{redirect_url}' -H 'Host: hub.example.org' http://127.0.0.1/hub/login"), "https://hub.example.org/hub/login")

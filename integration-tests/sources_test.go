@@ -10,6 +10,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,10 +23,10 @@ import (
 	"tljh/integration-tests/want"
 )
 
-// site is a package index of a school, with a certificate of its own. It has one package, greeting, in two versions.
+// site is a package index of a school, with a certificate of its own authority. It has one package, greeting, in two versions.
 type site struct {
 	url   string
-	cert  string // by which to know it, as PEM
+	ca    string // by which to know it, as PEM
 	asked atomic.Int64
 }
 
@@ -32,8 +34,8 @@ func (h *hub) site(t *testing.T) *site {
 	t.Helper()
 	ln, err := net.Listen("tcp", net.JoinHostPort(h.Gateway(), "0"))
 	want.OK(t, err)
-	pair, cert := selfSigned(t, h.Gateway())
-	s := &site{url: "https://" + ln.Addr().String() + "/simple", cert: cert}
+	pair, ca := ownAuthority(t, h.Gateway())
+	s := &site{url: "https://" + ln.Addr().String() + "/simple", ca: ca}
 	files := http.NewServeMux()
 	var links strings.Builder
 	for _, version := range []string{"1.0", "2.0"} {
@@ -47,24 +49,32 @@ func (h *hub) site(t *testing.T) *site {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = fmt.Fprintf(w, "<!DOCTYPE html><html><body>\n%s</body></html>\n", links.String())
 	})
-	server := &http.Server{Handler: files, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: files, ErrorLog: log.New(io.Discard, "", 0), TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.ServeTLS(ln, "", "") }() // it ends when it is closed
 	t.Cleanup(func() { _ = server.Close() })
 	return s
 }
 
-// selfSigned makes the certificate of a server at an address.
-func selfSigned(t *testing.T, address string) (pair tls.Certificate, cert string) {
+// ownAuthority makes an authority, and has it make the certificate of a server at an address.
+func ownAuthority(t *testing.T, address string) (pair tls.Certificate, ca string) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	want.OK(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(7), IPAddresses: []net.IP{net.ParseIP(address)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 1, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	template := func(serial int64) *x509.Certificate {
+		return &x509.Certificate{SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 1, 0)}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	key := func() *ecdsa.PrivateKey {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		want.OK(t, err)
+		return private
+	}
+	root, rootKey := template(1), key()
+	root.Subject.CommonName, root.IsCA, root.BasicConstraintsValid, root.KeyUsage = "A school's authority", true, true, x509.KeyUsageCertSign
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, &rootKey.PublicKey, rootKey)
 	want.OK(t, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	leaf, leafKey := template(2), key()
+	leaf.IPAddresses, leaf.ExtKeyUsage = []net.IP{net.ParseIP(address)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, root, &leafKey.PublicKey, rootKey)
+	want.OK(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: leafKey}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER}))
 }
 
 // wheel makes a package that needs nothing.
@@ -93,8 +103,8 @@ func TestSourcesOfASite(t *testing.T) {
 	t.Parallel()
 	h := installed(t)
 	index := h.site(t)
-	_, stranger := selfSigned(t, h.Gateway())
-	for path, text := range map[string]string{"/etc/site.pem": index.cert, "/etc/stranger.pem": stranger, "/etc/text.pem": "no certificate\n"} {
+	_, stranger := ownAuthority(t, h.Gateway())
+	for path, text := range map[string]string{"/etc/site.pem": index.ca, "/etc/stranger.pem": stranger, "/etc/text.pem": "no certificate\n"} {
 		want.OK(t, h.Write(t.Context(), path, 0o644, strings.NewReader(text)))
 	}
 	packages := func() string { return h.must(t, "tljh-install env export") }
@@ -110,14 +120,14 @@ func TestSourcesOfASite(t *testing.T) {
 
 	want.Contains(t, h.must(t, "tljh-install config set sources.index "+index.url), "tljh-install install")
 	h.must(t, "tljh-install config reload")
-	refused("an authority that is not trusted", "greeting==1.0", "check that this machine reaches its package sources")
+	refused("an authority that is not trusted", "greeting==1.0", "that this machine reaches its package sources")
 	want.Equal(t, int64(0), index.asked.Load(), "the index was asked although its certificate is not trusted")
 
 	for file, words := range map[string]string{"/etc/text.pem": "holds no certificate", "/etc/nowhere.pem": "/etc/nowhere.pem"} {
 		before := h.MustSh(t, "cat /opt/tljh/config/config.yaml")
 		r := h.run(t, "tljh-install config set sources.ca "+file)
 		want.Equal(t, exitBadInput, r.Code, r.Output())
-		want.Contains(t, r.Output(), "sources.ca", words)
+		want.Contains(t, r.Output(), "ca: "+file, words)
 		want.Equal(t, before, h.MustSh(t, "cat /opt/tljh/config/config.yaml"))
 	}
 
@@ -130,7 +140,7 @@ func TestSourcesOfASite(t *testing.T) {
 	want.Equal(t, "1.0", h.MustSh(t, "runuser -u nobody -- /opt/tljh/user/bin/python -c 'import greeting; print(greeting.version)'"))
 
 	h.must(t, "tljh-install config set sources.ca /etc/stranger.pem --reload")
-	refused("the certificate of another one", "greeting==2.0", "check that this machine reaches its package sources")
+	refused("the certificate of another one", "greeting==2.0", "that this machine reaches its package sources")
 	h.must(t, "tljh-install config set sources.ca /etc/site.pem && tljh-install config set sources.index "+strings.Replace(index.url, "/simple", "/nothing", 1)+" --reload")
 	refused("an index that has nothing", "greeting==2.0", "greeting")
 	h.must(t, "tljh-install config set sources.index "+index.url+" --reload && tljh-install env install greeting==2.0")
