@@ -304,7 +304,11 @@ func (e *editor) cutItem(from, to int, others bool) ([]byte, bool) {
 	}
 	after := e.src.skipBlanks(to)
 	if after < len(data) && data[after] == ',' {
-		return e.splice(from, e.src.skipBlanks(after+1), ""), true
+		to := e.src.skipBlanks(after + 1)
+		if to < len(data) && data[to] == '#' { // its remark
+			to = e.src.lineEnd(to)
+		}
+		return e.splice(from, to, ""), true
 	}
 	before := from
 	for before > 0 && strings.ContainsRune(" \r\n", rune(data[before-1])) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"regexp"
 	"slices"
@@ -45,8 +46,7 @@ func (e *editor) merge(root *yaml.Node, path []string, value string) ([]byte, bo
 func (e *editor) items(list *yaml.Node) []item {
 	items := []item{}
 	for _, node := range list.Content {
-		from, to := e.extent(node)
-		items = append(items, item{text: string(e.src.data[from:max(from, to)]), value: treeOfNode(node, 0)})
+		items = append(items, item{text: e.textOf(node), value: treeOfNode(node, 0)})
 	}
 	return items
 }
@@ -111,10 +111,13 @@ func arrange(old, want []item) (now []item, behind string, kept int) {
 	return now, behind, kept
 }
 
+// key is what two items of the same value have in common.
 func (i item) key() string {
 	data, _ := json.Marshal(i.value) // values of YAML; two that look the same are told apart when the result is read again
 	return string(data)
 }
+
+func keyOf(node *yaml.Node) string { return item{value: treeOfNode(node, 0)}.key() }
 
 // mergeBlock is for a list with an item a line.
 func (e *editor) mergeBlock(name, node *yaml.Node, want []item) ([]byte, bool) {
@@ -150,20 +153,6 @@ func (e *editor) mergeBlock(name, node *yaml.Node, want []item) ([]byte, bool) {
 
 // blockItems takes a list apart by its lines. Where items are more than such lines, it is false.
 func (e *editor) blockItems(name, node *yaml.Node) (items []item, from, to int, ok bool) {
-	raw := func(first, last int) string { // lines, each with its break
-		if last < first {
-			return ""
-		}
-		end := len(e.src.data)
-		if last < len(e.src.starts) {
-			end = e.src.starts[last]
-		}
-		text := string(e.src.data[e.src.starts[first-1]:end])
-		if !strings.HasSuffix(text, "\n") && !strings.HasSuffix(text, "\r") {
-			text += e.newline
-		}
-		return text
-	}
 	last := e.lastLine(name)
 	done := name.Line
 	for n, child := range node.Content {
@@ -175,7 +164,7 @@ func (e *editor) blockItems(name, node *yaml.Node) (items []item, from, to int, 
 			for end = node.Content[n+1].Line - 1; end > child.Line && isRemark(e.src.line(end)); end-- {
 			}
 		}
-		items = append(items, item{lead: raw(done+1, child.Line-1), text: raw(child.Line, end), value: treeOfNode(child, 0)})
+		items = append(items, item{lead: e.src.lines(done+1, child.Line-1, e.newline), text: e.src.lines(child.Line, end, e.newline), value: treeOfNode(child, 0)})
 		done = end
 	}
 	to = len(e.src.data)
@@ -183,6 +172,22 @@ func (e *editor) blockItems(name, node *yaml.Node) (items []item, from, to int, 
 		to = e.src.starts[done]
 	}
 	return items, e.src.starts[name.Line], to, len(items) > 0 && last >= node.Content[len(node.Content)-1].Line
+}
+
+// lines returns some lines, each with its break; one that has none gets one.
+func (s *source) lines(first, last int, newline string) string {
+	if last < first {
+		return ""
+	}
+	end := len(s.data)
+	if last < len(s.starts) {
+		end = s.starts[last]
+	}
+	text := string(s.data[s.starts[first-1]:end])
+	if !strings.HasSuffix(text, "\n") && !strings.HasSuffix(text, "\r") {
+		text += newline
+	}
+	return text
 }
 
 // isDash tells whether nothing but a dash stands before an item.
@@ -208,36 +213,39 @@ func (e *editor) mergeFlow(name, node *yaml.Node, want []item) ([]byte, bool) {
 			indent = item.blank
 		}
 	}
-	first := list.items[0]
-	list.items[0].lead, list.items[0].blank = "", indent
-	now, behind, _ := arrange(list.items, want)
+	from, to := e.extent(node)
+	return e.splice(from, to, list.with(want, indent)), true
+}
+
+// with writes the list with other items; indent is what begins a line in it.
+func (l flowList) with(want []item, indent string) string {
+	first := l.items[0] // the remarks above it may be about all of them
+	items := slices.Clone(l.items)
+	items[0].lead, items[0].blank = "", indent
+	now, behind, _ := arrange(items, want)
 	var b strings.Builder
-	b.WriteString("[" + list.opening + first.lead)
-	remarked := strings.Contains(list.opening+first.lead, "#")
+	b.WriteString("[" + l.opening + first.lead)
+	newLine := strings.Contains(l.opening+first.lead, "#") // nothing can follow a remark in its line
 	for n, item := range now {
-		blank := item.blank
-		switch {
-		case n == 0:
+		blank := cmp.Or(item.blank, " ")
+		if n == 0 {
 			blank = first.blank
-		case blank == "":
-			blank = " "
 		}
-		if (remarked || item.lead != "") && !strings.ContainsAny(blank, "\r\n") {
+		if (newLine || item.lead != "") && !strings.ContainsAny(blank, "\r\n") {
 			blank = indent
 		}
 		b.WriteString(item.lead + blank + item.text)
-		if n < len(now)-1 || list.comma {
+		if n < len(now)-1 || l.comma {
 			b.WriteString(",")
 		}
 		b.WriteString(item.rest)
-		remarked = strings.Contains(item.rest, "#")
+		newLine = strings.Contains(item.rest, "#")
 	}
-	if (remarked || behind != "") && !strings.ContainsAny(list.closing, "\r\n") {
-		behind += indent
+	b.WriteString(behind)
+	if (newLine || behind != "") && !strings.ContainsAny(l.closing, "\r\n") {
+		b.WriteString(indent)
 	}
-	b.WriteString(behind + list.closing + "]")
-	from, to := e.extent(node)
-	return e.splice(from, to, b.String()), true
+	return b.String() + l.closing + "]"
 }
 
 // flowList is a list between brackets, taken apart.
@@ -261,7 +269,7 @@ var (
 // flowItems takes a list apart that has several lines.
 func (e *editor) flowItems(node *yaml.Node) (list flowList, ok bool) {
 	from, to := e.extent(node)
-	if to <= from || !strings.ContainsAny(string(e.src.data[from:to]), "\r\n") {
+	if to <= from || len(node.Content) == 0 || !strings.ContainsAny(string(e.src.data[from:to]), "\r\n") {
 		return list, false
 	}
 	at := from + 1
@@ -271,27 +279,31 @@ func (e *editor) flowItems(node *yaml.Node) (list flowList, ok bool) {
 			return list, false
 		}
 		line, lead, blank := gap(string(e.src.data[at:start]))
-		switch parts := afterItem.FindStringSubmatch(line); {
-		case n == 0:
-			list.opening = line
-			if !afterBracket.MatchString(line) {
-				return list, false
-			}
-		case parts == nil || parts[1] == "":
+		if n == 0 {
+			list.opening, ok = line, afterBracket.MatchString(line)
+		} else {
+			list.items[n-1].rest, ok = restOf(line, true)
+		}
+		if !ok {
 			return list, false
-		default:
-			list.items[n-1].rest = parts[2]
 		}
 		list.items = append(list.items, item{lead: lead, blank: blank, text: string(e.src.data[start:end]), value: treeOfNode(child, 0)})
 		at = end
 	}
 	line, lead, blank := gap(string(e.src.data[at : to-1]))
+	rest, ok := restOf(line, false)
+	list.items[len(list.items)-1].rest = strings.TrimRight(rest, " ")
+	list.comma, list.closing = strings.HasPrefix(strings.TrimLeft(line, " "), ","), lead+blank
+	return list, ok
+}
+
+// restOf returns what follows an item in its line, without the comma, which must be there where another item follows.
+func restOf(line string, another bool) (rest string, ok bool) {
 	parts := afterItem.FindStringSubmatch(line)
-	if parts == nil || len(list.items) == 0 {
-		return list, false
+	if parts == nil || another && parts[1] == "" {
+		return "", false
 	}
-	list.items[len(list.items)-1].rest, list.comma, list.closing = strings.TrimRight(parts[2], " "), parts[1] != "", lead+blank
-	return list, true
+	return parts[2], true
 }
 
 // gap takes apart what is between two items: what follows the first in its line, the remarks in lines of their own, and the blanks before the second.
@@ -318,42 +330,49 @@ func (e *editor) mergeMapping(path []string, node *yaml.Node, typed *editor, wan
 	if len(want.Content) == 0 || node.Style&yaml.FlowStyle != 0 && !strings.ContainsAny(string(e.src.data[from:to]), "\r\n") {
 		return nil, false
 	}
-	data, steps := e.src.data, 0
-	step := func(do func(e *editor, root *yaml.Node) ([]byte, bool)) bool {
-		next := &editor{newline: e.newline}
-		next.src, _ = newSource(data)
-		root, problems := next.src.parse()
-		if steps++; steps > mergeLimit || root == nil || anyError(problems) {
-			return false
-		}
-		edited, ok := do(next, root)
-		data = edited
-		return ok
-	}
+	var steps []func(e *editor, root *yaml.Node) ([]byte, bool)
 	for i := len(want.Content) - 2; i >= 0; i -= 2 { // what is new comes first in a section
-		name, value := want.Content[i].Value, want.Content[i+1]
-		_, old := pair(node, name)
-		if old != nil && (item{value: treeOfNode(old, 0)}).key() == (item{value: treeOfNode(value, 0)}).key() {
-			continue
-		}
-		start, end := typed.extent(value)
-		text := string(typed.src.data[start:max(start, end)])
-		if end <= start {
-			text = "null"
-		}
-		inner := append(slices.Clone(path), name)
-		if !step(func(e *editor, root *yaml.Node) ([]byte, bool) { return e.set(root, inner, text) }) {
-			return nil, false
+		inner, value := append(slices.Clone(path), want.Content[i].Value), want.Content[i+1]
+		if _, old := pair(node, want.Content[i].Value); old == nil || keyOf(old) != keyOf(value) {
+			text := typed.textOf(value)
+			steps = append(steps, func(e *editor, root *yaml.Node) ([]byte, bool) { return e.set(root, inner, text) })
 		}
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		if kept, _ := pair(want, node.Content[i].Value); kept != nil {
-			continue
-		}
 		gone := append(slices.Clone(path), node.Content[i].Value)
-		if !step(func(e *editor, root *yaml.Node) ([]byte, bool) { return e.cut(root, gone) }) {
-			return nil, false
+		if kept, _ := pair(want, node.Content[i].Value); kept == nil {
+			steps = append(steps, func(e *editor, root *yaml.Node) ([]byte, bool) { return e.cut(root, gone) })
 		}
 	}
+	return e.through(steps)
+}
+
+// through makes changes one after the other, each in the text that the one before left.
+func (e *editor) through(steps []func(e *editor, root *yaml.Node) ([]byte, bool)) ([]byte, bool) {
+	data := e.src.data
+	if len(steps) > mergeLimit {
+		return nil, false
+	}
+	for _, step := range steps {
+		next := &editor{newline: e.newline}
+		next.src, _ = newSource(data)
+		root, problems := next.src.parse()
+		if root == nil || anyError(problems) {
+			return nil, false
+		}
+		edited, ok := step(next, root)
+		if !ok {
+			return nil, false
+		}
+		data = edited
+	}
 	return data, true
+}
+
+// textOf returns a value as it was typed.
+func (e *editor) textOf(node *yaml.Node) string {
+	if from, to := e.extent(node); to > from {
+		return string(e.src.data[from:to])
+	}
+	return "null"
 }

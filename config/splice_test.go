@@ -113,6 +113,8 @@ var splices = []struct{ before, op, after string }{
 	{"users:\n  extra_user_groups:\n    # first\n    a: [x] # of a\n    # second\n    b:\n      - y # yes\n      - z\n    c: [w] # of c\n",
 		"set users.extra_user_groups {b: [y, v], a: [x], d: [u]}",
 		"users:\n  extra_user_groups:\n    d: [u]\n    # first\n    a: [x] # of a\n    # second\n    b:\n      - y # yes\n      - v\n"},
+	{"users:\n  extra_user_groups: {a: [x], # of a\n    b: [y], # of b\n    c: [z]}\n", "set users.extra_user_groups {b: [y], c: [w]}",
+		"users:\n  extra_user_groups: {\n    b: [y], # of b\n    c: [w]}\n"},
 	{"user_environment:\n  variables:\n    A: one # of a\n    B: two # of b\n", "set user_environment.variables {A: uno, C: tres}",
 		"user_environment:\n  variables:\n    C: tres\n    A: uno # of a\n"},
 	{"user_environment:\n  variables: # ours\n    # first\n    A: one # of a\n", "set user_environment.variables {}", "user_environment:\n  variables: {} # ours\n    # first\n"},
@@ -337,6 +339,7 @@ func FuzzVerbs(f *testing.F) {
 		{"set", "limits.memory"}, {"set", "hub.name"}, {"set", "auth.XAuthenticator.client_id"}, {"set", "limits.users.bob.cpu"}, {"unset", "limits.memory"}, {"unset", "users.admin"},
 		{"unset", "services.cull.timeout"}, {"unset", "auth.XAuthenticator"}, {"add", "users.extra_user_groups.g"}, {"add", "user_environment.packages"}, {"add", "users.allowed"},
 		{"add", "shared_folders.data.read"}, {"remove", "users.admin"}, {"remove", "users.extra_user_groups.g"}, {"remove", "https.letsencrypt.domains"},
+		{"set", "users.allowed"}, {"set", "users.extra_user_groups"}, {"set", "user_environment.variables"}, {"set", "auth.XAuthenticator.a"},
 	}
 	for i, c := range splices {
 		_, rest, _ := strings.Cut(c.op, " ")
