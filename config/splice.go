@@ -359,7 +359,7 @@ func (t *target) encode(value string) (string, error) {
 	case t.text():
 		return t.item(value), nil
 	case t.list() && !t.free() && !strings.HasPrefix(strings.TrimSpace(value), "["):
-		return "", fmt.Errorf("%s takes a list: write [%s], or add to it with add", t.path, scalarText(value))
+		return "", fmt.Errorf("%[1]s takes a list: write '[%[2]s]', or add to it: tljh-install config add %[1]s %[2]s", t.path, scalarText(value))
 	case strings.ContainsAny(value, "\r\n"):
 		return t.item(value), nil
 	}

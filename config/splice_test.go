@@ -31,7 +31,7 @@ var splices = []struct{ before, op, after string }{
 	{"", "set hub.name [x]", "hub:\n  name: \"[x]\"\n"},
 	{"", "set hub.name Ünïcode \"q\" \\", "hub:\n  name: \"Ünïcode \\\"q\\\" \\\\\"\n"},
 	{"", "set users.admin [alice, \"1234\"]", "users:\n  admin: [alice, \"1234\"]\n"},
-	{"", "set users.admin alice", "!users.admin takes a list: write [alice], or add to it with add"},
+	{"", "set users.admin alice", "!users.admin takes a list: write '[alice]', or add to it: tljh-install config add users.admin alice"},
 	{"", "set users.admin alice, bob", "!takes a list"},
 	{"", "set users.extra_user_groups {course: [alice]}", "users:\n  extra_user_groups: {course: [alice]}\n"},
 	{"", "set users.extra_user_groups.course [alice]", "users:\n  extra_user_groups:\n    course: [alice]\n"},
