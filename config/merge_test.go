@@ -45,10 +45,7 @@ func TestRemarksOfListsStay(t *testing.T) {
 		t.Run(layout, func(t *testing.T) {
 			for range 200 {
 				old := []string{"ann", "bob", "cem", "dan", "eve"}[:1+random.IntN(5)]
-				names := slices.Clone(old)
-				for _, name := range []string{"xi", "yo"}[:random.IntN(3)] {
-					names = append(names, name)
-				}
+				names := slices.Concat(old, []string{"xi", "yo"}[:random.IntN(3)])
 				random.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 				names = names[:random.IntN(len(names)+1)]
 				var b strings.Builder
