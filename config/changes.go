@@ -9,7 +9,7 @@ import (
 // Change is a key, or a section of names, whose value is another one now.
 type Change struct {
 	Path    string   `json:"path"`
-	Touches []string `json:"touches"` // what has to be seen to: "hub restart", "sudo rules", …; none takes effect at the next installation
+	Touches []string `json:"touches"` // what has to be seen to: "hub restart", "sudo rules", …; none when nothing that runs is concerned
 
 	Hub          bool `json:"-"` // the hub reads it
 	OnlyHub      bool `json:"-"` // and nothing else does

@@ -21,6 +21,7 @@ type Config struct {
 	SharedFolders   map[string]SharedFolder
 	Hub             Hub
 	Sources         Sources
+	Upgrade         Upgrade
 	Services        Services
 }
 
@@ -115,6 +116,11 @@ type Sources struct {
 	Mirror          string // of Miniforge
 	MiniforgeSHA256 string
 	CA              string // a PEM file
+}
+
+// Upgrade is where releases come from.
+type Upgrade struct {
+	URL string // the folder of one; "" is where the installed one came from
 }
 
 // Services are those that the hub runs.

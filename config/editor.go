@@ -78,7 +78,7 @@ func (e *editor) put(root *yaml.Node, path []string, p payload) ([]byte, bool) {
 	case node.Kind == yaml.MappingNode && len(rest) > 0:
 		return e.afterLine(name.Line, node.Column-1, rest, p)
 	case node.Kind == yaml.SequenceNode && len(rest) == 0 && flow:
-		return e.intoFlowList(node, p.items)
+		return e.intoFlowList(name, node, p.items)
 	case node.Kind == yaml.SequenceNode && len(rest) == 0:
 		return e.intoBlockList(node, p.items)
 	case node.Kind == yaml.ScalarNode && name != nil:
@@ -87,8 +87,16 @@ func (e *editor) put(root *yaml.Node, path []string, p payload) ([]byte, bool) {
 	return nil, false
 }
 
-// set gives a path a value, in the place of the one that is there.
+// set gives a path a value. Of a list or a mapping that is there, all stays that the value holds, too.
 func (e *editor) set(root *yaml.Node, path []string, value string) ([]byte, bool) {
+	if merged, ok := e.merge(root, path, value); ok {
+		return merged, true
+	}
+	return e.replace(root, path, value)
+}
+
+// replace gives a path a value, in the place of the one that is there.
+func (e *editor) replace(root *yaml.Node, path []string, value string) ([]byte, bool) {
 	p := payload{value: value}
 	if root == nil || root.Kind == yaml.ScalarNode && root.Value == "" {
 		return e.put(root, path, p)
@@ -105,10 +113,28 @@ func (e *editor) set(root *yaml.Node, path []string, value string) ([]byte, bool
 	if to <= from {
 		return nil, false
 	}
+	if node.Kind != yaml.ScalarNode && node.Style&yaml.FlowStyle == 0 {
+		colon := e.afterColon(name)
+		return e.splice(colon, to, " "+value+e.remarksOf(name, node, colon)), true
+	}
 	if e.src.data[from-1] == ':' {
 		value = " " + value
 	}
 	return e.splice(from, to, value), true
+}
+
+// remarksOf returns what stays of a block when all of its items go: what stands behind its name, and the remarks that are indented as the items are.
+func (e *editor) remarksOf(name, node *yaml.Node, colon int) string {
+	rest := string(e.src.data[colon:e.src.lineEnd(colon)])
+	if !strings.HasPrefix(strings.TrimSpace(rest), "#") {
+		rest = ""
+	}
+	for n := name.Line + 1; n <= e.lastLine(name); n++ {
+		if line := e.src.line(n); indentation(line) == node.Column-1 && strings.HasPrefix(strings.TrimSpace(line), "#") {
+			rest += e.newline + line
+		}
+	}
+	return rest
 }
 
 // afterColon returns where the value of a key begins, right after its colon; 0 where that can't be told.
@@ -278,7 +304,11 @@ func (e *editor) cutItem(from, to int, others bool) ([]byte, bool) {
 	}
 	after := e.src.skipBlanks(to)
 	if after < len(data) && data[after] == ',' {
-		return e.splice(from, e.src.skipBlanks(after+1), ""), true
+		to := e.src.skipBlanks(after + 1)
+		if to < len(data) && data[to] == '#' { // its remark
+			to = e.src.lineEnd(to)
+		}
+		return e.splice(from, to, ""), true
 	}
 	before := from
 	for before > 0 && strings.ContainsRune(" \r\n", rune(data[before-1])) {
@@ -295,6 +325,11 @@ func (e *editor) removeItem(root *yaml.Node, path []string, n int) ([]byte, bool
 	name, node, rest := walk(root, path)
 	if len(rest) > 0 || node.Kind != yaml.SequenceNode || n >= len(node.Content) || name == nil {
 		return nil, false
+	}
+	if node.Style&yaml.FlowStyle != 0 {
+		if merged, ok := e.mergeFlow(name, node, slices.Delete(e.items(node), n, n+1)); ok {
+			return merged, true
+		}
 	}
 	item := node.Content[n]
 	end, ok := e.end(item)
@@ -376,7 +411,14 @@ func flowPath(path []string, p payload) string {
 	return text
 }
 
-func (e *editor) intoFlowList(node *yaml.Node, items []string) ([]byte, bool) {
+func (e *editor) intoFlowList(name, node *yaml.Node, items []string) ([]byte, bool) {
+	want := e.items(node)
+	for _, text := range items {
+		want = append(want, item{text: text, value: decodeYAML(text)})
+	}
+	if merged, ok := e.mergeFlow(name, node, want); ok {
+		return merged, true
+	}
 	text := strings.Join(items, ", ")
 	if len(node.Content) == 0 {
 		at := e.src.offset(node.Line, node.Column)

@@ -80,6 +80,7 @@ func TestChangesTellWhatToSeeTo(t *testing.T) {
 		"base_url: /x/":                         "base_url hub restart, public door restart",
 		"users: {admin_sudo: none}":             "users.admin_sudo sudo rules",
 		"sources: {channel: conda-forge}":       "sources.channel ",
+		"upgrade: {url: https://e.org/tljh}":    "upgrade.url ",
 		"limits: {users: {bob: {cpu: 1}}}":      "limits.users hub restart",
 		"shared_folders: {data: {read: [all]}}": "shared_folders hub restart, groups and shared folders",
 		"traefik_api: {port: 8099}":             "",

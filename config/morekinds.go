@@ -125,6 +125,18 @@ var webAddress = text("web address", "a web address", `^(https?://[^\s/]+(/\S*)?
 	return text, "", ""
 })
 
+// webFolder is an address that names of files are put behind.
+var webFolder = text("web address", "a web address", `^(https?://[^\s/?#]+(/[^\s?#]*)?)?$`, func(text string) (string, string, string) {
+	if text == "" {
+		return "", "", ""
+	}
+	parsed, err := url.Parse(text)
+	if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "" || strings.ContainsFunc(text, unicode.IsSpace) || strings.ContainsAny(text, "?#") {
+		return "", "must be a web address of a folder", "write one that begins with https:// and has no ? or # in it"
+	}
+	return text, "", ""
+})
+
 var digest = text("SHA-256", "a SHA-256 in hexadecimal", `^([0-9a-f]{64})?$`, func(text string) (string, string, string) {
 	if text != "" && !digestForm.MatchString(text) {
 		return "", "must be a SHA-256: 64 hexadecimal digits in small letters", "sha256sum FILE prints it"

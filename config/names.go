@@ -38,12 +38,14 @@ func CheckUserName(name string) error {
 func checkNameRune(name string, r rune) error {
 	switch {
 	case unicode.IsSpace(r):
-		return fmt.Errorf("the user name %q holds a space", name)
+		return fmt.Errorf("the user name %q holds a space; if these are several, a list has commas between them", name)
 	case !unicode.IsGraphic(r):
 		return fmt.Errorf("the user name %q holds a character that cannot be shown", name)
 	case strings.ContainsRune("“”„«»", r):
 		return fmt.Errorf("the user name %q holds the quotation mark %c: programs know the plain ones only, or leave them out", name, r)
-	case strings.ContainsRune(`/\:,%?#"<>`, r):
+	case r == ',':
+		return fmt.Errorf("the user name %q holds a comma; if these are several, give each by itself", name)
+	case strings.ContainsRune(`/\:%?#"<>`, r):
 		return fmt.Errorf("the user name %q holds a %c, which a user name cannot", name, r)
 	case r > unicode.MaxASCII && unicode.ToLower(r) != r:
 		return fmt.Errorf("the user name %q holds the capital letter %c: write it in lower case", name, r)

@@ -208,7 +208,7 @@ func cells(text []rune) int {
 
 // masked returns a line without what may be a secret. It goes by the text, so that it works where the YAML is broken.
 func (s *source) masked(n int) string {
-	line := s.line(n)
+	line := withoutUserInfo(s.line(n))
 	if value := afterSecret(line); value >= 0 {
 		if blank(line[value:]) {
 			return line

@@ -91,8 +91,10 @@ func schema(c *Config) []key {
 				"https://mirror.example.org/miniforge", "Where Miniforge's installer is fetched from: the folder that holds its file."),
 			row("sources.miniforge_sha256", &c.Sources.MiniforgeSHA256, "", digest, onNothing,
 				"b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c", "The SHA-256 of that file, where a site has an installer of its own. Without it, that of the Miniforge which this release was made for."),
-			row("sources.ca", &c.Sources.CA, "", file, onNothing,
+			row("sources.ca", &c.Sources.CA, "", file, onTrust|onEnvironment,
 				"/etc/ssl/certs/example-org.pem", "Certificates to trust beside the system's: a PEM file."),
+			row("upgrade.url", &c.Upgrade.URL, "", webFolder, onUpgrade,
+				"https://releases.example.org/tljh", "The folder that tljh-install upgrade looks for releases in. Without it, the one where the installed release came from. What is there has to be signed all the same."),
 			row("services.cull.enabled", &cull.Enabled, true, boolean, onHub,
 				"false", "Whether servers that nobody uses are stopped."),
 			row("services.cull.timeout", &cull.Timeout, 600, seconds(1), onHub,
@@ -141,6 +143,8 @@ const (
 	onSudo
 	onFolders
 	onEnvironment
+	onTrust
+	onUpgrade         // nothing that runs: it is read when the next release is looked for
 	onNothing touches = 0
 )
 
@@ -150,7 +154,7 @@ var effects = []struct {
 	name  string
 }{
 	{onHub, "hub restart"}, {onDoor, "public door restart"}, {onUnits, "units"}, {onSudo, "sudo rules"}, {onFolders, "groups and shared folders"},
-	{onEnvironment, "user environment, by tljh-install install"},
+	{onTrust, "certificates to trust"}, {onEnvironment, "user environment, by tljh-install install"},
 }
 
 // key is a row of the table.

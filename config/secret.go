@@ -13,6 +13,9 @@ var (
 	userInfo   = regexp.MustCompile(`(://)[^/\s"'@]*(?:@[^/\s"'@]*)*@`)
 )
 
+// withoutUserInfo takes names and passwords out of the web addresses of a text.
+func withoutUserInfo(text string) string { return userInfo.ReplaceAllString(text, "${1}***@") }
+
 // isSecret tells whether a name is that of a secret.
 func isSecret(name string) bool { return secretive.MatchString(name) && !harmless.MatchString(name) }
 

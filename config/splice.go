@@ -54,9 +54,12 @@ func (d *Document) Set(path, value string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.edit(d, func(tree any) any { return put(tree, t.parts, decodeYAML(text)) }, func(e *editor, root *yaml.Node) ([]byte, bool) {
-		return e.set(root, t.parts, text)
-	})
+	want := func(tree any) any { return put(tree, t.parts, decodeYAML(text)) }
+	after, err := t.edit(d, want, func(e *editor, root *yaml.Node) ([]byte, bool) { return e.set(root, t.parts, text) })
+	if err != nil { // rather without its remarks than not at all
+		after, err = t.edit(d, want, func(e *editor, root *yaml.Node) ([]byte, bool) { return e.replace(root, t.parts, text) })
+	}
+	return after, err
 }
 
 // Unset also takes out what is no key at all, such as one that was mistyped.
@@ -313,6 +316,13 @@ func targetOf(path string) (*target, error) {
 		at++
 	}
 	hint := w.suggestion(parts[at], strings.Join(parts[:at], "."), section)
+	if near := nearest(parts[at], section.names); near != "" && near != parts[at] {
+		whole := slices.Clone(parts)
+		whole[at] = near
+		if t, err := targetOf(strings.Join(whole, ".")); err == nil {
+			hint = "did you mean " + t.path + "?"
+		}
+	}
 	return nil, fmt.Errorf("there is no key %s; %s", short(path), hint)
 }
 
@@ -349,7 +359,7 @@ func (t *target) encode(value string) (string, error) {
 	case t.text():
 		return t.item(value), nil
 	case t.list() && !t.free() && !strings.HasPrefix(strings.TrimSpace(value), "["):
-		return "", fmt.Errorf("%s takes a list: write [%s], or add to it with add", t.path, scalarText(value))
+		return "", fmt.Errorf("%[1]s takes a list: write '[%[2]s]', or add to it: tljh-install config add %[1]s %[2]s", t.path, scalarText(value))
 	case strings.ContainsAny(value, "\r\n"):
 		return t.item(value), nil
 	}

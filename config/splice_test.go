@@ -31,7 +31,7 @@ var splices = []struct{ before, op, after string }{
 	{"", "set hub.name [x]", "hub:\n  name: \"[x]\"\n"},
 	{"", "set hub.name Ünïcode \"q\" \\", "hub:\n  name: \"Ünïcode \\\"q\\\" \\\\\"\n"},
 	{"", "set users.admin [alice, \"1234\"]", "users:\n  admin: [alice, \"1234\"]\n"},
-	{"", "set users.admin alice", "!users.admin takes a list: write [alice], or add to it with add"},
+	{"", "set users.admin alice", "!users.admin takes a list: write '[alice]', or add to it: tljh-install config add users.admin alice"},
 	{"", "set users.admin alice, bob", "!takes a list"},
 	{"", "set users.extra_user_groups {course: [alice]}", "users:\n  extra_user_groups: {course: [alice]}\n"},
 	{"", "set users.extra_user_groups.course [alice]", "users:\n  extra_user_groups:\n    course: [alice]\n"},
@@ -94,6 +94,35 @@ var splices = []struct{ before, op, after string }{
 	{"limits:\n", "set limits.memory 2G", "limits:\n  memory: 2G\n"},
 	{"limits: {}\n", "set limits.memory 2G", "limits: {memory: 2G}\n"},
 	{"limits: ~ # none\n", "set limits.memory 2G", "limits: {memory: 2G} # none\n"},
+
+	// Lists and mappings in the place of others: what stays keeps its place and its remarks.
+	{"users:\n  admin:\n    # the staff\n    - alice # head\n    # assistants\n    - bob   # mornings\n    - carol # evenings\n    # end\n", "set users.admin [alice, carol, dan]",
+		"users:\n  admin:\n    # the staff\n    - alice # head\n    # assistants\n    - carol # evenings\n    - dan\n    # end\n"},
+	{"users:\n  admin:\n    # the staff\n    - alice # head\n    # assistants\n    - bob # mornings\n", "set users.admin [bob, zoe, alice]",
+		"users:\n  admin:\n    # the staff\n    # assistants\n    - bob # mornings\n    - zoe\n    - alice # head\n"},
+	{"users:\n  admin:   # the staff\n    - alice # head\n    # assistants\n    - bob\n", "set users.admin [zoe]", "users:\n  admin:   # the staff\n    - zoe\n    # assistants\n"},
+	{"users:\n  admin:   # the staff\n    - alice # head\n", "set users.admin [zoe]", "users:\n  admin: [zoe]   # the staff\n"},
+	{"users:\n  admin:   # the staff\n    # a\n    - alice # head\n    # b\n    - bob\n  allowed: [x]\n", "set users.admin []",
+		"users:\n  admin: []   # the staff\n    # a\n    # b\n  allowed: [x]\n"},
+	{"users:\n  admin:\n  - alice # head\n\n  - bob", "set users.admin [bob, \"1234\"]", "users:\n  admin:\n  - bob\n  - \"1234\""},
+	{"users:\r\n  admin:\r\n  - alice # head\r\n  - bob\r\n", "set users.admin [bob, carol]", "users:\r\n  admin:\r\n  - bob\r\n  - carol\r\n"},
+	{"users:\n  admin: [alice, # head\n    # assistants\n    bob, carol # evenings\n    ]\n", "set users.admin [alice, carol, dan]",
+		"users:\n  admin: [alice, # head\n    # assistants\n    carol, # evenings\n    dan\n    ]\n"},
+	{"users:\n  admin: [ # the staff\n    alice, # head\n    bob,\n  ]\n", "set users.admin [zoe, bob]", "users:\n  admin: [ # the staff\n    zoe,\n    bob,\n  ]\n"},
+	{"users:\n  admin: [ # the staff\n    alice # head\n  ]\n", "set users.admin []", "users:\n  admin: [ # the staff\n  ]\n"},
+	{"users:\n  extra_user_groups:\n    # first\n    a: [x] # of a\n    # second\n    b:\n      - y # yes\n      - z\n    c: [w] # of c\n",
+		"set users.extra_user_groups {b: [y, v], a: [x], d: [u]}",
+		"users:\n  extra_user_groups:\n    d: [u]\n    # first\n    a: [x] # of a\n    # second\n    b:\n      - y # yes\n      - v\n"},
+	{"users:\n  extra_user_groups: {a: [x], # of a\n    b: [y], # of b\n    c: [z]}\n", "set users.extra_user_groups {b: [y], c: [w]}",
+		"users:\n  extra_user_groups: {\n    b: [y], # of b\n    c: [w]}\n"},
+	{"user_environment:\n  variables:\n    A: one # of a\n    B: two # of b\n", "set user_environment.variables {A: uno, C: tres}",
+		"user_environment:\n  variables:\n    C: tres\n    A: uno # of a\n"},
+	{"user_environment:\n  variables: # ours\n    # first\n    A: one # of a\n", "set user_environment.variables {}", "user_environment:\n  variables: {} # ours\n    # first\n"},
+	{"auth:\n  XAuthenticator:\n    orgs:\n      - a # of a\n      - 7 # of seven\n", "set auth.XAuthenticator.orgs [7, b]", "auth:\n  XAuthenticator:\n    orgs:\n      - 7 # of seven\n      - b\n"},
+	{"users:\n  admin: [alice, # head\n    bob # mornings\n    ]\n", "add users.admin carol", "users:\n  admin: [alice, # head\n    bob, # mornings\n    carol\n    ]\n"},
+	{"users:\n  admin: [alice, # head\n    bob # mornings\n    ]\n", "remove users.admin bob", "users:\n  admin: [alice # head\n    ]\n"},
+	{"users:\n  admin: [alice, # head\n    bob # mornings\n    ]\n", "remove users.admin alice", "users:\n  admin: [bob # mornings\n    ]\n"},
+	{"users:\n  admin: # the staff\n    # a\n    - alice # head\n", "remove users.admin alice", "users:\n  admin: [] # the staff\n    # a\n"},
 
 	// Taking out.
 	{"limits:\n  memory: 1G\n  cpu: 2\n", "unset limits.memory", "limits:\n  cpu: 2\n"},
@@ -310,6 +339,7 @@ func FuzzVerbs(f *testing.F) {
 		{"set", "limits.memory"}, {"set", "hub.name"}, {"set", "auth.XAuthenticator.client_id"}, {"set", "limits.users.bob.cpu"}, {"unset", "limits.memory"}, {"unset", "users.admin"},
 		{"unset", "services.cull.timeout"}, {"unset", "auth.XAuthenticator"}, {"add", "users.extra_user_groups.g"}, {"add", "user_environment.packages"}, {"add", "users.allowed"},
 		{"add", "shared_folders.data.read"}, {"remove", "users.admin"}, {"remove", "users.extra_user_groups.g"}, {"remove", "https.letsencrypt.domains"},
+		{"set", "users.allowed"}, {"set", "users.extra_user_groups"}, {"set", "user_environment.variables"}, {"set", "auth.XAuthenticator.a"},
 	}
 	for i, c := range splices {
 		_, rest, _ := strings.Cut(c.op, " ")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -309,6 +310,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 		},
 		"sudo rules":                                func(id string) bool { return strings.HasSuffix(id, layout.Sudoers) },
 		"groups and shared folders":                 func(id string) bool { return strings.HasPrefix(id, "group ") || strings.Contains(id, layout.Shared) },
+		"certificates to trust":                     func(id string) bool { return strings.HasSuffix(id, layout.Authorities) },
 		"user environment, by tljh-install install": func(string) bool { return false },
 	}
 	const base = "users: {extra_user_groups: {g: [bob]}, admin: [dora]}\n"
@@ -339,6 +341,11 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 		}
 		t.Run(doc.Path, func(t *testing.T) {
 			s := newSite(t)
+			require.NoError(t, os.MkdirAll(filepath.Dir(s.files.Path(layout.Authorities)), 0o755))
+			for _, certificates := range []string{systemAuthorities[0], "/etc/ssl/certs/example-org.pem"} {
+				require.NoError(t, os.MkdirAll(filepath.Dir(s.files.Path(certificates)), 0o755))
+				require.NoError(t, os.WriteFile(s.files.Path(certificates), []byte("certificates\n"), 0o644))
+			}
 			_, err := s.apply(base)
 			require.NoError(t, err)
 			changes := config.Changes(parsed(t, base), parsed(t, text))

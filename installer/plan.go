@@ -60,6 +60,9 @@ func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration)
 	p := &planner{in: in, builder: builder, patience: patience}
 	// Whatever it was written by, it is root's alone afterwards.
 	p.then(phaseServices, step.File{Path: layout.Config, What: "config", Content: in.ConfigText, Attr: secret})
+	if err := p.authorities(phaseServices); err != nil {
+		return Plan{}, err
+	}
 	if err := p.services(); err != nil {
 		return Plan{}, err
 	}
@@ -135,11 +138,18 @@ func (p *planner) folders() error {
 	for _, name := range conda.Shims {
 		p.then(phaseFolders, step.File{Path: path.Join(layout.Shims, name), What: "program " + name + " of users' terminals", Content: conda.Shim, Attr: rootDir})
 	}
+	return p.authorities(phaseFolders)
+}
+
+// authorities keeps what the config says is to be trusted: all that fetches goes by it as soon as the config is in effect.
+func (p *planner) authorities(phase string) error {
 	if p.in.Config.Sources.CA == "" {
 		return nil
 	}
 	authorities, err := authoritiesStep(p.builder.Host.Files, p.in.Config.Sources)
-	p.then(phaseFolders, authorities)
+	if err == nil {
+		p.then(phase, authorities)
+	}
 	return err
 }
 

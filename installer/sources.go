@@ -3,6 +3,8 @@ package installer
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -31,13 +33,30 @@ func UseSources(b *environment.Builder, sources config.Sources) {
 
 // UseConfiguredSources does so with the config that is in effect. One that can't be read leaves everything to the tools' own settings.
 func UseConfiguredSources(files host.Files, b *environment.Builder) {
-	data, err := files.Read(layout.Applied)
-	if err != nil {
-		return
-	}
-	if cfg, problems := config.Parse(layout.Applied, data); problems.Err() == nil {
+	if cfg := inEffect(files); cfg != nil {
 		UseSources(b, cfg.Sources)
 	}
+}
+
+// ConfiguredRelease returns the address of releases that the config in effect names, or "". It is false where only root can tell.
+func ConfiguredRelease(files host.Files) (address string, known bool) {
+	if _, err := files.Read(layout.Applied); errors.Is(err, fs.ErrPermission) {
+		return "", false
+	}
+	if cfg := inEffect(files); cfg != nil {
+		address = cfg.Upgrade.URL
+	}
+	return address, true
+}
+
+// inEffect returns the config that the hub works with; nil if there is none, or none that this program reads.
+func inEffect(files host.Files) *config.Config {
+	data, err := files.Read(layout.Applied)
+	if err != nil {
+		return nil
+	}
+	cfg, _ := config.Parse(layout.Applied, data)
+	return cfg
 }
 
 // withSources makes an environment say what the config says of package sources. What the config leaves open stays as the person set it.
@@ -64,7 +83,7 @@ func withSources(environ []string, sources config.Sources) []string {
 func authoritiesStep(files host.Files, sources config.Sources) (step.File, error) {
 	ours, err := files.Read(sources.CA)
 	if err != nil {
-		return step.File{}, badInput(err)
+		return step.File{}, badInput(fmt.Errorf("cannot read the certificates of sources.ca: %w", err))
 	}
 	for _, system := range systemAuthorities {
 		data, err := files.Read(system)

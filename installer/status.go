@@ -74,6 +74,10 @@ func lookAtUnit(ctx context.Context, h *host.Host, name, what string) (PartStatu
 	if unit.Load == "not-found" {
 		part.State = "not installed"
 	}
+	if name == layout.UsersSlice && unit.Active == "inactive" && unit.Load != "not-found" {
+		part.State = "ready" // after a start of the machine, it begins with the first server
+		return part, nil
+	}
 	if unit.Active != "active" {
 		part.Problem = true
 		part.Hint = fmt.Sprintf("journalctl -u %s tells why; systemctl restart %s tries again; tljh-install install puts right what is missing", name, name)

@@ -73,7 +73,7 @@ func (k *Keeper) Install(ctx context.Context, packages []string) error {
 			return errors.New("there is no user environment")
 		}
 		if err := k.tidy(k.Builder.Manager(live.Manager).Add(ctx, live.Path(), packages)); err != nil {
-			return err
+			return host.Hint(err, "check the packages' names, and that this machine reaches its package sources (network, proxy, certificates; sources.* of the config)")
 		}
 		_, _, err := environment.TakeSnapshot(k.Host.Files, k.Now())
 		return err

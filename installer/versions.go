@@ -13,7 +13,8 @@ type Versions struct {
 	Past        []Passing  `json:"past,omitempty"`
 	Generations []Standing `json:"generations"`
 	Available   string     `json:"available,omitempty"`
-	At          string     `json:"at,omitempty"` // where it is available
+	At          string     `json:"at,omitempty"`    // where it is available
+	Named       string     `json:"named,omitempty"` // who says that it is to be looked for there
 	Unavailable string     `json:"unavailable,omitempty"`
 }
 

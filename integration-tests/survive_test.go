@@ -116,6 +116,7 @@ func (h *hub) serverIsRebooted(t *testing.T) {
 	compute(t, kernel(t, b), "open('notes', 'w').write('kept')")
 	want.OK(t, h.Reboot(t.Context()))
 	h.awaitHub(t, 60*time.Second)
+	want.Lacks(t, h.must(t, "tljh-install status"), "PROBLEM") // before anybody has started a server
 	h.looksInstalled(t)
 	b = h.login(t, "bob", passwordOf("bob"))
 	start(t, b)

@@ -489,6 +489,16 @@ func TestUpgradeThatIsNone(t *testing.T) {
 		r = h.run(t, "runuser -u nobody -- tljh-install upgrade --yes --from "+server.URL())
 		want.Contains(t, r.Output(), "only root", "sudo")
 	})
+	t.Run("an address of the config", func(t *testing.T) {
+		server := h.serve(t, next)
+		at := server.URL() + " (by upgrade.url of the config)"
+		h.must(t, "tljh-install config set upgrade.url "+server.URL()+" --reload")
+		want.Contains(t, h.upgrade(t, exitUpgrade, "--check").Output(), "0.1.0 is at "+at)
+		want.Contains(t, h.must(t, "tljh-install versions"), "0.1.0  at "+at)
+		want.Contains(t, h.upgrade(t, exitUsage, "").Output(), "releases are looked for at "+at, "nobody is there to ask")
+		h.must(t, "tljh-install config unset upgrade.url --reload")
+		want.SameLines(t, was, h.installedState(t), "something was changed")
+	})
 	t.Run("a hub that does not work", func(t *testing.T) {
 		server := h.serve(t, next)
 		h.MustSh(t, "systemctl stop jupyterhub")

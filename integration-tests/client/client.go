@@ -5,11 +5,14 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -53,6 +56,24 @@ func New(base, user string) (*Browser, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // guests are always reached directly
 	return &Browser{User: user, base: u, http: &http.Client{Jar: jar, Transport: transport}}, nil
+}
+
+// NewSecure makes one for the hub of a name that no name server knows: it is at an address, and has a certificate of these authorities.
+func NewSecure(name, address, user string, roots *x509.CertPool) (*Browser, error) {
+	b, err := New("https://"+name, user)
+	if err != nil {
+		return nil, err
+	}
+	transport := b.http.Transport.(*http.Transport)
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	transport.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(to)
+		if err == nil && host == name {
+			to = net.JoinHostPort(address, port)
+		}
+		return new(net.Dialer).DialContext(ctx, network, to)
+	}
+	return b, nil
 }
 
 // Page is what a browser shows in the end.

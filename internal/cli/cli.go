@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -67,7 +69,7 @@ func Main(name string, args []string, streams Streams) int {
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	return tell(root.ExecuteContext(ctx), streams.Err)
@@ -113,13 +115,8 @@ func newRootCommand(streams Streams) *cobra.Command {
 		Long:          "tljh-install installs and looks after a JupyterHub on this machine, for a class of up to about 50 users.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return &usageError{host.Hint(fmt.Errorf("there is no command %q", args[0]), "see tljh-install --help")}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams),
 		newUpgradeCommand(streams), newRollbackCommand(streams), newVersionsCommand(streams), newUninstallCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
@@ -171,10 +168,26 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// noArgs is cobra.NoArgs with a usage error.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return &usageError{err}
+// flagError is the usage error of a flag that there is not, or that lacks its value.
+func flagError(cmd *cobra.Command, err error) error {
+	if slices.Contains(changeVerbs, cmd.Name()) && strings.HasPrefix(err.Error(), "unknown shorthand flag") {
+		return &usageError{host.Hint(err, "a value that begins with - goes behind --, as in: %s KEY -- -1", cmd.CommandPath())}
 	}
-	return nil
+	return &usageError{host.Hint(err, "see %s --help", cmd.CommandPath())}
+}
+
+// noArgs refuses what stands behind a command: a verb that there is not, or anything behind one that takes nothing.
+func noArgs(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !cmd.HasSubCommands():
+		return &usageError{host.Hint(fmt.Errorf("%s takes nothing more, and %q was given", cmd.CommandPath(), args[0]), "see %s --help", cmd.CommandPath())}
+	}
+	err := fmt.Errorf("there is no command %q", cmd.CommandPath()+" "+args[0])
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return &usageError{host.Hint(err, "did you mean %s %s?", cmd.CommandPath(), near[0])}
+	}
+	return &usageError{host.Hint(err, "see %s --help", cmd.CommandPath())}
 }

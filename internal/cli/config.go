@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,8 +109,9 @@ func completeValues(cmd *cobra.Command, args []string, typed string) ([]string, 
 
 func (c *configCommand) show() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show [KEY]",
-		Short: "Print the config, or a part of it, with secrets masked",
+		Use:     "show [KEY]",
+		Short:   "Print the config, or a part of it, with secrets masked",
+		Example: "  sudo tljh-install config show\n  sudo tljh-install config show users",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return argsOf(1, "show [KEY]")(cmd, args)
@@ -173,6 +175,45 @@ func (c *configCommand) print(data []byte, key string) error {
 	return err
 }
 
+var changeVerbs = []string{"set", "add", "remove", "add-item", "remove-item"}
+
+// nothing says why a change changes nothing.
+var nothing = map[string]string{
+	"set": "the config says that already", "unset": "the config does not hold KEY", "add": "KEY holds that already", "remove": "KEY holds nothing of that",
+	"add-item": "KEY holds that already", "remove-item": "KEY holds nothing of that",
+}
+
+// changeHelp is what the verbs of change say of themselves; the older command line says less.
+var changeHelp = map[string]struct{ long, example string }{
+	"set": {
+		"Set a key. The value of a list is written [a, b], of a mapping {a: 1, b: 2}; what stays in it keeps its comments. A value with spaces goes between\n" +
+			"quotes; - takes the value from standard input, so that a secret stands on no command line; a value that begins with - goes behind --.",
+		"  sudo tljh-install config set limits.memory 2G --reload\n  sudo tljh-install config set hub.name 'Physics 101'\n" +
+			"  sudo tljh-install config set users.allowed '[bob, carol]'\n  sudo tljh-install config set auth.GitHubOAuthenticator.client_secret - < secret.txt",
+	},
+	"unset":  {"Take a key, or a whole section, out of the config, so that the default holds.", "  sudo tljh-install config unset limits.memory --reload"},
+	"add":    {"Add to a list, which is made if there is none. What is in it already is not added again.", "  sudo tljh-install config add users.admin dan eve --reload"},
+	"remove": {"Take out of a list. The comment in an item's line goes with it.", "  sudo tljh-install config remove users.allowed bob --reload"},
+}
+
+// changeArgs is argsOf with a word on what probably went wrong. It repeats no value, which may be a secret.
+func changeArgs(n int, usage string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		err := argsOf(n, usage)(cmd, args)
+		switch {
+		case err == nil || n < 0:
+			return err
+		case len(args) > n && strings.Contains(usage, "-item "):
+			return host.Hint(err, "one value at a time; tljh-install config add and remove take several")
+		case n > 1 && len(args) > n:
+			return host.Hint(err, "put a value with spaces between quotes, as in 'Physics 101'")
+		case len(args) == 1 && strings.Contains(args[0], "="):
+			return host.Hint(err, "between KEY and VALUE stands a space, and no =")
+		}
+		return err
+	}
+}
+
 type changeKind func(d *config.Document, args []string) (*config.Document, error)
 
 func changeSet(d *config.Document, args []string) (*config.Document, error) {
@@ -194,7 +235,7 @@ func changeRemove(d *config.Document, args []string) (*config.Document, error) {
 func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra.Command {
 	name, _, _ := strings.Cut(usage, " ")
 	cmd := &cobra.Command{
-		Use: usage, Short: short, Args: argsOf(n, usage), ValidArgsFunction: completeValues,
+		Use: usage, Short: short, Long: changeHelp[name].long, Example: changeHelp[name].example, Args: changeArgs(n, usage), ValidArgsFunction: completeValues,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args, err := c.valueFromInput(name, args)
 			if err != nil {
@@ -245,7 +286,8 @@ func (c *configCommand) runChange(ctx context.Context, how string, edit func(*co
 		return &installer.BadInput{Err: err}
 	}
 	if after == before {
-		fmt.Fprintln(c.streams.Err, "Nothing to change: the config says that already.")
+		verb, key, _ := strings.Cut(how, " ")
+		fmt.Fprintf(c.streams.Err, "Nothing to change: %s.\n", strings.ReplaceAll(cmp.Or(nothing[verb], nothing["set"]), "KEY", key))
 		return c.after(ctx, how, before, after)
 	}
 	if err := c.judge(ctx, after); err != nil {
@@ -292,8 +334,9 @@ func (c *configCommand) judge(ctx context.Context, d *config.Document) error {
 
 func (c *configCommand) validate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "validate [FILE]",
-		Short: "Tell what is wrong with the config, or with another file (- is standard input)",
+		Use:     "validate [FILE]",
+		Short:   "Tell what is wrong with the config, or with another file (- is standard input)",
+		Example: "  sudo tljh-install config validate\n  tljh-install config validate draft.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return argsOf(1, "validate [FILE]")(cmd, args)
@@ -442,8 +485,9 @@ func table(w io.Writer, rows [][]string) {
 
 func (c *configCommand) history() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "history [NUMBER]",
-		Short: "List the versions of the config that were in effect, or show what one of them changed",
+		Use:     "history [NUMBER]",
+		Short:   "List the versions of the config that were in effect, or show what one of them changed",
+		Example: "  sudo tljh-install config history\n  sudo tljh-install config history 7",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return argsOf(1, "history [NUMBER]")(cmd, args)

@@ -326,6 +326,9 @@ func (c *configCommand) revert() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revert [NUMBER]",
 		Short: "Go back to the version of the config before, or to the one with this number, and put it into effect",
+		Long: "Go back to the version of the config before, or to the one with this number, and put it into effect. A file that does not say what is in effect counts\n" +
+			"as one version: without a number, the last that worked comes back. tljh-install config history lists the numbers.",
+		Example: "  sudo tljh-install config revert\n  sudo tljh-install config revert 7",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return argsOf(1, "revert [NUMBER]")(cmd, args)

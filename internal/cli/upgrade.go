@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"tljh/installer"
-	"tljh/internal/fetch"
 	"tljh/internal/host"
 	"tljh/internal/release"
 	"tljh/internal/report"
@@ -36,8 +34,8 @@ func newUpgradeCommand(streams Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade",
 		Short: "Upgrade to the next release, or go back to what was when it does not work",
-		Long: "Upgrade to a release of the same minor or the next one. It is fetched from the address that this program came from, or from --from, and its signature\n" +
-			"is checked. All that is new is built while the hub runs; the hub is away for a few seconds then, and users' servers run on. The new release proves\n" +
+		Long: "Upgrade to a release of the same minor or the next one. It is fetched from --from, upgrade.url of the config, or the address that this program came from,\n" +
+			"and its signature is checked. All that is new is built while the hub runs; the hub is away for a few seconds then, and users' servers run on. The new release proves\n" +
 			"itself by a server and a notebook cell of a probe user. If it can't, everything is as it was.\n\n" +
 			"Exit codes: 0 done, or nothing to do; 1 failed, and the release before is running; 2 usage; 3 the config or the release can't be used; 4 refused:\n" +
 			"the machine is not ready, or the release is not one that can be gone to; 5 another command is at work; 10 with --check: there is an upgrade;\n" +
@@ -144,9 +142,12 @@ func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *instal
 		}
 		return o.takeOver(ctx, streams, u)
 	}
-	offer, shop, err := o.find(ctx, u, releases)
+	offer, shop, by, err := o.find(ctx, u, releases)
 	if err != nil {
 		return o.finish(u.Report, streams, err)
+	}
+	if by.by != askedNow {
+		u.Report.Note("releases are looked for at %s", beside(offer.From, by.by))
 	}
 	move, err := installer.Judge(releases, offer)
 	if err != nil {
@@ -234,47 +235,17 @@ func (o upgradeOptions) upToDate(streams Streams, u *installer.Upgrader, release
 	return err
 }
 
-// releaseAddress is where releases come from: what was said now, or else where the installed one came from.
-func (o upgradeOptions) releaseAddress(releases *installer.Releases) (string, error) {
-	candidates := []string{o.from, os.Getenv("TLJH_RELEASE_URL"), version.ReleaseURL}
-	if releases != nil && releases.Live != nil {
-		candidates = append(candidates, releases.Live.From)
-	}
-	for _, candidate := range candidates {
-		if candidate != "" {
-			return candidate, nil
-		}
-	}
-	return "", host.Hint(errors.New("this program does not know where releases are published"), "give the address with --from")
-}
-
-func (o upgradeOptions) find(ctx context.Context, u *installer.Upgrader, releases *installer.Releases) (*release.Offer, *release.Shop, error) {
-	from, err := o.releaseAddress(releases)
-	if err != nil {
-		return nil, nil, &usageError{err}
-	}
-	key, err := release.Key()
-	if err != nil {
-		return nil, nil, err
-	}
-	shop := &release.Shop{Client: &fetch.Client{Files: u.Host.Files, Environ: os.Environ(), Log: u.Builder.Client.Log}, Key: key, Arch: runtime.GOARCH}
-	offer, err := shop.Find(ctx, from, o.to)
-	if err != nil && ctx.Err() == nil {
-		err = &installer.BadInput{Err: err}
-	}
-	return offer, shop, err
-}
-
 // runCheck tells whether there is an upgrade; it needs no root.
 func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *installer.Upgrader) error {
 	releases, err := installer.Installed(u.Host.Files)
 	if err != nil {
 		return err
 	}
-	offer, _, err := o.find(ctx, u, releases)
+	offer, _, by, err := o.find(ctx, u, releases)
 	if err != nil {
 		return err
 	}
+	at := beside(offer.From, by.by)
 	move, err := installer.Judge(releases, offer)
 	var skew *installer.SkewRefused
 	if err != nil && !errors.As(err, &skew) {
@@ -286,14 +257,14 @@ func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *instal
 	case o.json:
 		sink := report.NewJSON(streams.Out)
 		sink.Event(report.Event{Time: time.Now().UTC(), Kind: report.KindResult, Data: map[string]any{
-			"installed": releases.Live.Version, "available": offer.Version.String(), "from": offer.From, "upgrade": newer, "reachable": move == release.Forward,
+			"installed": releases.Live.Version, "available": offer.Version.String(), "from": offer.From, "named": by.by, "upgrade": newer, "reachable": move == release.Forward,
 		}})
 	case move == release.Forward:
-		fmt.Fprintf(streams.Out, "%s is installed, %s is at %s. To upgrade: sudo tljh-install upgrade\n", releases.Live.Version, offer.Version, offer.From)
+		fmt.Fprintf(streams.Out, "%s is installed, %s is at %s. To upgrade: sudo tljh-install upgrade\n", releases.Live.Version, offer.Version, at)
 	case move == release.TooFar:
 		fmt.Fprintf(streams.Out, "%v\n%s\n", err, host.HintOf(err))
 	default:
-		fmt.Fprintf(streams.Out, "%s is installed; %s has %s. There is nothing to upgrade.\n", releases.Live.Version, offer.From, offer.Version)
+		fmt.Fprintf(streams.Out, "%s is installed; %s has %s. There is nothing to upgrade.\n", releases.Live.Version, at, offer.Version)
 	}
 	if newer {
 		return &errTold{exitUpgrade}
@@ -361,10 +332,11 @@ func runVersions(ctx context.Context, streams Streams, o upgradeOptions) error {
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, availableTime, errors.New("the address does not answer"))
 	defer cancel()
-	if offer, _, err := o.find(limited, u, &installer.Releases{Live: versions.Live}); err != nil {
+	offer, _, by, err := o.find(limited, u, &installer.Releases{Live: versions.Live})
+	if err != nil {
 		versions.Unavailable = err.Error()
 	} else {
-		versions.Available, versions.At = offer.Version.String(), offer.From
+		versions.Available, versions.At, versions.Named = offer.Version.String(), offer.From, by.by
 	}
 	if o.json {
 		return writeJSON(streams.Out, versions)
@@ -398,7 +370,7 @@ func versionsText(v *installer.Versions) string {
 	}
 	switch {
 	case v.Available != "":
-		fmt.Fprintf(&text, "%-11s%s  at %s\n", "available", v.Available, v.At)
+		fmt.Fprintf(&text, "%-11s%s  at %s\n", "available", v.Available, beside(v.At, v.Named))
 	default:
 		fmt.Fprintf(&text, "%-11snot known: %s\n", "available", v.Unavailable)
 	}

@@ -1,0 +1,73 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tljh/integration-tests/authority"
+	"tljh/integration-tests/client"
+	"tljh/integration-tests/guest"
+	"tljh/integration-tests/want"
+)
+
+// TestLetsEncryptOnARunningHub gives a hub that has been at work without HTTPS a certificate of an authority, key by key, and takes it away again, while a
+// student's kernel runs all along. It is not parallel: the authority is told by variables of this process how to behave.
+func TestLetsEncryptOnARunningHub(t *testing.T) {
+	h := installed(t)
+	bob := h.student(t, h.admin(t), "bob")
+	work := kernel(t, bob)
+	compute(t, work, "x = 42")
+	ca := h.authority(t, "hub.example.org")
+
+	r := h.run(t, "tljh-install config set https.enabled true")
+	want.Equal(t, exitBadInput, r.Code, r.Output())
+	want.Contains(t, r.Output(), "HTTPS needs")
+	for _, change := range []string{
+		"set https.letsencrypt.email teacher@example.org", "add https.letsencrypt.domains hub.example.org", "set https.letsencrypt.directory " + ca.Directory,
+		"set https.letsencrypt.ca /etc/authority.pem", "set https.enabled true",
+	} {
+		want.Contains(t, h.must(t, "tljh-install config "+change), "To put it into effect: sudo tljh-install config reload")
+	}
+	hubProcess := h.property(t, "jupyterhub.service", "MainPID")
+	begin := time.Now()
+	h.must(t, "tljh-install config reload")
+
+	secure, err := client.NewSecure("hub.example.org", h.Address(), "bob", ca.Roots)
+	want.OK(t, err)
+	guest.Until(t, 60*time.Second, func(ctx context.Context) error {
+		page, err := secure.Open(ctx, "/hub/login")
+		if err == nil && page.Status != http.StatusOK {
+			err = fmt.Errorf("the login page says %d", page.Status)
+		}
+		return err
+	})
+	t.Logf("from reload to a page with the authority's certificate: %.1f s", time.Since(begin).Seconds())
+	want.Equal(t, hubProcess, h.property(t, "jupyterhub.service", "MainPID"), "the hub was restarted for the door's sake")
+	want.OK(t, secure.Login(t.Context(), passwordOf("bob")))
+	want.OK(t, secure.OpenLab(t.Context()))
+	want.Equal(t, "42", recall(t, secure, work), "bob's kernel, over HTTPS")
+	want.Contains(t, h.must(t, "tljh-install status"), "https://hub.example.org/")
+	want.Contains(t, h.MustSh(t, "curl -s -o /dev/null -w '%{redirect_url}' -H 'Host: hub.example.org' http://127.0.0.1/hub/login"), "https://hub.example.org/hub/login")
+
+	h.set(t, "unset https")
+	guest.Until(t, 60*time.Second, reaches(bob))
+	want.Equal(t, "42", recall(t, bob, work), "bob's kernel after all of this")
+}
+
+// authority starts one that the guest reaches, and that finds the hub's name at the guest.
+func (h *hub) authority(t *testing.T, name string) *authority.Server {
+	t.Helper()
+	ln, err := net.Listen("tcp", net.JoinHostPort(h.Gateway(), "0"))
+	want.OK(t, err)
+	ca := authority.Start(t, authority.Options{HTTP: 80, HTTPS: 443, Names: map[string]string{name: h.Address()}, Listener: ln})
+	// Its own certificate is for example.com.
+	ca.Directory = strings.Replace(ca.Directory, h.Gateway(), "example.com", 1)
+	h.MustSh(t, "echo '"+h.Gateway()+" example.com' >> /etc/hosts")
+	want.OK(t, h.Write(t.Context(), "/etc/authority.pem", 0o600, strings.NewReader(string(ca.Own))))
+	return ca
+}

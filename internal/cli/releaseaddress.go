@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"tljh/installer"
+	"tljh/internal/fetch"
+	"tljh/internal/host"
+	"tljh/internal/release"
+	"tljh/internal/version"
+)
+
+// releaseAddress is where releases are looked for, and who says so.
+type releaseAddress struct {
+	url string
+	by  string // for people
+}
+
+// askedNow is what says so when the person does; they need not be told.
+const askedNow = "--from"
+
+// releaseAddress returns the first that there is: what was said now, then what the config in effect says, and else where the program or the installed release
+// came from.
+func (o upgradeOptions) releaseAddress(files host.Files, releases *installer.Releases) (releaseAddress, error) {
+	configured, known := installer.ConfiguredRelease(files)
+	unless := ""
+	if !known {
+		unless = "; whether upgrade.url of the config says otherwise, only root can see"
+	}
+	candidates := []releaseAddress{
+		{o.from, askedNow},
+		{os.Getenv("TLJH_RELEASE_URL"), "by TLJH_RELEASE_URL"},
+		{configured, "by upgrade.url of the config"},
+		{version.ReleaseURL, "written into this program" + unless},
+	}
+	if releases != nil && releases.Live != nil {
+		candidates = append(candidates, releaseAddress{releases.Live.From, "where the installed release came from" + unless})
+	}
+	for _, candidate := range candidates {
+		if candidate.url != "" {
+			return candidate, nil
+		}
+	}
+	return releaseAddress{}, host.Hint(errors.New("this program does not know where releases are published"+unless), "give the address with --from, or for all times: sudo tljh-install config set upgrade.url ADDRESS --reload")
+}
+
+// explain lets an error say whose address it was that did not work.
+func (a releaseAddress) explain(err error) error {
+	if a.by == askedNow {
+		return err
+	}
+	return fmt.Errorf("%w (the address is given %s)", err, a.by)
+}
+
+// beside puts who gave an address behind it.
+func beside(address, by string) string {
+	if by == "" || by == askedNow {
+		return address
+	}
+	return address + " (" + by + ")"
+}
+
+// find looks for a release where one is to be looked for, with the certificates of the config.
+func (o upgradeOptions) find(ctx context.Context, u *installer.Upgrader, releases *installer.Releases) (*release.Offer, *release.Shop, releaseAddress, error) {
+	from, err := o.releaseAddress(u.Host.Files, releases)
+	if err != nil {
+		return nil, nil, from, &usageError{err}
+	}
+	key, err := release.Key()
+	if err != nil {
+		return nil, nil, from, err
+	}
+	installer.UseConfiguredSources(u.Host.Files, u.Builder)
+	client := &fetch.Client{Files: u.Host.Files, Environ: u.Builder.Environ, Log: u.Builder.Client.Log}
+	shop := &release.Shop{Client: client, Key: key, Arch: runtime.GOARCH}
+	offer, err := shop.Find(ctx, from.url, o.to)
+	if err != nil && ctx.Err() == nil {
+		err = &installer.BadInput{Err: from.explain(err)}
+	}
+	return offer, shop, from, err
+}
