@@ -86,6 +86,9 @@ type Inputs struct {
 	Requirements string        // a path or ""
 	Source       string        // where the requirements come from, for people
 
+	older    *Older    // that is to be taken over; nil when there is none
+	adoption *Adoption // of one that was begun
+
 	found   []byte // what config.yaml held, where it is what ConfigText comes from
 	cleanup func()
 }

@@ -363,6 +363,19 @@ func ownership(files host.Files) (o owned, err error) {
 	return o, err
 }
 
+// handOverNew hands over a generation where none is live yet.
+func handOverNew(files host.Files, dir string) error {
+	uid, _, err := files.AccountIDs(layout.EnvironmentUser)
+	if err != nil {
+		return err
+	}
+	gid, err := files.GroupID(layout.AdminsGroup)
+	if err != nil {
+		return err
+	}
+	return files.HandOver(dir, uid, gid, host.ACL{gid: host.Writer, host.Others: host.Reader})
+}
+
 func handOver(files host.Files) error {
 	o, err := ownership(files)
 	if err == nil && o.dir == "" {

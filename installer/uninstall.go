@@ -57,6 +57,7 @@ type Uninstaller struct {
 	Now    func() time.Time
 
 	told bool // that the receipt is damaged
+	back bool // an older TLJH comes back: its state and config, and this program, are not looked at
 }
 
 // Plan tells what Uninstall would do.
@@ -97,6 +98,11 @@ func (u *Uninstaller) Uninstall(ctx context.Context, options UninstallOptions) (
 func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 	if os.Geteuid() != 0 {
 		return nil, &CannotBeginError{host.Hint(errors.New("only root can uninstall"), "put sudo in front")}
+	}
+	if !u.back {
+		if err := adopting(u.Host.Files); err != nil {
+			return nil, &CannotBeginError{err}
+		}
 	}
 	receipt, err := loadReceipt(u.Host.Files, u.Now, func(number int, _ error) error {
 		if !u.told {
@@ -242,7 +248,9 @@ func (d *dismantling) run(ctx context.Context) error {
 			stage.after(ctx)
 		}
 	}
-	d.conclude()
+	if !d.back {
+		d.conclude()
+	}
 	d.tell()
 	return context.Cause(ctx)
 }

@@ -1,9 +1,7 @@
 package integration
 
 import (
-	"context"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -11,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"tljh/integration-tests/client"
 	"tljh/integration-tests/guest"
 	"tljh/integration-tests/want"
 )
@@ -86,13 +83,136 @@ func (h *hub) workInOlder(t *testing.T) {
 	want.Contains(t, h.MustSh(t, "ls /opt/tljh/state"), "passwords.dbm", "jupyterhub.sqlite", "jupyterhub_cookie_secret")
 }
 
-var _ = context.Background
-var _ = os.Getenv
-var _ *client.Browser
+// adoptLine is the line of the README as root pastes it into a machine with an older TLJH.
+func (h *hub) adoptLine() string { return h.line("--yes") }
 
-func TestAdoptFixture(t *testing.T) {
-	h, _ := older(t)
+// olderState is what must be as it was when an older TLJH was not taken over, but for what it changes itself while it runs.
+func (h *hub) olderState(t *testing.T) string {
+	t.Helper()
+	return h.MustSh(t, "find /opt/tljh -mindepth 1 -maxdepth 1 -printf '%y %m %u %p\n' | grep -v -e /bin$ -e installer.log | sort; ls /opt/tljh/config /opt/tljh/config/* /opt/tljh/state | grep -v -e jupyterhub.sqlite-; ls /opt/tljh/bin || true; "+
+		"sha256sum /opt/tljh/config/config.yaml /opt/tljh/config/*/* /opt/tljh/state/passwords.dbm /opt/tljh/state/jupyterhub_cookie_secret /etc/sudoers.d/* /etc/systemd/system/*.service; "+
+		"ls -l /usr/bin/tljh-config /usr/local/bin /etc/systemd/system/*.wants | grep -v total; ls /etc/profile.d; systemctl is-enabled jupyterhub traefik; systemctl is-active jupyterhub traefik; "+
+		"getent group | grep -e tljh -e jupyter; getent passwd | grep -e tljh -e jupyter; cd /opt/tljh/user && find . -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum; "+
+		"/opt/tljh/hub/bin/python3 -c \"import sqlite3; d = sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite'); print(d.execute('select version_num from alembic_version').fetchall(), d.execute('select name, admin from users order by 1').fetchall())\"")
+}
+
+// TestAdopt takes over an older TLJH with the pasted line.
+func TestAdopt(t *testing.T) {
+	h, sources := older(t)
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	was := h.olderState(t)
+	bob := h.login(t, "bob", passwordOf("bob"))
+	start(t, bob)
+
+	t.Run("the plan, and nobody to ask", func(t *testing.T) {
+		r := h.run(t, h.line("--plan"))
+		want.Equal(t, 0, r.Code, r.Output())
+		t.Log(r.Output())
+		want.Contains(t, r.Output(), "Take over the older TLJH", "5.4.6 → 6.1.1", "admins: alice", "3, which stay", "course.py", "log.toml", "bob")
+		r = h.run(t, h.line(""))
+		want.Equal(t, exitUsage, r.Code, r.Output())
+		want.Contains(t, r.Output(), "nobody is there to ask", "--yes")
+		want.SameLines(t, was+"\n", strings.Replace(h.olderState(t), "tljh-install\n", "", 1)+"\n", "something was changed")
+	})
+	r := h.run(t, h.adoptLine())
+	want.Equal(t, 0, r.Code, r.Output())
+	t.Logf("taken over in %.1f s: %s", r.Took.Seconds(), lastLines(r.Output(), 12))
+	h.adopted(t)
+
+	t.Run("again", func(t *testing.T) {
+		r := h.run(t, h.adoptLine())
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Contains(t, r.Output(), "Nothing to do")
+	})
+	t.Run("commands", func(t *testing.T) {
+		want.Contains(t, h.must(t, "tljh-install status"), "")
+		want.Contains(t, h.must(t, "tljh-install env list"), "")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env history"), "")
+	})
+	t.Run("uninstall", func(t *testing.T) {
+		h.uninstall(t, 0, "--yes")
+		h.nothingOfOurs(t)
+		want.Contains(t, h.MustSh(t, "cat /home/jupyter-bob/thesis.ipynb; ls /etc/systemd/system /opt/tljh"), bobsNotebook)
+		want.Equal(t, "", h.MustSh(t, "ls -d /etc/systemd/system/traefik.service /opt/tljh/older /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"))
+	})
+}
+
+// adopted wants an older TLJH to have become one of ours, with all that its people had.
+func (h *hub) adopted(t *testing.T) {
+	t.Helper()
+	h.awaitHub(t, time.Minute)
+	h.looksInstalled(t)
+	refusal(t, h.browser(t, "bob").Login(t.Context(), "another-password"), "logging in with a wrong password")
+	bob := h.login(t, "bob", passwordOf("bob"))
+	me, err := bob.Me(t.Context())
+	want.OK(t, err)
+	want.True(t, !me.Running(), "the hub believes that bob's server runs")
+	start(t, bob)
+	k := kernel(t, bob)
+	want.Equal(t, bobsNotebook, compute(t, k, "print(open('thesis.ipynb').read())"))
+	want.Equal(t, "6.0 jupyter-bob physics True", compute(t, k, "import cowsay, toolz, getpass, os, sys, importlib.metadata as m; print(m.version('cowsay'), getpass.getuser(), os.environ['COURSE'], 'generations/user-' in sys.prefix)"))
+	h.usable(t, adminPassword)
+	h.login(t, "carol", passwordOf("carol"))
+	var groups []map[string]any
+	_, err = h.admin(t).API(t.Context(), http.MethodGet, "groups", nil, &groups)
+	want.OK(t, err)
+	want.Equal(t, 1, len(groups), "groups of the hub")
+	want.Equal(t, "JupyterHub user bob", h.MustSh(t, "getent passwd jupyter-bob | cut -d: -f5"))
+	want.Equal(t, "", h.MustSh(t, "systemctl list-unit-files --no-legend --plain | grep traefik; ls -d /opt/tljh/older /opt/tljh/state/adopt.json /opt/tljh/state/traefik* /opt/tljh/state/passwords.dbm /etc/systemd/system/traefik.service "+
+		"/etc/systemd/system/*.wants/traefik.service /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"), "what is left of the older one")
+	want.Contains(t, h.MustSh(t, "ls /opt/tljh/config/traefik_config.d; grep -c . /opt/tljh/config/config.yaml"), "log.toml")
+}
+
+// TestAdoptThatFails is a new hub that does not come up: the older one is running again.
+func TestAdoptThatFails(t *testing.T) {
+	h, sources := older(t)
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	was := h.olderState(t)
+	// What the older hub passes over ends the new one.
+	h.MustSh(t, "printf 'import jupyterhub\nif jupyterhub.version_info[0] > 5:\n    raise SystemExit(\"no hub today\")\n' > /root/fails.py")
+	h.MustSh(t, "cp /root/fails.py /opt/tljh/config/jupyterhub_config.d/fails.py")
+	r := h.run(t, h.adoptLine())
+	h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/fails.py")
+	t.Logf("taken back after %.1f s: %s", r.Took.Seconds(), lastLines(r.Output(), 20))
+	want.Equal(t, exitFailed, r.Code, r.Output())
+	want.Contains(t, r.Output(), "Everything is as it was: the older TLJH is running again", "no hub today")
+	h.olderAgain(t, was)
+
+	r = h.run(t, h.adoptLine())
+	want.Equal(t, 0, r.Code, r.Output())
+	h.adopted(t)
+}
+
+// olderAgain wants the older one to be as it was, and bob to be able to work in it.
+func (h *hub) olderAgain(t *testing.T, was string) {
+	t.Helper()
+	h.awaitHub(t, time.Minute)
+	want.SameLines(t, was+"\n", strings.Replace(h.olderState(t), "tljh-install\n", "", 1)+"\n", "not all is as it was")
 	b := h.login(t, "bob", passwordOf("bob"))
 	start(t, b)
-	t.Log(h.MustSh(t, "ls -la /opt/tljh/state /opt/tljh /opt/tljh/user /opt/tljh/user/bin | head -80; file /opt/tljh/state/passwords.dbm; cat /run/systemd/transient/jupyter-bob.service; du -sm /opt/tljh/*"))
+	want.Equal(t, bobsNotebook, compute(t, kernel(t, b), "print(open('thesis.ipynb').read())"))
+}
+
+// TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.
+func TestAdoptKilled(t *testing.T) {
+	h, sources := older(t)
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
+		t.Run(moment, func(t *testing.T) {
+			h.killAt(t, "sh -c "+"'"+h.adoptLine()+"'", moment)
+			h.awaitHub(t, time.Second)
+		})
+	}
+	for _, moment := range []string{"stop the older hub", "set the older one aside", "take over database", "start the hub", "start a server for a probe user", "remove what is left"} {
+		t.Run(moment, func(t *testing.T) {
+			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
+			t.Logf("killed; the hub is %s; phase %s", h.MustSh(t, "systemctl is-active jupyterhub || true"), h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true"))
+		})
+	}
+	r := h.run(t, "/opt/tljh/bin/tljh-install uninstall --yes")
+	t.Log(r.Output())
+	r = h.run(t, h.adoptLine())
+	want.Equal(t, 0, r.Code, r.Output())
+	h.adopted(t)
 }

@@ -1,10 +1,10 @@
 """What is taken over of an older TLJH: its database, its passwords and its accounts. Each can be done again.
 
     python -m tljh.older database KEPT LIVE              LIVE becomes KEPT in this release's format, with no server running
-    python -m tljh.older passwords STATE [DBM]           all digests of its file of passwords, also on standard input where another Python read them
+    python -m tljh.older passwords STATE DBM [PYTHON…]   all digests of its file of passwords; another Python reads it where this one can't
     python -m tljh.older accounts                        the accounts of users say whose they are
 
-passwords takes what older_look.py prints with --digests when its standard input is not empty. A password that is there already stays: it is the newer one.
+A password that is there already stays: it is the newer one.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,8 @@ from pathlib import Path
 from tljh import accounts, database, older_look, settings
 from tljh import passwords as ours
 from tljh.paths import Paths
+
+PATIENCE = 60
 
 
 def take_database(kept: Path, live: Path) -> None:
@@ -55,10 +58,17 @@ def take_passwords(here: Paths, digests: dict[str, bytes]) -> int:
     return count
 
 
-def read_passwords(state: Path, dbm: str, given: bytes) -> dict[str, bytes]:
-    if given.strip():
-        return {name: base64.b64decode(value) for name, value in json.loads(given)["digests"].items()}
-    return older_look.passwords(str(state / dbm))
+def read_passwords(state: Path, dbm: str, pythons: list[str]) -> dict[str, bytes]:
+    """Digests go from one process to the other and nowhere else."""
+    try:
+        return older_look.passwords(str(state / dbm))
+    except older_look.Unreadable:
+        for python in pythons:
+            argv = [python, "-I", older_look.__file__, "--digests", str(state), dbm]
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                looked = subprocess.run(argv, check=True, capture_output=True, timeout=PATIENCE)
+                return {name: base64.b64decode(value) for name, value in json.loads(looked.stdout)["digests"].items()}
+        raise
 
 
 def take_accounts(here: Paths) -> None:
@@ -77,7 +87,8 @@ def main(arguments: list[str]) -> int:
     command.add_argument("live", type=Path)
     command = verbs.add_parser("passwords")
     command.add_argument("state", type=Path)
-    command.add_argument("dbm", nargs="?", default="passwords.dbm")
+    command.add_argument("dbm")
+    command.add_argument("pythons", nargs="*")
     verbs.add_parser("accounts")
     given = parser.parse_args(arguments)
     here = Paths.here()
@@ -87,7 +98,7 @@ def main(arguments: list[str]) -> int:
             case "database":
                 take_database(given.kept, given.live)
             case "passwords":
-                print(json.dumps({"passwords": take_passwords(here, read_passwords(given.state, given.dbm, sys.stdin.buffer.read()))}))
+                print(json.dumps({"passwords": take_passwords(here, read_passwords(given.state, given.dbm, given.pythons))}))
             case "accounts":
                 take_accounts(here)
     except (sqlite3.Error, OSError, older_look.Unreadable) as error:
