@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -145,6 +147,32 @@ func (b *Builder) fit(ctx context.Context, dir string) error {
 	if err := b.Host.Files.Mkdir(condaHome(), host.Attr{Mode: 0o700, UID: owner.UID, GID: owner.GID}); err != nil {
 		return err
 	}
-	err = c.complete(ctx, dir, lacking)
-	return errors.Join(err, b.unlock(dir))
+	if err := errors.Join(c.complete(ctx, dir, lacking), b.unlock(dir)); err != nil {
+		return err
+	}
+	return b.forgetConda(dir, "jupyterhub")
+}
+
+// forgetConda removes conda's record of a package whose place one from the index has taken: by it, all of its files would be damaged.
+func (b *Builder) forgetConda(dir, name string) error {
+	env, err := b.Host.Files.Within(dir)
+	if err != nil {
+		return err
+	}
+	defer env.Close()
+	entries, err := conda.Entries(env)
+	if err != nil {
+		return err
+	}
+	all, err := installed(env)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		byIndex := func(c contents) bool { return c.name == name && !c.byConda && c.version != entry.Version }
+		if entry.Name == name && slices.ContainsFunc(all, byIndex) {
+			err = errors.Join(err, b.Host.Files.Remove(path.Join(dir, entry.File)))
+		}
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -91,7 +92,7 @@ func (h *hub) olderState(t *testing.T) string {
 	t.Helper()
 	return h.MustSh(t, "find /opt/tljh -mindepth 1 -maxdepth 1 -printf '%y %m %u %p\n' | grep -v -e /bin$ -e installer.log | sort; ls /opt/tljh/config /opt/tljh/config/* /opt/tljh/state | grep -v -e jupyterhub.sqlite-; ls /opt/tljh/bin || true; "+
 		"sha256sum /opt/tljh/config/config.yaml /opt/tljh/config/*/* /opt/tljh/state/passwords.dbm /opt/tljh/state/jupyterhub_cookie_secret /etc/sudoers.d/* /etc/systemd/system/*.service; "+
-		"ls -l /usr/bin/tljh-config /usr/local/bin /etc/systemd/system/*.wants | grep -v total; ls /etc/profile.d; systemctl is-enabled jupyterhub traefik; systemctl is-active jupyterhub traefik; "+
+		"find /usr/bin/tljh-config /usr/local/bin /etc/systemd/system/*.wants -printf '%p %l\\n' | sort; ls /etc/profile.d; systemctl is-enabled jupyterhub traefik; systemctl is-active jupyterhub traefik; "+
 		"getent group | grep -e tljh -e jupyter; getent passwd | grep -e tljh -e jupyter; cd /opt/tljh/user && find . -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum; "+
 		"/opt/tljh/hub/bin/python3 -c \"import sqlite3; d = sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite'); print(d.execute('select version_num from alembic_version').fetchall(), d.execute('select name, admin from users order by 1').fetchall())\"")
 }
@@ -114,9 +115,14 @@ func TestAdopt(t *testing.T) {
 		want.Contains(t, r.Output(), "nobody is there to ask", "--yes")
 		want.SameLines(t, was+"\n", strings.Replace(h.olderState(t), "tljh-install\n", "", 1)+"\n", "something was changed")
 	})
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &watched{cancel: cancel}
+	w.done.Go(func() { w.pollHub(ctx, bob) })
 	r := h.run(t, h.adoptLine())
 	want.Equal(t, 0, r.Code, r.Output())
-	t.Logf("taken over in %.1f s: %s", r.Took.Seconds(), lastLines(r.Output(), 12))
+	t.Logf("taken over in %.1f s:\n%s", r.Took.Seconds(), r.Output())
+	w.end(t, "taking over", 2*time.Minute)
+	want.Equal(t, "[(0,)]", h.MustSh(t, `/opt/tljh/hub/bin/python -c "import sqlite3; print(sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite').execute('select count(*) from spawners where server_id is not null').fetchall())"`), "servers that the hub believes to run")
 	h.adopted(t)
 
 	t.Run("again", func(t *testing.T) {
@@ -145,23 +151,32 @@ func (h *hub) adopted(t *testing.T) {
 	h.looksInstalled(t)
 	refusal(t, h.browser(t, "bob").Login(t.Context(), "another-password"), "logging in with a wrong password")
 	bob := h.login(t, "bob", passwordOf("bob"))
-	me, err := bob.Me(t.Context())
-	want.OK(t, err)
-	want.True(t, !me.Running(), "the hub believes that bob's server runs")
 	start(t, bob)
 	k := kernel(t, bob)
 	want.Equal(t, bobsNotebook, compute(t, k, "print(open('thesis.ipynb').read())"))
 	want.Equal(t, "6.0 jupyter-bob physics True", compute(t, k, "import cowsay, toolz, getpass, os, sys, importlib.metadata as m; print(m.version('cowsay'), getpass.getuser(), os.environ['COURSE'], 'generations/user-' in sys.prefix)"))
-	h.usable(t, adminPassword)
+	h.isAdmin(t)
 	h.login(t, "carol", passwordOf("carol"))
 	var groups []map[string]any
-	_, err = h.admin(t).API(t.Context(), http.MethodGet, "groups", nil, &groups)
+	_, err := h.admin(t).API(t.Context(), http.MethodGet, "groups", nil, &groups)
 	want.OK(t, err)
 	want.Equal(t, 1, len(groups), "groups of the hub")
 	want.Equal(t, "JupyterHub user bob", h.MustSh(t, "getent passwd jupyter-bob | cut -d: -f5"))
 	want.Equal(t, "", h.MustSh(t, "systemctl list-unit-files --no-legend --plain | grep traefik; ls -d /opt/tljh/older /opt/tljh/state/adopt.json /opt/tljh/state/traefik* /opt/tljh/state/passwords.dbm /etc/systemd/system/traefik.service "+
 		"/etc/systemd/system/*.wants/traefik.service /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"), "what is left of the older one")
 	want.Contains(t, h.MustSh(t, "ls /opt/tljh/config/traefik_config.d; grep -c . /opt/tljh/config/config.yaml"), "log.toml")
+}
+
+// isAdmin wants alice to be an admin, and to have sudo.
+func (h *hub) isAdmin(t *testing.T) {
+	t.Helper()
+	alice := h.admin(t)
+	me, err := alice.Me(t.Context())
+	want.OK(t, err)
+	want.True(t, me.Admin, "alice is no admin")
+	start(t, alice)
+	k := kernel(t, alice)
+	want.Contains(t, shell(t, k, "sudo -n id -un; conda list cowsay"), "root", "cowsay", "6.0", "exit 0")
 }
 
 // TestAdoptThatFails is a new hub that does not come up: the older one is running again.
@@ -179,6 +194,18 @@ func TestAdoptThatFails(t *testing.T) {
 	want.Contains(t, r.Output(), "Everything is as it was: the older TLJH is running again", "no hub today")
 	h.olderAgain(t, was)
 
+	t.Run("killed on the way back", func(t *testing.T) {
+		h.MustSh(t, "cp /root/fails.py /opt/tljh/config/jupyterhub_config.d/fails.py")
+		for _, moment := range []string{"going back to the older", "delete /opt/tljh/generations", "start the older TLJH again"} {
+			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
+			t.Logf("killed; phase %s", h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true"))
+		}
+		r := h.run(t, "/opt/tljh/bin/tljh-install install --yes")
+		h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/fails.py")
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), "Everything is as it was")
+		h.olderAgain(t, was)
+	})
 	r = h.run(t, h.adoptLine())
 	want.Equal(t, 0, r.Code, r.Output())
 	h.adopted(t)

@@ -116,6 +116,9 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 		}
 	}
 	if len(texts) == 0 {
+		if env.Older {
+			return ok("%s", env.portList()+" are free, or the older TLJH's")
+		}
 		return ok("%s", env.portList()+" are ours")
 	}
 	return failed(hint, "%s", strings.Join(slices.Compact(texts), "; "))
