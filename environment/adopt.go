@@ -18,7 +18,7 @@ import (
 // MinimumPython is the minor of the oldest Python 3 that this program's JupyterHub runs on.
 const MinimumPython = 10
 
-// servers are the packages that a user's server needs. An environment of others' may lack some.
+// serverPackages are those that a user's server needs. An environment of others' may lack some.
 var serverPackages = []string{"jupyterlab", "notebook", "ipykernel"}
 
 // Foreign is an environment that somebody else made, as far as it matters for taking it over.
@@ -84,12 +84,28 @@ func treeSize(files host.Files, dir string) (int64, error) {
 }
 
 // AdoptedUser returns the user environment that was made of an environment of others', as that is now.
-func AdoptedUser(files host.Files, dir string) (Generation, bool) {
+func AdoptedUser(files host.Files, dir string) (Generation, bool) { return adopted(files, User, dir) }
+
+// AdoptedKernel returns the environment of a kernel that was made of an environment of others', as that is now.
+func AdoptedKernel(files host.Files, dir, name string) (Generation, bool) {
+	return adopted(files, KernelOf(name), dir)
+}
+
+func adopted(files host.Files, kind Kind, dir string) (Generation, bool) {
 	digest, err := adoptDigest(files, dir)
 	if err != nil {
 		return Generation{}, false
 	}
-	return ready(files, User, digest, func(Generation) bool { return true })
+	return ready(files, kind, digest, func(Generation) bool { return true })
+}
+
+// NewestUser returns the newest user environment that is whole, be it live or not.
+func NewestUser(files host.Files) (Generation, bool) {
+	all, _, err := Generations(files, User)
+	if err != nil || len(all) == 0 {
+		return Generation{}, false
+	}
+	return all[len(all)-1], true
 }
 
 func adoptDigest(files host.Files, dir string) (string, error) {
@@ -101,6 +117,24 @@ func adoptDigest(files host.Files, dir string) (string, error) {
 // JupyterHub, and what a server needs and it lacks; every other package stays as it is. own hands the folder over; what is installed from then
 // on runs as its owner.
 func (b *Builder) AdoptUser(ctx context.Context, dir string, own func(dir string) error) (Generation, error) {
+	return b.adopt(ctx, User, dir, Conda{b}, own, b.fit, b.testUser)
+}
+
+// AdoptKernel makes the environment of an extra kernel of one that somebody else made and that goes on being used. It stays what it is.
+func (b *Builder) AdoptKernel(ctx context.Context, from Foreign, name string, own func(dir string) error) (Generation, error) {
+	manager := b.Manager("uv")
+	if from.Conda {
+		manager = Conda{b}
+	}
+	test := func(ctx context.Context, dir string) error {
+		return host.Hint(b.testKernel(ctx, dir), "give it what a kernel needs first: sudo %s/bin/python -m pip install ipykernel", from.Dir)
+	}
+	return b.adopt(ctx, KernelOf(name), from.Dir, manager, own, func(context.Context, string) error { return nil }, test)
+}
+
+func (b *Builder) adopt(
+	ctx context.Context, kind Kind, dir string, manager Manager, own func(dir string) error, fit, test func(ctx context.Context, dir string) error,
+) (Generation, error) {
 	digest, err := adoptDigest(b.Host.Files, dir)
 	if err != nil {
 		return Generation{}, err
@@ -109,15 +143,15 @@ func (b *Builder) AdoptUser(ctx context.Context, dir string, own func(dir string
 		if err := b.Host.Files.CopyTree(dir, to, notTaken...); err != nil {
 			return err
 		}
-		if err := (Conda{b}).Move(to, dir); err != nil {
+		if err := manager.Move(to, dir); err != nil {
 			return fmt.Errorf("cannot write the new folder's name into the copy of %s: %w", dir, err)
 		}
 		if err := own(to); err != nil {
 			return err
 		}
-		return b.fit(ctx, to)
+		return fit(ctx, to)
 	}
-	generation, err := b.build(ctx, Generation{Kind: User, Digest: digest, Manager: Conda{}.Name()}, fill, b.testUser)
+	generation, err := b.build(ctx, Generation{Kind: kind, Digest: digest, Manager: manager.Name()}, fill, test)
 	if err == nil {
 		err = own(generation.Path()) // what describes it, too
 	}

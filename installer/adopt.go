@@ -31,6 +31,7 @@ type Older struct {
 	Servers     []string    `json:"servers"`      // units of users' servers that run
 	ConfigFiles []string    `json:"config_files"` // of jupyterhub_config.d
 	Traefik     []string    `json:"traefik_files"`
+	Plugins     []string    `json:"plugins"` // packages of its hub environment that were plugins of it
 	dbm         string      // its file of passwords, below its folder of state
 	missing     []string    // what it lacks to be a whole one
 	unreadable  error       // why its state can't be read
@@ -90,6 +91,12 @@ func unitSays(name, says string) func(host.Files) bool {
 	}
 }
 
+// isOlderHub tells whether what has the hub environment's name has nothing of ours in it.
+func isOlderHub(files host.Files) bool {
+	found, missing := recogniseOlder(files)
+	return found && len(missing) == 0
+}
+
 func isFolder(files host.Files, p string) bool {
 	info, err := files.Lstat(p)
 	return err == nil && info.IsDir()
@@ -130,7 +137,7 @@ func lookForOlder(ctx context.Context, h *host.Host, cfg *config.Config) (*Older
 	if older.Environment, err = olderEnvironment(h.Files); err != nil {
 		return nil, err
 	}
-	older.Servers = olderServers(h.Files)
+	older.Servers, older.Plugins = olderServers(h.Files), olderPlugins(h.Files)
 	older.ConfigFiles, older.Traefik = listed(h.Files, layout.ConfigD, ".py"), listed(h.Files, olderTraefikDir, "")
 	older.State, older.unreadable = readOlder(ctx, h, older.dbm)
 	return older, nil
@@ -141,6 +148,23 @@ func olderEnvironment(files host.Files) (olderFolder, error) {
 	return olderFolder{
 		Python: fmt.Sprintf("3.%d", foreign.Python), JupyterHub: foreign.JupyterHub, Packages: foreign.Packages, Bytes: foreign.Bytes, foreign: foreign,
 	}, err
+}
+
+// olderPlugins are the packages in its hub environment that say that they are plugins of it.
+func olderPlugins(files host.Files) []string {
+	found := []string{}
+	libraries, _ := files.List(layout.Hub + "/lib")
+	for _, library := range libraries {
+		site := path.Join(layout.Hub, "lib", library, "site-packages")
+		names, _ := files.List(site)
+		for _, name := range names {
+			data, _, _ := files.ReadFile(path.Join(site, name, "entry_points.txt"))
+			if plugin, ok := strings.CutSuffix(name, ".dist-info"); ok && bytes.Contains(append([]byte("\n"), data...), []byte("\n[tljh]\n")) {
+				found = append(found, plugin)
+			}
+		}
+	}
+	return found
 }
 
 func listed(files host.Files, dir, ext string) []string {
@@ -203,6 +227,9 @@ func olderAnswers(ctx context.Context, cfg *config.Config, patience time.Duratio
 	})
 }
 
+// olderCheck begins the names of these checks.
+const olderCheck = "older-"
+
 // olderHealth is how long a hub that works may take to answer.
 const olderHealth = 10 * time.Second
 
@@ -224,7 +251,7 @@ func (i *Installer) olderChecks(ctx context.Context, in *Inputs) []check.Finding
 		whole.Severity, whole.Message = check.Failed, "its database or passwords cannot be read: "+older.unreadable.Error()
 		whole.Hint = "see that " + layout.Hub + "/bin/python3 or /usr/bin/python3 works, and that the files in " + layout.State + " are whole"
 	}
-	return []check.Finding{whole, olderAlive(ctx, in.Config), i.olderEnvironmentCheck(ctx, older)}
+	return []check.Finding{whole, olderAlive(ctx, in.Config), i.olderEnvironmentCheck(ctx, older, in.fresh)}
 }
 
 func olderAlive(ctx context.Context, cfg *config.Config) check.Finding {
@@ -236,27 +263,29 @@ func olderAlive(ctx context.Context, cfg *config.Config) check.Finding {
 	return alive
 }
 
-func (i *Installer) olderEnvironmentCheck(ctx context.Context, older *Older) check.Finding {
+// olderEnvironmentCheck tells whether its user environment can become ours, or else a kernel.
+func (i *Installer) olderEnvironmentCheck(ctx context.Context, older *Older, fresh bool) check.Finding {
 	users := older.Environment.foreign
 	finding := check.Finding{Name: "older-environment", Title: "its user environment", Severity: check.OK}
 	finding.Message = fmt.Sprintf("Python %s, JupyterHub %s, %d packages, %d MB", older.Environment.Python, users.JupyterHub, users.Packages, users.Bytes>>20)
-	const otherwise = "; or move it away yourself and install anew: docs/adopt.md"
+	const otherwise = "--new-environment builds a new one, and keeps this one as a kernel of the name " + olderKernel
 	mounts := slices.Concat(i.Host.Files.Mounts(layout.Hub), i.Host.Files.Mounts(layout.User))
 	switch {
-	case !users.Conda:
-		finding.Severity, finding.Message = check.Failed, layout.User+" is no environment of conda's"
-		finding.Hint = "only those can be taken over" + otherwise
-	case users.Python < environment.MinimumPython:
-		finding.Severity = check.Failed
-		finding.Message = fmt.Sprintf("it has Python %s, and JupyterHub %s needs 3.%d or newer", older.Environment.Python, environment.JupyterHubVersion(), environment.MinimumPython)
-		finding.Hint = fmt.Sprintf("bring it to a newer Python first: sudo %s/bin/conda install python=3.12", layout.User) + otherwise
 	case len(mounts) > 0:
 		finding.Severity, finding.Message = check.Failed, "something is mounted at "+strings.Join(mounts, ", ")
 		finding.Hint = "its folders are moved aside while the new hub proves itself, which no mount can be: copy what is on it to a plain folder first"
+	case fresh:
+		finding.Message += "; it becomes the kernel " + olderKernel
+	case !users.Conda:
+		finding.Severity, finding.Message, finding.Hint = check.Failed, layout.User+" is no environment of conda's, and only those can be taken over", otherwise
+	case users.Python < environment.MinimumPython:
+		finding.Severity = check.Failed
+		finding.Message = fmt.Sprintf("it has Python %s, and JupyterHub %s needs 3.%d or newer", older.Environment.Python, environment.JupyterHubVersion(), environment.MinimumPython)
+		finding.Hint = otherwise
 	default:
 		if err := i.Builder.ChannelAnswers(ctx); err != nil && !i.Builder.MiniforgeWorks() {
 			finding.Severity, finding.Message = check.Failed, fmt.Sprintf("conda, which it goes on being changed with, cannot be fetched: %v", err)
-			finding.Hint = "let this machine reach it, or name mirrors in sources.mirror and sources.channel of " + layout.Config
+			finding.Hint = "let this machine reach it, or name mirrors in sources.mirror and sources.channel of " + layout.Config + "; " + otherwise
 		}
 	}
 	return finding
@@ -268,13 +297,14 @@ type Takeover struct {
 	To      string   `json:"jupyterhub"`
 	Config  []string `json:"config_changes"`
 	DropIns []string `json:"drop_ins,omitempty"`
+	Fresh   bool     `json:"new_environment"`
 	cert    string
 	diff    string
 }
 
 // takeoverOf describes it.
 func takeoverOf(files host.Files, in *Inputs) *Takeover {
-	t := &Takeover{Older: in.older, To: environment.JupyterHubVersion(), Config: []string{}}
+	t := &Takeover{Older: in.older, To: environment.JupyterHubVersion(), Config: []string{}, Fresh: in.fresh}
 	if found, _ := files.Read(layout.Config); !bytes.Equal(found, in.ConfigText) {
 		t.diff = config.Diff(found, in.ConfigText, "config.yaml now", "config.yaml then")
 		t.Config = append(t.Config, t.diff)
@@ -312,7 +342,12 @@ func (t *Takeover) Text() string {
 	row("groups", strings.Join(older.State.Groups, ", "))
 	row("passwords", fmt.Sprintf("%d, which stay what they are", len(older.State.Passwords)))
 	row("homes", "stay where they are, with their accounts")
-	row("environment", fmt.Sprintf("a copy of %s (Python %s, %d packages, %d MB), which gets JupyterHub %s", layout.User, older.Environment.Python, older.Environment.Packages, older.Environment.Bytes>>20, t.To))
+	users := fmt.Sprintf("a copy of %s (Python %s, %d packages, %d MB)", layout.User, older.Environment.Python, older.Environment.Packages, older.Environment.Bytes>>20)
+	if t.Fresh {
+		row("environment", "a new one; "+users+" becomes the kernel "+olderKernel)
+	} else {
+		row("environment", users+", which gets JupyterHub "+t.To)
+	}
 	if t.diff == "" {
 		row("config", "stays as it is")
 	} else {
@@ -327,6 +362,7 @@ func (t *Takeover) Text() string {
 	row("servers", orNone(olderPeople(older.Servers))+": who works now has to start their server again")
 	text.WriteString("\nIs no longer used\n")
 	row("Traefik", "its unit and files go"+traefikWords(older.Traefik))
+	row("plugins", pluginWords(older.Plugins))
 	row("sudo rules", olderSudoers+" goes; the new ones are in "+layout.Sudoers)
 	if len(t.DropIns) > 0 {
 		text.WriteString("\nStays, and applies to the new units\n")
@@ -344,6 +380,13 @@ func traefikWords(files []string) string {
 		return ""
 	}
 	return "; " + olderTraefikDir + " stays and does nothing: " + strings.Join(files, ", ")
+}
+
+func pluginWords(plugins []string) string {
+	if len(plugins) == 0 {
+		return ""
+	}
+	return "are not taken over, and what they did is not done: " + strings.Join(plugins, ", ")
 }
 
 func counted(names []string, none string) string {

@@ -27,6 +27,7 @@ type Adoption struct {
 	State  []string    `json:"state"`  // the names that were in the folder of state
 	Config []string    `json:"config"` // and in that of the config
 	DBM    string      `json:"dbm"`    // its file of passwords
+	Fresh  bool        `json:"fresh"`  // a new user environment is built, and its own becomes a kernel
 	Why    string      `json:"why,omitempty"`
 }
 
@@ -65,9 +66,9 @@ func (a *Adoption) enter(files host.Files, phase string) error {
 func (a *Adoption) begun() bool { return a != nil && a.Phase != phasePreparing }
 
 // begin journals how the older one stands, before anything of ours is there.
-func (i *Installer) beginAdoption(ctx context.Context, older *Older) (*Adoption, error) {
+func (i *Installer) beginAdoption(ctx context.Context, older *Older, fresh bool) (*Adoption, error) {
 	files := i.Host.Files
-	a := &Adoption{DBM: older.dbm}
+	a := &Adoption{DBM: older.dbm, Fresh: fresh}
 	for _, name := range olderUnits {
 		unit, err := i.Host.Systemd.Unit(ctx, name)
 		if err != nil {
@@ -104,11 +105,14 @@ func (i *Installer) adopt(ctx context.Context, in *Inputs) (Outcome, error) {
 	}
 	if a == nil {
 		var err error
-		if a, err = i.beginAdoption(ctx, in.older); err != nil {
+		if a, err = i.beginAdoption(ctx, in.older, in.fresh); err != nil {
 			return Outcome{}, err
 		}
 	}
 	if a.Phase == phasePreparing {
+		if err := i.chooseEnvironment(a, in.fresh); err != nil {
+			return Outcome{}, err
+		}
 		if err := i.run(ctx, func() (Plan, error) { return aheadOfAdoption(in, i.Builder) }); err != nil {
 			return Outcome{}, err
 		}
@@ -134,6 +138,35 @@ func (i *Installer) adopt(ctx context.Context, in *Inputs) (Outcome, error) {
 		}
 	}
 	return outcome, i.retire(ctx, a)
+}
+
+// chooseEnvironment removes what was built by a run that was told otherwise.
+func (i *Installer) chooseEnvironment(a *Adoption, fresh bool) error {
+	if a.Fresh == fresh {
+		return nil
+	}
+	all, _, err := environment.Generations(i.Host.Files, environment.User)
+	for _, generation := range all {
+		err = errors.Join(err, i.Host.Files.RemoveTree(generation.Path()))
+	}
+	a.Fresh = fresh
+	return errors.Join(err, a.enter(i.Host.Files, phasePreparing))
+}
+
+// managerOfAdoption is what the user environment is changed with afterwards: what it was made by, where it is there.
+func (in *Inputs) managerOfAdoption(files host.Files) ManagerChoice {
+	fresh := in.fresh
+	if in.adoption.begun() {
+		fresh = in.adoption.Fresh
+	}
+	user, ok := environment.NewestUser(files)
+	switch {
+	case !fresh:
+		return ManagerChoice{Name: environment.Conda{}.Name()}
+	case ok && in.adoption != nil && in.adoption.Fresh:
+		return ManagerChoice{Name: user.Manager}
+	}
+	return in.Manager
 }
 
 func (i *Installer) renew(ctx context.Context, a *Adoption) error {
@@ -166,18 +199,26 @@ func (i *Installer) takeOver(ctx context.Context, in *Inputs, a *Adoption) (Outc
 	if err := i.run(ctx, func() (Plan, error) { return i.adoptionPlan(a) }); err != nil {
 		return Outcome{}, err
 	}
+	if user, ok := environment.NewestUser(i.Host.Files); ok {
+		in.Manager = ManagerChoice{Name: user.Manager} // which may not be what was asked first
+	}
 	return i.change(ctx, in)
 }
 
 // Steps of taking over an older TLJH.
 const (
 	idOlderUser     = "user-environment-older"
+	idOlderKernel   = "user-environment-older-kernel"
+	idNewUser       = "user-environment-new"
 	idOlderServices = "older-services"
 	idOlderAside    = "older-aside"
 	idOlderState    = "older-state"
 )
 
 const phaseOlder = "the older TLJH"
+
+// olderKernel is the name of the kernel that its user environment becomes where a new one is built.
+const olderKernel = "older"
 
 // aheadOfAdoption builds all that is new while the older hub runs.
 func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
@@ -195,15 +236,50 @@ func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
 	}
 	p.pythonAndUV()
 	p.hubAhead(p.last)
-	p.conda(step.Task{
+	if in.fresh {
+		p.freshUser()
+	} else {
+		p.conda(olderUserStep(b))
+	}
+	return p.plan, p.plan.Valid()
+}
+
+func olderUserStep(b *environment.Builder) step.Task {
+	return step.Task{
 		Name: idOlderUser, What: "give a copy of the older user environment JupyterHub " + environment.JupyterHubVersion(),
 		Look: present(func(files host.Files) bool { _, ok := environment.AdoptedUser(files, layout.User); return ok }),
 		Do: func(ctx context.Context, _ *step.Context) error {
 			_, err := b.AdoptUser(ctx, layout.User, func(dir string) error { return handOverNew(b.Host.Files, dir) })
 			return err
 		},
-	})
-	return p.plan, p.plan.Valid()
+	}
+}
+
+// freshUser builds a user environment as on a fresh machine, and makes a kernel of the older one.
+func (p *planner) freshUser() {
+	b, choice, from := p.builder, p.in.Manager, p.in.older.Environment.foreign
+	p.beside(phaseEnvironments, step.Task{
+		Name: idOlderKernel, What: "make the kernel " + olderKernel + " of a copy of the older user environment",
+		Look: present(func(files host.Files) bool {
+			_, ok := environment.AdoptedKernel(files, layout.User, olderKernel)
+			return ok
+		}),
+		Do: func(ctx context.Context, _ *step.Context) error {
+			_, err := b.AdoptKernel(ctx, from, olderKernel, func(dir string) error { return handOverNew(b.Host.Files, dir) })
+			return err
+		},
+	}, p.last)
+	there := present(func(files host.Files) bool { _, ok := environment.NewestUser(files); return ok })
+	user := step.Task{
+		Name: idNewUser, What: "build a new user environment with " + choice.Name + " beside the live one", Look: there,
+		Do: func(ctx context.Context, c *step.Context) error { _, err := buildUser(ctx, c, b, choice); return err },
+	}
+	if choice.Name == (environment.Conda{}).Name() {
+		p.conda(user)
+		return
+	}
+	p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", there), p.last)
+	p.beside(phaseEnvironments, user, idUV, idCompile, idFetch(environment.UserWheels))
 }
 
 // adoptionPlan makes what was built live, with what the older one knows. From its first step to its last there is no hub.
@@ -396,9 +472,10 @@ func (i *Installer) takeOlderState(ctx context.Context, a *Adoption) error {
 	if !ok {
 		return errors.New("the new hub environment is not there")
 	}
-	user, err := i.adoptedUser(ctx)
-	if err != nil {
-		return err
+	// The copy was made of a folder that has another place now.
+	user, ok := environment.NewestUser(files)
+	if !ok {
+		return errors.New("the new user environment is not there")
 	}
 	if err := i.keepOlderConfig(); err != nil {
 		return err
@@ -415,9 +492,14 @@ func (i *Installer) takeOlderState(ctx context.Context, a *Adoption) error {
 			return fmt.Errorf("cannot take over its database: %w", err)
 		}
 	}
-	err = i.python(ctx, python, "tljh.older", "passwords", files.Path(layout.State), a.DBM, files.Path(olderPlace(layout.Hub)+"/bin/python3"), "/usr/bin/python3")
+	err := i.python(ctx, python, "tljh.older", "passwords", files.Path(layout.State), a.DBM, files.Path(olderPlace(layout.Hub)+"/bin/python3"), "/usr/bin/python3")
 	if err != nil {
 		return fmt.Errorf("cannot take over its passwords: %w", err)
+	}
+	if a.Fresh {
+		if err := i.showOlderKernel(); err != nil {
+			return err
+		}
 	}
 	if err := environment.Switch(files, hub); err != nil {
 		return err
@@ -425,14 +507,22 @@ func (i *Installer) takeOlderState(ctx context.Context, a *Adoption) error {
 	return environment.Switch(files, user)
 }
 
-// adoptedUser returns the copy of the user environment, which was made from the folder that has another place now. Whoever changed that since is told:
-// a copy is of one moment.
-func (i *Installer) adoptedUser(context.Context) (environment.Generation, error) {
-	all, _, err := environment.Generations(i.Host.Files, environment.User)
+// showOlderKernel lets everybody's notebooks find the older user environment.
+func (i *Installer) showOlderKernel() error {
+	files := i.Host.Files
+	all, _, err := environment.Generations(files, environment.KernelOf(olderKernel))
 	if err != nil || len(all) == 0 {
-		return environment.Generation{}, errors.Join(err, errors.New("the copy of the user environment is not there"))
+		return errors.Join(err, errors.New("the kernel of the older user environment is not there"))
 	}
-	return all[len(all)-1], nil
+	for _, dir := range []string{layout.Kernels, path.Join(layout.Kernels, "env")} {
+		if err := files.Mkdir(dir, rootDir); err != nil {
+			return err
+		}
+	}
+	if err := environment.Switch(files, all[len(all)-1]); err != nil {
+		return err
+	}
+	return describeKernel(files, ApplyOptions{Kernel: olderKernel}, rootDir)
 }
 
 func (i *Installer) python(ctx context.Context, python, module string, arguments ...string) error {

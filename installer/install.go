@@ -314,6 +314,9 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 	chosen := i.chooseManager(ctx, manager)
 	ignore := slices.Clone(i.Ignore)
 	for n, finding := range more {
+		if strings.HasPrefix(finding.Name, olderCheck) {
+			continue // without what it looks at, nothing can be taken over
+		}
 		known := len(ignore)
 		ignore = slices.DeleteFunc(ignore, func(name string) bool { return name == finding.Name })
 		if len(ignore) < known && finding.Severity == check.Failed {
@@ -327,7 +330,7 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 	}
 	in.Manager = <-chosen
 	if in.older != nil || in.adoption != nil {
-		in.Manager = ManagerChoice{Name: "conda"} // as its user environment
+		in.Manager = in.managerOfAdoption(i.Host.Files)
 	}
 	findings = append(findings, more...)
 	refused := &RefusedError{}
@@ -345,6 +348,9 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 	}
 	if only := refused.Findings[0]; len(refused.Findings) == 1 && only.Name == "lock" {
 		return host.Hint(&BusyError{Holder: only.Message}, "%s", only.Hint)
+	}
+	if strings.HasPrefix(refused.Findings[0].Name, olderCheck) {
+		return host.Hint(refused, "see to what is named above and run the same command again")
 	}
 	return host.Hint(refused, "see to what is named above and run the same command again; who knows better goes on with --ignore-preflight %s", refused.Findings[0].Name)
 }

@@ -491,10 +491,7 @@ func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 		Name: idUser, What: "build the user environment with " + choice.Name,
 		Look: present(environment.UserWorks),
 		Do: func(ctx context.Context, c *step.Context) error {
-			generation, err := b.BuildUser(ctx, b.Manager(choice.Name))
-			if err != nil && choice.Fallback && ctx.Err() == nil && !host.DiskFull(err) {
-				generation, err = buildInstead(ctx, c, b, err)
-			}
+			generation, err := buildUser(ctx, c, b, choice)
 			if err != nil {
 				return err
 			}
@@ -502,6 +499,14 @@ func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 		},
 		Had: hadLink(environment.User),
 	}
+}
+
+func buildUser(ctx context.Context, c *step.Context, b *environment.Builder, choice ManagerChoice) (environment.Generation, error) {
+	generation, err := b.BuildUser(ctx, b.Manager(choice.Name))
+	if err != nil && choice.Fallback && ctx.Err() == nil && !host.DiskFull(err) {
+		generation, err = buildInstead(ctx, c, b, err)
+	}
+	return generation, err
 }
 
 // buildInstead builds the user environment with uv after conda has failed.

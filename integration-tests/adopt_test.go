@@ -164,6 +164,7 @@ func (h *hub) adopted(t *testing.T) {
 	want.Equal(t, "JupyterHub user bob", h.MustSh(t, "getent passwd jupyter-bob | cut -d: -f5"))
 	want.Equal(t, "", h.MustSh(t, "systemctl list-unit-files --no-legend --plain | grep traefik; ls -d /opt/tljh/older /opt/tljh/state/adopt.json /opt/tljh/state/traefik* /opt/tljh/state/passwords.dbm /etc/systemd/system/traefik.service "+
 		"/etc/systemd/system/*.wants/traefik.service /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"), "what is left of the older one")
+	want.Contains(t, h.MustSh(t, "cat /opt/tljh/user/conda-meta/pinned"), "cowsay ==6.0", "jupyterhub ==6.1.1")
 	want.Contains(t, h.MustSh(t, "ls /opt/tljh/config/traefik_config.d; grep -c . /opt/tljh/config/config.yaml"), "log.toml")
 }
 
@@ -219,6 +220,33 @@ func (h *hub) olderAgain(t *testing.T, was string) {
 	b := h.login(t, "bob", passwordOf("bob"))
 	start(t, b)
 	want.Equal(t, bobsNotebook, compute(t, kernel(t, b), "print(open('thesis.ipynb').read())"))
+}
+
+// TestAdoptWithANewEnvironment leaves the older user environment what it is: a kernel.
+func TestAdoptWithANewEnvironment(t *testing.T) {
+	h, sources := older(t)
+	// Without its list of packages, it can't be told to be conda's.
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml; mv /opt/tljh/user/conda-meta /root/conda-meta")
+	r := h.run(t, h.adoptLine())
+	want.Equal(t, exitRefused, r.Code, r.Output())
+	want.Contains(t, r.Output(), "no environment of conda's", "--new-environment")
+	h.awaitHub(t, time.Second)
+	h.MustSh(t, "mv /root/conda-meta /opt/tljh/user/conda-meta")
+
+	r = h.run(t, h.line("--yes --new-environment --package-manager uv"))
+	want.Equal(t, 0, r.Code, r.Output())
+	t.Logf("taken over in %.1f s", r.Took.Seconds())
+	h.awaitHub(t, time.Minute)
+	h.looksInstalled(t)
+	want.Contains(t, h.must(t, "tljh-install env kernels"), "older")
+	bob := h.login(t, "bob", passwordOf("bob"))
+	start(t, bob)
+	want.Equal(t, "False", compute(t, kernel(t, bob), "import importlib.util as u; print(u.find_spec('cowsay') is not None)"))
+	k := kernel(t, bob)
+	want.Contains(t, shell(t, k, "jupyter kernelspec list"), "older", "python3")
+	want.Contains(t, shell(t, k, "/opt/tljh/kernels/env/older/bin/python -c 'import cowsay, toolz, ipykernel, sys; print(sys.prefix)'"), "/opt/tljh/generations/kernel-older-1", "exit 0")
+	h.uninstall(t, 0, "--yes")
+	h.nothingOfOurs(t)
 }
 
 // TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.

@@ -28,6 +28,7 @@ type installOptions struct {
 	configFile     string
 	packageManager string
 	requirements   string
+	newEnvironment bool
 	ignore         []string
 	plan           bool
 	json           bool
@@ -55,6 +56,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
 	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|conda|uv`")
 	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
+	flags.BoolVar(&options.newEnvironment, "new-environment", false, "of an older TLJH: build a new user environment, and keep its own as a kernel")
 	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated ("+strings.Join(check.Names(), ", ")+")")
 	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
 	flags.BoolVar(&options.json, "json", false, "report as JSON, one object a line")
@@ -65,7 +67,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 
 // readOptions turns what was typed into what the installer takes.
 func (o installOptions) read() (installer.Options, error) {
-	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements}
+	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements, NewEnvironment: o.newEnvironment}
 	switch o.packageManager {
 	case installer.Auto, "conda", "uv":
 	default:

@@ -19,8 +19,9 @@ mkdir -p /etc/conda
 printf 'channels:\n  - conda-forge\nchannel_alias: %s\n' "$1" >/etc/conda/.condarc
 curl -fsSL -o /tmp/miniforge.sh "$1/$2"
 bash /tmp/miniforge.sh -u -b -p /opt/tljh/user
-/opt/tljh/user/bin/conda install --yes --quiet pip jupyterhub=5.4.6 jupyterlab notebook ipykernel ipywidgets cowsay=6.0
-/opt/tljh/user/bin/python -m pip install --quiet --disable-pip-version-check toolz
+/opt/tljh/user/bin/conda install --yes --quiet pip jupyterlab notebook ipykernel ipywidgets cowsay=6.0
+/opt/tljh/user/bin/python -m pip install --quiet --disable-pip-version-check jupyterhub==5.4.6 toolz
+echo 'cowsay ==6.0' >>/opt/tljh/user/conda-meta/pinned
 mkdir -p /opt/tljh/user/pkgs
 rm -rf /etc/conda /tmp/miniforge.sh
 
