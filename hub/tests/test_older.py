@@ -1,3 +1,4 @@
+import ast
 import dbm.dumb
 import dbm.ndbm
 import dbm.sqlite3
@@ -84,6 +85,14 @@ def test_another_python_reads_what_this_one_cannot(state, here, monkeypatch, cap
     out = capsys.readouterr().out
     assert json.loads(out) == {"passwords": 3}
     assert Passwords(here.passwords).get("bob@example.org") == DIGESTS["bob@example.org"]
+
+
+def test_an_old_python_understands_what_it_is_given():
+    ast.parse(Path(older_look.__file__).read_text(), feature_version=(3, 6))
+    used = {"base64", "json", "os", "sqlite3", "struct", "sys", "contextlib", "pathlib"}
+    for node in ast.walk(ast.parse(Path(older_look.__file__).read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert {getattr(node, "module", None) or alias.name for alias in node.names} <= used
 
 
 def test_digests_are_told_only_to_those_who_ask(state):

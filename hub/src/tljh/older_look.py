@@ -68,11 +68,12 @@ def read_module(name, base):
     try:
         module = __import__("dbm." + name, fromlist=["open"])
         with closing(module.open(base, "r")) as db:
-            return {text(key): bytes(db[key]) for key in db.keys()}
+            names = db.keys()  # what dbm.ndbm returns can't be walked through itself
+            return {text(key): bytes(db[key]) for key in names}
     except ImportError:
         raise Unreadable(base + " needs Python's dbm." + name + ", which this Python has not") from None
     except (OSError, ValueError, SyntaxError) as error:
-        raise Unreadable("{} cannot be read: {}".format(base, error)) from None
+        raise Unreadable(f"{base} cannot be read: {error}") from None
 
 
 def read_gdbm(path):
@@ -82,7 +83,7 @@ def read_gdbm(path):
     try:
         return dict(gdbm_items(data))
     except (struct.error, IndexError, ValueError) as error:
-        raise Unreadable("{} is damaged: {}".format(path, error)) from None
+        raise Unreadable(f"{path} is damaged: {error}") from None
 
 
 def gdbm_items(data):
@@ -94,7 +95,7 @@ def gdbm_items(data):
     # A bucket begins with a short list of free space; its entries follow, each with a hash, the key's first bytes, and where key and value are.
     free = 8 + 6 * (16 if wide == 8 else 8)
     entry = "=i4s" + offset + "ii"
-    for bucket in sorted(set(struct.unpack_from("=%d%s" % (size // wide, offset), data, place))):
+    for bucket in sorted(set(struct.unpack_from(f"={size // wide}{offset}", data, place))):
         for n in range(entries):
             found, _, at, key, value = struct.unpack_from(entry, data, bucket + free + 8 + n * struct.calcsize(entry))
             if found == -1:
@@ -145,7 +146,7 @@ def main(arguments):
         found = database(os.path.join(state, "jupyterhub.sqlite"))
         stored = passwords(dbm)
     except (Unreadable, OSError, sqlite3.Error) as error:
-        sys.stderr.write("{}\n".format(error))
+        sys.stderr.write(f"{error}\n")
         return 1
     found["passwords"] = sorted(stored)
     if digests:

@@ -7,6 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 RULES = "rules/rules.json"
+FAILURES = (OSError, ValueError, asyncio.IncompleteReadError)
 
 
 def target(path):
@@ -37,7 +38,7 @@ async def serve(reader, writer):
         behind, to = await asyncio.open_connection(host, port)
         to.write(head)
         await asyncio.gather(pour(reader, to), pour(behind, writer))
-    except (OSError, ValueError, asyncio.IncompleteReadError):
+    except FAILURES:
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
