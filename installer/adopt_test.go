@@ -239,8 +239,9 @@ func TestGoingBackToTheOlderTLJHFromAnywhere(t *testing.T) {
 func TestUninstallLeavesAnOlderTLJHThatIsBeingTakenOver(t *testing.T) {
 	s := olderSite(t)
 	i := s.installer()
-	_, err := i.beginAdoption(t.Context(), s.olderInputs(olderConfig).older, false)
+	a, err := i.beginAdoption(t.Context(), s.olderInputs(olderConfig).older, false)
 	require.NoError(t, err)
+	require.NoError(t, a.enter(s.files, phaseSwitching))
 	before := s.tree()
 	for _, options := range manners {
 		_, err := s.uninstaller().Plan(t.Context(), options)
@@ -252,6 +253,24 @@ func TestUninstallLeavesAnOlderTLJHThatIsBeingTakenOver(t *testing.T) {
 	_, err = installed(s.files)
 	require.ErrorContains(t, err, "interrupted")
 	assert.Equal(t, without(before), without(s.tree()))
+}
+
+func TestUninstallTakesBackWhatWasBuiltBesideAnOlderTLJH(t *testing.T) {
+	for _, options := range manners {
+		s := olderSite(t)
+		i := s.installer()
+		before := s.tree()
+		_, err := i.beginAdoption(t.Context(), s.olderInputs(olderConfig).older, false)
+		require.NoError(t, err)
+		for _, each := range []step.Step{step.Dir{Path: layout.Generations, Attr: rootDir}, step.Account{Name: layout.EnvironmentUser}} {
+			require.NoError(t, i.run(t.Context(), func() (Plan, error) { return Plan{Nodes: []Node{{Step: each}}}, nil }))
+		}
+		s.put(layout.Generations+"/hub-1/bin/python", "")
+		s.put(layout.Cache+"/wheels/one", "")
+		removal := s.uninstall(options)
+		assert.Empty(t, removal.Failed)
+		assert.Equal(t, without(before), without(s.tree()))
+	}
 }
 
 // without leaves out what the older one does not miss: this program, its lock, and a server of ours.
