@@ -159,16 +159,14 @@ check_tools() {
 }
 
 # check_foreign refuses an /opt/tljh that another program made. One of ours holds the installer or its state; one of
-# ours that was killed during the download holds a half of it.
+# ours that was killed during the download holds a half of it. An older TLJH is the installer's to judge.
 check_foreign() {
 	[ -e "$ROOT" ] || [ -L "$ROOT" ] || return 0
 	[ ! -L "$ROOT" ] || fail $EXIT_REFUSED "$ROOT is a symbolic link; it has to be a folder." \
 		"To have it on another disk, mount a folder of that disk there: mount --bind (and a line in /etc/fstab)."
 	[ -d "$ROOT" ] || fail $EXIT_REFUSED "$ROOT exists and is not a folder." "Move it away first."
 	if [ -d "$ROOT/hub" ] && [ ! -L "$ROOT/hub" ]; then
-		fail $EXIT_REFUSED "there is an older TLJH (the one written in Python) in $ROOT." \
-			"This release cannot take it over yet. Nothing was touched: the old hub runs on." \
-			"Install on another machine and copy the homes over."
+		say "There is an older TLJH (the one written in Python). The installer takes it over; it says how, and asks first."
 	fi
 	owner=$(stat -c %u "$ROOT/.")
 	[ "$owner" = 0 ] || fail $EXIT_REFUSED "$ROOT belongs to another account (number $owner), not to root." \

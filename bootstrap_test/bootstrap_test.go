@@ -371,7 +371,6 @@ func TestForeignFolder(t *testing.T) {
 		"somebody's":     {func(t *testing.T, root string) { put(t, root+"/notes.txt") }, "something else made it"},
 		"a hidden file":  {func(t *testing.T, root string) { put(t, root+"/.notes") }, "something else made it"},
 		"their programs": {func(t *testing.T, root string) { put(t, root+"/bin/theirs") }, "something else made it"},
-		"an older TLJH":  {func(t *testing.T, root string) { put(t, root+"/hub/bin/python"); put(t, root+"/state/rest.db") }, "older TLJH"},
 		"another account's": {func(t *testing.T, root string) {
 			require.NoError(t, os.Mkdir(root, 0o755))
 			require.NoError(t, os.Chown(root, 65534, 65534))
@@ -405,6 +404,10 @@ func TestOwnFolder(t *testing.T) {
 		"state":                      mkdir("state"),
 		"a disk of its own":          mkdir("lost+found"),
 		"a download killed half-way": func(t *testing.T, root string) { put(t, root+"/bin/.tljh-install.4194305") },
+		"an older TLJH, which the installer judges": func(t *testing.T, root string) {
+			put(t, root+"/hub/bin/python")
+			put(t, root+"/state/rest.db")
+		},
 		"hub is a link": func(t *testing.T, root string) {
 			mkdir("state")(t, root)
 			mkdir("generations/hub-1")(t, root)

@@ -167,8 +167,32 @@ func (c Conda) hold(dir string) error {
 		return err
 	}
 	text := "# Made by tljh-install. The hub and the users' servers must have the same version.\njupyterhub ==" + JupyterHubVersion() + "\n"
+	if text, err = c.withPins(dir, text); err != nil {
+		return err
+	}
 	return c.Builder.Host.Files.Write(path.Join(dir, conda.Pinned), []byte(text), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID})
 }
+
+// withPins adds what admins have pinned themselves.
+func (c Conda) withPins(dir, text string) (string, error) {
+	env, err := c.Builder.Host.Files.Within(dir)
+	if err != nil {
+		return "", err
+	}
+	defer env.Close()
+	pins, err := env.Read(conda.Pinned, pinsLimit)
+	if err != nil {
+		return text, nil // there are none
+	}
+	for line := range strings.Lines(string(pins)) {
+		if spec := strings.TrimSpace(line); spec != "" && !strings.Contains(text, spec) && conda.Name(spec) != "jupyterhub" {
+			text += spec + "\n"
+		}
+	}
+	return text, nil
+}
+
+const pinsLimit = 1 << 20
 
 // pinOf returns a package with the version that this program's lock pins it at.
 func pinOf(name string) string {

@@ -45,6 +45,9 @@ var Bundles = []Bundle{UVWheel, HubWheels, NodeWheel, UserWheels}
 
 func wheelsDir() string { return path.Join(layout.Cache, "wheels") }
 
+// partsDir holds wheels on their way.
+func partsDir() string { return path.Join(layout.Cache, "parts") }
+
 func (w Bundle) lock() []byte {
 	if w == RescueWheels {
 		return rescueLock()
@@ -154,11 +157,19 @@ func (b *Builder) fetchWheel(ctx context.Context, index string, wanted pin) (int
 	if err != nil {
 		return 0, err
 	}
-	to := path.Join(wheelsDir(), wheel.Name)
-	if err := b.Client.File(ctx, address.String(), to, wheel.Hashes["sha256"]); err != nil {
+	return b.bringWheel(ctx, address.String(), wheel)
+}
+
+// bringWheel lets a wheel appear among the others when it is whole: uv, which may be reading that folder, ends when a name in it vanishes.
+func (b *Builder) bringWheel(ctx context.Context, address string, wheel link) (bytes int64, err error) {
+	if err := b.Host.Files.Mkdir(partsDir(), host.Attr{Mode: 0o700}); err != nil {
 		return 0, err
 	}
-	return b.sizeOf(to), nil
+	part, to := path.Join(partsDir(), wheel.Name), path.Join(wheelsDir(), wheel.Name)
+	if err := b.Client.File(ctx, address, part, wheel.Hashes["sha256"]); err != nil {
+		return 0, err
+	}
+	return b.sizeOf(part), os.Rename(b.Host.Files.Path(part), b.Host.Files.Path(to))
 }
 
 // findWheel looks for a package's wheel on its page of an index.
@@ -245,15 +256,15 @@ func (b *Builder) fetchPlaced(ctx context.Context, wanted pin) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	to := path.Join(wheelsDir(), wheel.Name)
-	if err := b.Client.File(ctx, wheel.URL, to, wheel.Hashes["sha256"]); err != nil {
+	size, err := b.bringWheel(ctx, wheel.URL, wheel)
+	if err != nil {
 		if ctx.Err() == nil {
 			b.note("%s is looked for on its page: %v", wheel.Name, err)
 			b.base.set("")
 		}
 		return 0, false
 	}
-	return b.sizeOf(to), true
+	return size, true
 }
 
 func (b *Builder) sizeOf(file string) int64 {

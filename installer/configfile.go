@@ -125,8 +125,8 @@ func (f ConfigFile) inEffect() *config.Config {
 
 // mustAsk tells whether the hub environment has to be asked about the authenticator.
 func (f ConfigFile) mustAsk(cfg *config.Config) bool {
-	if !f.Host.Files.Exists(layout.Hub + "/bin/python") {
-		return false // it can't be asked yet
+	if !f.Host.Files.Exists(layout.Hub+"/bin/python") || isOlderHub(f.Host.Files) {
+		return false // it can't be asked yet, or is an older TLJH's
 	}
 	if cfg.Auth.Type == config.FirstUse && len(cfg.Auth.Options) == 0 {
 		return false

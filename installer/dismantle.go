@@ -33,6 +33,9 @@ func (d *dismantling) gather() error {
 		// What is needed to try again goes when there is nothing to try again.
 		{name: "program", works: slices.Concat(d.keepsakes(), d.program(traces)), last: true},
 	}
+	if d.back {
+		d.stages[len(d.stages)-1].works = programLinks(traces)
+	}
 	return nil
 }
 
@@ -156,14 +159,19 @@ func shared(traces []step.Trace) []work {
 // transient is where systemd keeps the units that were made by a command, as users' servers are.
 const transient = "/run/systemd/transient"
 
+// isOurServer tells by its unit whether a user's server was started by our hub.
+func isOurServer(unit []byte) bool {
+	text := string(unit)
+	return strings.Contains(text, "\nSlice="+layout.UsersSlice+"\n") || strings.Contains(text, "\nDescription=Jupyter server of ")
+}
+
 // servers are the users' servers, failed ones included, wherever the config has put them.
 func (d *dismantling) servers() []work {
 	works := []work{}
 	names, _ := d.Host.Files.List(transient)
 	for _, name := range names {
 		text, _, _ := d.Host.Files.ReadFile(path.Join(transient, name))
-		ours := strings.Contains(string(text), "\nSlice="+layout.UsersSlice+"\n") || strings.Contains(string(text), "\nDescription=Jupyter server of ")
-		if path.Ext(name) == ".service" && ours {
+		if path.Ext(name) == ".service" && isOurServer(text) {
 			works = append(works, work{server{name}, step.Trace{}})
 		}
 	}
@@ -212,7 +220,9 @@ func (d *dismantling) files() []work {
 		return works
 	}
 	for _, p := range []string{environment.Hub.Link(), environment.User.Link()} {
-		works = append(works, work{tree{path: p, kind: "link"}, step.Trace{}})
+		if !isFolder(d.Host.Files, p) { // which is an older TLJH's
+			works = append(works, work{tree{path: p, kind: "link"}, step.Trace{}})
+		}
 	}
 	for _, p := range d.trees() {
 		works = append(works, work{tree{path: p, kind: "folder", atOnce: true}, step.Trace{}})
@@ -260,14 +270,20 @@ func (d *dismantling) keepsakes() []work {
 	return works
 }
 
-// program is the program itself, and what is left of our folder. It comes last: until then, the same command can be given again.
-func (d *dismantling) program(traces []step.Trace) []work {
+// programLinks are the links that the program is found by.
+func programLinks(traces []step.Trace) []work {
 	works := []work{}
 	for _, t := range traces {
 		if undoer, name, ok := step.ByID(t.ID); ok && (name == layout.BinaryLink || name == layout.ConfigLink) {
 			works = append(works, work{undoer, t})
 		}
 	}
+	return works
+}
+
+// program is the program itself, and what is left of our folder. It comes last: until then, the same command can be given again.
+func (d *dismantling) program(traces []step.Trace) []work {
+	works := programLinks(traces)
 	if d.owned {
 		ofOurs := step.Trace{First: &step.Before{}} // nothing was there before
 		works = append(works, work{tree{path: layout.Binary, kind: "file"}, ofOurs}, work{step.Dir{Path: path.Dir(layout.Binary)}, ofOurs})

@@ -26,22 +26,28 @@ const (
 // ahead adds the steps that build environments and leave alone those that are live.
 func (p *planner) ahead() {
 	b := p.builder
-	hubThere := present(func(files host.Files) bool { _, ok := environment.ReadyHub(files); return ok })
 	userThere := present(func(files host.Files) bool { _, ok := environment.FollowedUser(files); return ok })
 	p.pythonAndUV()
-	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", hubThere))
-	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", hubThere))
+	p.hubAhead(p.foldersDone()...)
 	p.beside(phaseEnvironments, fetchStep(b, environment.UserWheels, "fetch the users' packages", userThere))
-	p.beside(phaseEnvironments, step.Task{
-		Name: idHubAhead, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy) beside the live one",
-		Look: hubThere,
-		Do:   func(ctx context.Context, _ *step.Context) error { _, err := readyHub(ctx, b); return err },
-	}, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
 	p.beside(phaseEnvironments, step.Task{
 		Name: idUserAhead, What: "give a copy of the user environment JupyterHub " + environment.JupyterHubVersion(),
 		Look: userThere,
 		Do:   func(ctx context.Context, _ *step.Context) error { _, err := followedUser(ctx, b); return err },
 	}, idUV, idCompile, idFetch(environment.UserWheels))
+}
+
+// hubAhead builds the hub environment beside the live one.
+func (p *planner) hubAhead(after ...string) {
+	b := p.builder
+	there := present(func(files host.Files) bool { _, ok := environment.ReadyHub(files); return ok })
+	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", there), after...)
+	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", there), after...)
+	p.beside(phaseEnvironments, step.Task{
+		Name: idHubAhead, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy) beside the live one",
+		Look: there,
+		Do:   func(ctx context.Context, _ *step.Context) error { _, err := readyHub(ctx, b); return err },
+	}, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
 }
 
 // followedUser returns a user environment that goes with this program's hub environment, which it makes unless one is there.

@@ -21,6 +21,7 @@ type Options struct {
 	ConfigFile     string // a file to take the config from; "" keeps what is there
 	PackageManager string // auto, conda or uv
 	Requirements   string // a file or an address
+	NewEnvironment bool   // of an older TLJH, the user environment becomes a kernel
 }
 
 // Admin is an admin to be, with the password that was given; "" lets one be generated.
@@ -86,6 +87,10 @@ type Inputs struct {
 	Requirements string        // a path or ""
 	Source       string        // where the requirements come from, for people
 
+	older    *Older    // that is to be taken over; nil when there is none
+	adoption *Adoption // of one that was begun
+	fresh    bool      // its user environment becomes a kernel, and a new one is built
+
 	found   []byte // what config.yaml held, where it is what ConfigText comes from
 	cleanup func()
 }
@@ -102,7 +107,7 @@ const DefaultAdmin = "admin"
 
 // Gather reads what a plan is made from, but for the requirements. It changes nothing.
 func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error) {
-	in := &Inputs{Manager: ManagerChoice{Name: managerOf(h.Files)}, Facts: h.Facts(ctx)}
+	in := &Inputs{fresh: options.NewEnvironment, Manager: ManagerChoice{Name: managerOf(h.Files)}, Facts: h.Facts(ctx)}
 	text, err := configText(h.Files, options)
 	if err != nil {
 		return nil, err

@@ -91,6 +91,10 @@ type Installer struct {
 	Redact  func(secret string)
 	Who     string // for the config's history
 	Begin   func() // called when the preflight has passed: from now on the machine is changed
+
+	// Show shows what taking over an older TLJH is about to do; Ask does, too, and an error of it keeps everything as it is. Both may be nil.
+	Show func(*Takeover)
+	Ask  func(takeover *Takeover, question string) error
 }
 
 // Plan tells what Install would do, and what keeps it from it.
@@ -107,8 +111,14 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	if err := i.judgeConfig(ctx, in, options); err != nil {
 		return err
 	}
-	refused := i.preflight(ctx, in, options.PackageManager)
-	plan, err := InstallPlan(in, i.Builder)
+	if err := i.resume(ctx, in); err != nil {
+		return err
+	}
+	refused := i.preflight(ctx, in, options.PackageManager, i.olderChecks(ctx, in)...)
+	if in.older != nil && len(in.older.missing) == 0 && i.Show != nil {
+		i.Show(takeoverOf(i.Host.Files, in))
+	}
+	plan, err := i.plan(in)
 	if err != nil {
 		return err
 	}
@@ -140,7 +150,11 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	if err := sweep(i.Host.Files); err != nil {
 		return nil, err
 	}
-	outcome, err := i.change(ctx, in)
+	do := i.change
+	if in.older != nil || in.adoption != nil {
+		do = i.adopt
+	}
+	outcome, err := do(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -194,10 +208,24 @@ func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (fun
 	if err := i.judgeConfig(ctx, in, options); err != nil {
 		return nil, err
 	}
-	if err := i.preflight(ctx, in, options.PackageManager); err != nil {
+	if err := i.resume(ctx, in); err != nil {
+		return nil, err
+	}
+	if err := i.preflight(ctx, in, options.PackageManager, i.olderChecks(ctx, in)...); err != nil {
+		return nil, err
+	}
+	if err := i.agree(in); err != nil {
 		return nil, err
 	}
 	return i.lockAll(ctx)
+}
+
+// plan is what Install is going to do.
+func (i *Installer) plan(in *Inputs) (Plan, error) {
+	if in.older == nil {
+		return InstallPlan(in, i.Builder)
+	}
+	return aheadOfAdoption(in, i.Builder)
 }
 
 // lockAll keeps others from changing the installation, and from editing its config.
@@ -286,6 +314,9 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 	chosen := i.chooseManager(ctx, manager)
 	ignore := slices.Clone(i.Ignore)
 	for n, finding := range more {
+		if strings.HasPrefix(finding.Name, olderCheck) {
+			continue // without what it looks at, nothing can be taken over
+		}
 		known := len(ignore)
 		ignore = slices.DeleteFunc(ignore, func(name string) bool { return name == finding.Name })
 		if len(ignore) < known && finding.Severity == check.Failed {
@@ -298,6 +329,9 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 		return badInput(err)
 	}
 	in.Manager = <-chosen
+	if in.older != nil || in.adoption != nil {
+		in.Manager = in.managerOfAdoption(i.Host.Files)
+	}
 	findings = append(findings, more...)
 	refused := &RefusedError{}
 	for _, finding := range findings {
@@ -315,6 +349,9 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 	if only := refused.Findings[0]; len(refused.Findings) == 1 && only.Name == "lock" {
 		return host.Hint(&BusyError{Holder: only.Message}, "%s", only.Hint)
 	}
+	if strings.HasPrefix(refused.Findings[0].Name, olderCheck) {
+		return host.Hint(refused, "see to what is named above and run the same command again")
+	}
 	return host.Hint(refused, "see to what is named above and run the same command again; who knows better goes on with --ignore-preflight %s", refused.Findings[0].Name)
 }
 
@@ -329,7 +366,12 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	if in.Config.HTTPS.Enabled {
 		secure = in.Config.HTTPS.Port
 	}
+	var copied uint64
+	if in.older != nil {
+		copied = uint64(max(0, in.older.Environment.Bytes))
+	}
 	return &check.Env{
+		Older: in.older != nil || in.adoption != nil, Copied: copied,
 		SecureAddress: in.Config.HTTPS.Address, SecurePort: secure,
 		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
 		Now: i.Now(), Built: built,

@@ -373,6 +373,19 @@ func ownership(files host.Files) (o owned, err error) {
 	return o, err
 }
 
+// handOverNew hands over a generation where none is live yet.
+func handOverNew(files host.Files, dir string) error {
+	uid, _, err := files.AccountIDs(layout.EnvironmentUser)
+	if err != nil {
+		return err
+	}
+	gid, err := files.GroupID(layout.AdminsGroup)
+	if err != nil {
+		return err
+	}
+	return files.HandOver(dir, uid, gid, host.ACL{gid: host.Writer, host.Others: host.Reader})
+}
+
 func handOver(files host.Files) error {
 	o, err := ownership(files)
 	if err == nil && o.dir == "" {
@@ -488,10 +501,7 @@ func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 		Name: idUser, What: "build the user environment with " + choice.Name,
 		Look: present(environment.UserWorks),
 		Do: func(ctx context.Context, c *step.Context) error {
-			generation, err := b.BuildUser(ctx, b.Manager(choice.Name))
-			if err != nil && choice.Fallback && ctx.Err() == nil && !host.DiskFull(err) {
-				generation, err = buildInstead(ctx, c, b, err)
-			}
+			generation, err := buildUser(ctx, c, b, choice)
 			if err != nil {
 				return err
 			}
@@ -499,6 +509,14 @@ func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 		},
 		Had: hadLink(environment.User),
 	}
+}
+
+func buildUser(ctx context.Context, c *step.Context, b *environment.Builder, choice ManagerChoice) (environment.Generation, error) {
+	generation, err := b.BuildUser(ctx, b.Manager(choice.Name))
+	if err != nil && choice.Fallback && ctx.Err() == nil && !host.DiskFull(err) {
+		generation, err = buildInstead(ctx, c, b, err)
+	}
+	return generation, err
 }
 
 // buildInstead builds the user environment with uv after conda has failed.

@@ -15,7 +15,7 @@ import (
 // IDs: none is ever taken out.
 var inRoot = []string{
 	"program ", "python", "uv", "fetch-", "hub-environment", "user-environment", "user-requirements", "user-packages", "cache", "old-hub-environments", "old-environments",
-	"miniforge", "package manager", "follow",
+	"miniforge", "package manager", "follow", "older-",
 	"shared folders closed",
 }
 

@@ -57,6 +57,9 @@ type Uninstaller struct {
 	Now    func() time.Time
 
 	told bool // that the receipt is damaged
+	back bool // an older TLJH comes back, or stays: its state and config, and this program, are not looked at
+
+	abandoned *Adoption // that was begun, and has not touched it
 }
 
 // Plan tells what Uninstall would do.
@@ -90,6 +93,11 @@ func (u *Uninstaller) Uninstall(ctx context.Context, options UninstallOptions) (
 	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
+	if len(d.removal.Failed) == 0 {
+		if err := u.abandon(); err != nil {
+			return nil, err
+		}
+	}
 	d.removal.Seconds = u.Now().Sub(start).Seconds()
 	return d.removal, nil
 }
@@ -97,6 +105,9 @@ func (u *Uninstaller) Uninstall(ctx context.Context, options UninstallOptions) (
 func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 	if os.Geteuid() != 0 {
 		return nil, &CannotBeginError{host.Hint(errors.New("only root can uninstall"), "put sudo in front")}
+	}
+	if err := u.lookForAdoption(); err != nil {
+		return nil, &CannotBeginError{err}
 	}
 	receipt, err := loadReceipt(u.Host.Files, u.Now, func(number int, _ error) error {
 		if !u.told {
@@ -114,6 +125,34 @@ func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 		Aside: d.aside, Deleted: func(p string) bool { return d.gone[p] }, TakeAll: options.everything(),
 	}
 	return d, d.gather()
+}
+
+// lookForAdoption finds out whether an older TLJH is to be left as it is: it has not been touched yet.
+func (u *Uninstaller) lookForAdoption() error {
+	if u.back {
+		return nil
+	}
+	a, err := loadAdoption(u.Host.Files)
+	if err != nil || a == nil {
+		return err
+	}
+	if a.begun() {
+		return adopting(u.Host.Files)
+	}
+	u.back, u.abandoned = true, a
+	return nil
+}
+
+// abandon forgets that an older TLJH was to be taken over.
+func (u *Uninstaller) abandon() error {
+	files := u.Host.Files
+	if u.abandoned == nil {
+		return nil
+	}
+	if err := files.Remove(layout.Receipt); err != nil {
+		return err
+	}
+	return forgetOurs(files, layout.State, u.abandoned.State) // its journal, too
 }
 
 // dismantling is one walk through all that is to be undone.
@@ -242,7 +281,9 @@ func (d *dismantling) run(ctx context.Context) error {
 			stage.after(ctx)
 		}
 	}
-	d.conclude()
+	if !d.back {
+		d.conclude()
+	}
 	d.tell()
 	return context.Cause(ctx)
 }

@@ -55,6 +55,9 @@ var errNotInstalled = host.Hint(errors.New("there is no hub on this machine yet"
 
 // installed returns the releases of this machine's installation.
 func installed(files host.Files) (*Releases, error) {
+	if err := adopting(files); err != nil {
+		return nil, err
+	}
 	if !files.Exists(layout.Hub) {
 		return nil, errNotInstalled
 	}

@@ -72,6 +72,10 @@ type Env struct {
 	// Installed tells that a whole installation of ours is there: another run then needs little disk.
 	Installed bool
 
+	// Older tells that an older TLJH is there, which is to be taken over; Copied is how much of it is copied.
+	Older  bool
+	Copied uint64
+
 	// Reach tries the package sources; nil takes those that Environ and Index name.
 	Reach func(ctx context.Context) []SourceResult
 

@@ -115,7 +115,7 @@ func checkDisk(_ context.Context, env *Env) Finding {
 	if err != nil {
 		return warning("see what this says: df -h /opt", "%v", err)
 	}
-	needBytes, needInodes := uint64(DiskNew), uint64(InodesNew)
+	needBytes, needInodes := DiskNew+env.Copied, uint64(InodesNew)
 	if env.Installed {
 		needBytes, needInodes = DiskAgain, InodesAgain
 	}
@@ -206,9 +206,11 @@ func (e *Env) contents() Finding {
 		return warning("", "cannot look into %s: %v", layout.Root, err)
 	case len(names) == 0:
 		return ok("empty")
+	case e.Older:
+		return ok("an older TLJH, which is to be taken over")
 	case e.older():
-		return failed("this program can't take it over yet: install on another machine and copy the homes over. The old hub runs on, untouched",
-			"an older TLJH, made by the installer written in Python, is in %s", layout.Root)
+		return failed("see what is left of it, and complete it with its own installer, or move it away: mv "+layout.Root+" "+layout.Root+".old; then run the same command again",
+			"a part of an older TLJH, made by the installer written in Python, is in %s", layout.Root)
 	case e.Host.Files.Exists(layout.Receipt):
 		return ok("an installation of ours")
 	case e.onlyBegun(names):

@@ -107,7 +107,7 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 	hint := ""
 	for _, t := range taken {
 		who := owners[t.listener.Inode]
-		if env.begun() && slices.Contains(ourUnits, who.unit) {
+		if env.begun() && slices.Contains(ourUnits, who.unit) || env.Older && slices.Contains(olderUnits, who.unit) {
 			continue
 		}
 		texts = append(texts, fmt.Sprintf("port %d is taken by %s", t.want.Port, who))
@@ -116,10 +116,16 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 		}
 	}
 	if len(texts) == 0 {
+		if env.Older {
+			return ok("%s", env.portList()+" are free, or the older TLJH's")
+		}
 		return ok("%s", env.portList()+" are ours")
 	}
 	return failed(hint, "%s", strings.Join(slices.Compact(texts), "; "))
 }
+
+// olderUnits are those of an older TLJH, which is stopped before ours are started.
+var olderUnits = []string{"traefik.service", layout.HubUnit}
 
 var ourUnits = []string{layout.EdgeSocket, layout.EdgeUnit, layout.HubUnit, layout.ProxyUnit}
 

@@ -148,12 +148,15 @@ func exitCode(err error) int {
 		skew     *installer.SkewRefused
 		cannot   *installer.CannotBeginError
 		stopped  *interrupted
+		asBefore *installer.NotAdoptedError
 	)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &stopped):
 		return exitInterrupted
+	case errors.As(err, &asBefore):
+		return exitFailed
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &bad):

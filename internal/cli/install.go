@@ -28,6 +28,7 @@ type installOptions struct {
 	configFile     string
 	packageManager string
 	requirements   string
+	newEnvironment bool
 	ignore         []string
 	plan           bool
 	json           bool
@@ -42,7 +43,8 @@ func newInstallCommand(streams Streams) *cobra.Command {
 		Use:   "install",
 		Short: "Install the hub on this machine, or bring an installation up to its config",
 		Long: "Install a JupyterHub on this machine: the hub, its proxy, the environment that all users share, and what systemd and sudo need\n" +
-			"to know. Run again, it puts right what is missing and leaves alone what is in order.\n\n" +
+			"to know. Run again, it puts right what is missing and leaves alone what is in order. An older TLJH, the one written in Python, is taken over:\n" +
+			"what becomes of it is shown first, and if the new hub does not work, the older one is running again.\n\n" +
 			"Exit codes: 0 the hub is up; 1 failed; 2 usage; 3 bad input; 4 the machine is not ready (nothing was changed); 5 another command\n" +
 			"is at work; 6 installed, but the hub does not work or the users' requirements failed; 130 interrupted.",
 		Example: "  sudo tljh-install install --admin alice\n  sudo tljh-install install --admin alice --user-requirements course.txt\n  sudo tljh-install install --plan",
@@ -54,17 +56,18 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
 	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|conda|uv`")
 	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
+	flags.BoolVar(&options.newEnvironment, "new-environment", false, "of an older TLJH: build a new user environment, and keep its own as a kernel")
 	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated ("+strings.Join(check.Names(), ", ")+")")
 	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
 	flags.BoolVar(&options.json, "json", false, "report as JSON, one object a line")
-	flags.BoolVarP(&options.yes, "yes", "y", false, "never ask (install asks nothing; for scripts that pass it to every command)")
+	flags.BoolVarP(&options.yes, "yes", "y", false, "do not ask; install asks only before it takes over an older TLJH")
 	flags.BoolVarP(&options.verbose, "verbose", "v", false, "show every command with its output")
 	return cmd
 }
 
 // readOptions turns what was typed into what the installer takes.
 func (o installOptions) read() (installer.Options, error) {
-	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements}
+	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements, NewEnvironment: o.newEnvironment}
 	switch o.packageManager {
 	case installer.Auto, "conda", "uv":
 	default:
@@ -91,14 +94,41 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 	}
 	defer r.close()
 	i := &installer.Installer{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin, Who: who()}
+	i.Show, i.Ask = o.takeover(streams)
 	if o.plan {
 		return o.finish(r.report, streams, i.Plan(ctx, options))
 	}
 	result, err := i.Install(ctx, options)
+	var usage *usageError
+	switch {
+	case errors.Is(err, errDeclined):
+		r.report.Close()
+		fmt.Fprintln(streams.Out, "Nothing was changed.")
+		return nil
+	case errors.As(err, &usage):
+		return err
+	}
 	if err != nil {
 		return errors.Join(o.rescue(streams, result), o.finish(r.report, streams, err))
 	}
 	return o.conclude(i, streams, result)
+}
+
+// takeover returns what shows how an older TLJH would be taken over, and what asks whether it is to be.
+func (o installOptions) takeover(streams Streams) (show func(*installer.Takeover), ask func(*installer.Takeover, string) error) {
+	show = func(t *installer.Takeover) {
+		if o.json {
+			_ = writeJSON(streams.Out, map[string]any{"takeover": t}) // it is a plan: nobody depends on it
+			return
+		}
+		fmt.Fprintln(streams.Out, strings.TrimRight(t.Text(), "\n")+"\n")
+	}
+	return show, func(t *installer.Takeover, question string) error {
+		if o.json {
+			show(t)
+		}
+		return o.ask(streams)(t.Text(), question)
+	}
 }
 
 // rescue shows the passwords that a run which failed has stored already.

@@ -73,7 +73,7 @@ func (o upgradeOptions) upgrader(streams Streams) (*installer.Upgrader, *run) {
 var errDeclined = errors.New("nothing was changed")
 
 // ask shows what is about to happen; without --yes, a person has to agree.
-func (o upgradeOptions) ask(streams Streams) func(text, question string) error {
+func (o installOptions) ask(streams Streams) func(text, question string) error {
 	return func(text, question string) error {
 		if !o.json {
 			fmt.Fprintln(streams.Out, strings.TrimRight(text, "\n")+"\n")

@@ -33,6 +33,8 @@ const (
 	BreakGlass    = State + "/break-glass.json"
 	RescueTold    = State + "/rescue.json" // the hub's word that servers start from the rescue environment
 	Upgrade       = State + "/upgrade.json"
+	Adopt         = State + "/adopt.json"
+	Older         = Root + "/older"
 	Kept          = State + "/releases"
 	Releases      = Root + "/releases"
 	ReleasesFile  = Releases + "/releases.json"

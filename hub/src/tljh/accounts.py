@@ -121,6 +121,14 @@ def _check_owner(entry: pwd.struct_passwd, hub_name: str) -> None:
     )
 
 
+def claim(hub_name: str) -> None:
+    """Let an account that the older TLJH made say whose it is. AccountError tells that it is somebody else's."""
+    with _one_at_a_time:
+        entry = _find(system_name(hub_name))
+        if entry is not None:
+            _check_owner(entry, hub_name)
+
+
 def _create(name: str, hub_name: str) -> None:
     argv = ["useradd", "--shell", "/bin/bash", "--comment", mark(hub_name), "--home-dir", str(HOMES / name)]
     argv += ["--key", "UMASK=077", "--key", "HOME_MODE=0700"]

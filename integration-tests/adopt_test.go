@@ -1,0 +1,274 @@
+package integration
+
+import (
+	"context"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tljh/integration-tests/guest"
+	"tljh/integration-tests/want"
+)
+
+// What the people of the older hub have.
+const (
+	bobsNotebook = "years of work"
+	olderFolder  = "/root/older"
+)
+
+// oldHub is an older TLJH, as the installer written in Python leaves it: built once, with what stands for Traefik, which cannot be had here.
+var oldHub struct {
+	once sync.Once
+	snap *guest.Snapshot
+}
+
+// older boots a guest with an older TLJH in which bob and alice have worked. Its conda mirror is within reach.
+func older(t *testing.T) (*hub, string) {
+	t.Helper()
+	guest.Require(t)
+	oldHub.once.Do(func() { oldHub.snap = buildOlder(t) })
+	if oldHub.snap == nil {
+		t.Fatal("the older TLJH could not be built")
+	}
+	h := bare(t, guest.Options{From: oldHub.snap})
+	_, sources := h.channel(t)
+	// A folder of a layer below can't be renamed, which is what an overlay is like and no machine of anybody's.
+	h.MustSh(t, "systemctl stop jupyterhub traefik && cp -a /opt/tljh /opt/new && rm -rf /opt/tljh && mv /opt/new /opt/tljh && systemctl start traefik jupyterhub")
+	h.awaitHub(t, time.Minute)
+	return h, sources
+}
+
+func buildOlder(t *testing.T) *guest.Snapshot {
+	t.Helper()
+	begin := time.Now()
+	h := bare(t, guest.Options{Name: "older"})
+	server, _ := h.channel(t)
+	m, err := theMirror()
+	want.OK(t, err)
+	h.copyFolder(t, filepath.Join(guest.RepositoryRoot(), "integration-tests", "testdata", "older"), olderFolder)
+	r := h.run(t, "sh "+olderFolder+"/build.sh "+server.URL()+" "+m.Miniforge.Path)
+	want.Equal(t, 0, r.Code, r.Output())
+	h.awaitHub(t, time.Minute)
+	h.workInOlder(t)
+	t.Logf("an older TLJH was built in %.0f s", time.Since(begin).Seconds())
+	snap, err := h.Snapshot(t.Context())
+	want.OK(t, err)
+	return snap
+}
+
+// copyFolder puts a folder of this machine into the guest.
+func (h *hub) copyFolder(t *testing.T, from, to string) {
+	t.Helper()
+	tar, err := exec.CommandContext(t.Context(), "tar", "-C", from, "-cf", "-", ".").Output()
+	want.OK(t, err)
+	want.OK(t, h.Write(t.Context(), to+".tar", 0o600, strings.NewReader(string(tar))))
+	h.MustSh(t, "mkdir -p "+to+" && tar -C "+to+" -xf "+to+".tar")
+}
+
+// workInOlder lets people do what is to be there afterwards.
+func (h *hub) workInOlder(t *testing.T) {
+	t.Helper()
+	alice := h.login(t, admin, adminPassword)
+	start(t, alice)
+	_, err := alice.API(t.Context(), http.MethodPost, "groups/physics", nil, nil)
+	want.OK(t, err)
+	enrol(t, alice, "bob", "carol")
+	bob := h.login(t, "bob", passwordOf("bob"))
+	start(t, bob)
+	compute(t, kernel(t, bob), "open('thesis.ipynb', 'w').write('"+bobsNotebook+"')")
+	h.login(t, "carol", passwordOf("carol"))
+	want.Contains(t, h.MustSh(t, "ls /opt/tljh/state"), "passwords.dbm", "jupyterhub.sqlite", "jupyterhub_cookie_secret")
+}
+
+// adoptLine is the line of the README as root pastes it into a machine with an older TLJH.
+func (h *hub) adoptLine() string { return h.line("--yes") }
+
+// olderState is what must be as it was when an older TLJH was not taken over, but for what it changes itself while it runs.
+func (h *hub) olderState(t *testing.T) string {
+	t.Helper()
+	return h.MustSh(t, "find /opt/tljh -mindepth 1 -maxdepth 1 -printf '%y %m %u %p\n' | grep -v -e /bin$ -e installer.log | sort; ls /opt/tljh/config /opt/tljh/config/* /opt/tljh/state | grep -v -e jupyterhub.sqlite-; ls /opt/tljh/bin || true; "+
+		"sha256sum /opt/tljh/config/config.yaml /opt/tljh/config/*/* /opt/tljh/state/passwords.dbm /opt/tljh/state/jupyterhub_cookie_secret /etc/sudoers.d/* /etc/systemd/system/*.service; "+
+		"find /usr/bin/tljh-config /usr/local/bin /etc/systemd/system/*.wants -printf '%p %l\\n' | sort; ls /etc/profile.d; systemctl is-enabled jupyterhub traefik; systemctl is-active jupyterhub traefik; "+
+		"getent group | grep -e tljh -e jupyter; getent passwd | grep -e tljh -e jupyter; cd /opt/tljh/user && find . -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum; "+
+		"/opt/tljh/hub/bin/python3 -c \"import sqlite3; d = sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite'); print(d.execute('select version_num from alembic_version').fetchall(), d.execute('select name, admin from users order by 1').fetchall())\"")
+}
+
+// TestAdopt takes over an older TLJH with the pasted line.
+func TestAdopt(t *testing.T) {
+	h, sources := older(t)
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	was := h.olderState(t)
+	bob := h.login(t, "bob", passwordOf("bob"))
+	start(t, bob)
+
+	t.Run("the plan, and nobody to ask", func(t *testing.T) {
+		r := h.run(t, h.line("--plan"))
+		want.Equal(t, 0, r.Code, r.Output())
+		t.Log(r.Output())
+		want.Contains(t, r.Output(), "Take over the older TLJH", "5.4.6 → 6.1.1", "admins: alice", "3, which stay", "course.py", "log.toml", "bob")
+		r = h.run(t, h.line(""))
+		want.Equal(t, exitUsage, r.Code, r.Output())
+		want.Contains(t, r.Output(), "nobody is there to ask", "--yes")
+		want.SameLines(t, was+"\n", strings.Replace(h.olderState(t), "tljh-install\n", "", 1)+"\n", "something was changed")
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &watched{cancel: cancel}
+	anybody := h.browser(t, "") // one who is logged in would have a server started
+	w.done.Go(func() { w.pollHub(ctx, anybody) })
+	r := h.run(t, h.adoptLine())
+	want.Equal(t, 0, r.Code, r.Output())
+	t.Logf("taken over in %.1f s:\n%s", r.Took.Seconds(), r.Output())
+	w.end(t, "taking over", 2*time.Minute)
+	want.Equal(t, "[(0,)]", h.MustSh(t, `/opt/tljh/hub/bin/python -c "import sqlite3; print(sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite').execute('select count(*) from spawners where server_id is not null').fetchall())"`), "servers that the hub believes to run")
+	h.adopted(t)
+
+	t.Run("again", func(t *testing.T) {
+		r := h.run(t, h.adoptLine())
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Contains(t, r.Output(), "Nothing to do")
+	})
+	t.Run("commands", func(t *testing.T) {
+		want.Contains(t, h.must(t, "tljh-install status"), "")
+		want.Contains(t, h.must(t, "tljh-install env list"), "")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env history"), "")
+	})
+	t.Run("uninstall", func(t *testing.T) {
+		h.uninstall(t, 0, "--yes")
+		h.nothingOfOurs(t)
+		want.Contains(t, h.MustSh(t, "cat /home/jupyter-bob/thesis.ipynb; ls /etc/systemd/system /opt/tljh"), bobsNotebook)
+		want.Equal(t, "", h.MustSh(t, "ls -d /etc/systemd/system/traefik.service /opt/tljh/older /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"))
+	})
+}
+
+// adopted wants an older TLJH to have become one of ours, with all that its people had.
+func (h *hub) adopted(t *testing.T) {
+	t.Helper()
+	h.awaitHub(t, time.Minute)
+	h.looksInstalled(t)
+	refusal(t, h.browser(t, "bob").Login(t.Context(), "another-password"), "logging in with a wrong password")
+	bob := h.login(t, "bob", passwordOf("bob"))
+	start(t, bob)
+	k := kernel(t, bob)
+	want.Equal(t, bobsNotebook, compute(t, k, "print(open('thesis.ipynb').read())"))
+	want.Equal(t, "6.0 jupyter-bob physics True", compute(t, k, "import cowsay, toolz, getpass, os, sys, importlib.metadata as m; print(m.version('cowsay'), getpass.getuser(), os.environ['COURSE'], 'generations/user-' in sys.prefix)"))
+	h.isAdmin(t)
+	h.login(t, "carol", passwordOf("carol"))
+	var groups []map[string]any
+	_, err := h.admin(t).API(t.Context(), http.MethodGet, "groups", nil, &groups)
+	want.OK(t, err)
+	want.Equal(t, 1, len(groups), "groups of the hub")
+	want.Equal(t, "JupyterHub user bob", h.MustSh(t, "getent passwd jupyter-bob | cut -d: -f5"))
+	want.Equal(t, "", h.MustSh(t, "systemctl list-unit-files --no-legend --plain | grep traefik; ls -d /opt/tljh/older /opt/tljh/state/adopt.json /opt/tljh/state/traefik* /opt/tljh/state/passwords.dbm /etc/systemd/system/traefik.service "+
+		"/etc/systemd/system/*.wants/traefik.service /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"), "what is left of the older one")
+	want.Contains(t, h.MustSh(t, "cat /opt/tljh/user/conda-meta/pinned"), "cowsay ==6.0", "jupyterhub ==6.1.1")
+	want.Contains(t, h.MustSh(t, "ls /opt/tljh/config/traefik_config.d; grep -c . /opt/tljh/config/config.yaml"), "log.toml")
+}
+
+// isAdmin wants alice to be an admin, and to have sudo.
+func (h *hub) isAdmin(t *testing.T) {
+	t.Helper()
+	alice := h.admin(t)
+	me, err := alice.Me(t.Context())
+	want.OK(t, err)
+	want.True(t, me.Admin, "alice is no admin")
+	start(t, alice)
+	k := kernel(t, alice)
+	want.Contains(t, shell(t, k, "sudo -n id -un; conda list cowsay"), "root", "cowsay", "6.0", "exit 0")
+}
+
+// TestAdoptThatFails is a new hub that does not come up: the older one is running again.
+func TestAdoptThatFails(t *testing.T) {
+	h, sources := older(t)
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	was := h.olderState(t)
+	// What the older hub passes over ends the new one.
+	h.MustSh(t, "printf 'import jupyterhub\nif jupyterhub.version_info[0] > 5:\n    raise SystemExit(\"no hub today\")\n' > /root/fails.py")
+	h.MustSh(t, "cp /root/fails.py /opt/tljh/config/jupyterhub_config.d/fails.py")
+	r := h.run(t, h.adoptLine())
+	h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/fails.py")
+	t.Logf("taken back after %.1f s: %s", r.Took.Seconds(), lastLines(r.Output(), 20))
+	want.Equal(t, exitFailed, r.Code, r.Output())
+	want.Contains(t, r.Output(), "Everything is as it was: the older TLJH is running again", "no hub today")
+	h.olderAgain(t, was)
+
+	t.Run("killed on the way back", func(t *testing.T) {
+		h.MustSh(t, "cp /root/fails.py /opt/tljh/config/jupyterhub_config.d/fails.py")
+		for _, moment := range []string{"going back to the older", "delete /opt/tljh/generations", "start the older TLJH again"} {
+			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
+			t.Logf("killed; phase %s", h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true"))
+		}
+		r := h.run(t, "/opt/tljh/bin/tljh-install install --yes")
+		h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/fails.py")
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), "Everything is as it was")
+		h.olderAgain(t, was)
+	})
+	r = h.run(t, h.adoptLine())
+	want.Equal(t, 0, r.Code, r.Output())
+	h.adopted(t)
+}
+
+// olderAgain wants the older one to be as it was, and bob to be able to work in it.
+func (h *hub) olderAgain(t *testing.T, was string) {
+	t.Helper()
+	h.awaitHub(t, time.Minute)
+	want.SameLines(t, was+"\n", strings.Replace(h.olderState(t), "tljh-install\n", "", 1)+"\n", "not all is as it was")
+	b := h.login(t, "bob", passwordOf("bob"))
+	start(t, b)
+	want.Equal(t, bobsNotebook, compute(t, kernel(t, b), "print(open('thesis.ipynb').read())"))
+}
+
+// TestAdoptWithANewEnvironment leaves the older user environment what it is: a kernel.
+func TestAdoptWithANewEnvironment(t *testing.T) {
+	h, sources := older(t)
+	// Without its list of packages, it can't be told to be conda's.
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml; mv /opt/tljh/user/conda-meta /root/conda-meta")
+	r := h.run(t, h.adoptLine())
+	want.Equal(t, exitRefused, r.Code, r.Output())
+	want.Contains(t, r.Output(), "no environment of conda's", "--new-environment")
+	h.awaitHub(t, time.Second)
+	h.MustSh(t, "mv /root/conda-meta /opt/tljh/user/conda-meta")
+
+	r = h.run(t, h.line("--yes --new-environment --package-manager uv"))
+	want.Equal(t, 0, r.Code, r.Output())
+	t.Logf("taken over in %.1f s", r.Took.Seconds())
+	h.awaitHub(t, time.Minute)
+	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || { systemctl --failed >&2; }"), "the machine's state")
+	want.Contains(t, h.must(t, "tljh-install env kernels"), "older")
+	bob := h.login(t, "bob", passwordOf("bob"))
+	start(t, bob)
+	want.Equal(t, "False", compute(t, kernel(t, bob), "import importlib.util as u; print(u.find_spec('cowsay') is not None)"))
+	k := kernel(t, bob)
+	want.Contains(t, shell(t, k, "jupyter kernelspec list"), "older", "python3")
+	want.Contains(t, shell(t, k, "/opt/tljh/kernels/env/older/bin/python -c 'import cowsay, toolz, ipykernel, sys; print(sys.prefix)'"), "/opt/tljh/generations/kernel-older-1", "exit 0")
+	h.uninstall(t, 0, "--yes")
+	h.nothingOfOurs(t)
+}
+
+// TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.
+func TestAdoptKilled(t *testing.T) {
+	h, sources := older(t)
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
+		t.Run(moment, func(t *testing.T) {
+			h.killAt(t, "sh -c "+"'"+h.adoptLine()+"'", moment)
+			h.awaitHub(t, time.Second)
+		})
+	}
+	for _, moment := range []string{"stop the older hub", "set the older one aside", "take over database", "start the hub", "start a server for a probe user", "remove what is left"} {
+		t.Run(moment, func(t *testing.T) {
+			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
+			t.Logf("killed; the hub is %s; phase %s", h.MustSh(t, "systemctl is-active jupyterhub || true"), h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true"))
+		})
+	}
+	r := h.run(t, "/opt/tljh/bin/tljh-install uninstall --yes")
+	t.Log(r.Output())
+	r = h.run(t, h.adoptLine())
+	want.Equal(t, 0, r.Code, r.Output())
+	h.adopted(t)
+}
