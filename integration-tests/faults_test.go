@@ -240,6 +240,7 @@ func (s *student) unharmed(t *testing.T, f fault) {
 		start(t, s.b)
 		s.begin(t)
 	} else {
+		guest.Until(t, 20*time.Second, reaches(s.b)) // the hub that was started just now may still be looking around
 		s.k = reconnected(t, s.b, s.k)
 		s.h.stillAtWork(t, s.b, s.k.ID)
 	}
