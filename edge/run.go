@@ -28,8 +28,16 @@ func Run(ctx context.Context, options Options, secure int) error {
 	defer stop()
 	server := New(options)
 	server.listenForReload(ctx)
-	unhook := context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) })
-	defer unhook()
+	told := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(told)
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	})
+	defer func() {
+		if !unhook() { // it has begun: the process must not end before
+			<-told
+		}
+	}()
 	// The ports have been listening since before this process began: it is ready when it is about to accept.
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return fmt.Errorf("cannot tell systemd that the door is open: %w", err)
