@@ -214,6 +214,21 @@ func TestTheChannelGoesWrong(t *testing.T) {
 		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 		h.must(t, "tljh-install env install "+mirror.Cowsay+"=6.1")
 	})
+	t.Run("a full disk", func(t *testing.T) {
+		before := h.must(t, "tljh-install env list")
+		h.MustSh(t, "mkdir -p /root/course && printf 'dependencies: ["+mirror.OldHerd+"]\\n' >/root/course/environment.yml")
+		h.MustSh(t, fillDisk)
+		for _, command := range []string{"install " + mirror.Cowsay + "=4.0", "apply /root/course"} {
+			r := h.run(t, "tljh-install env "+command)
+			want.Equal(t, exitFailed, r.Code, r.Output())
+			want.Contains(t, strings.ToLower(r.Output()), "disk", "full")
+		}
+		h.MustSh(t, "rm -f /var/fill? /var/more")
+		want.Equal(t, "", h.halfGenerations(t))
+		want.Equal(t, before, h.must(t, "tljh-install env list"))
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		h.must(t, "tljh-install env apply /root/course")
+	})
 }
 
 // TestNoChannelAnswers is auto where conda cannot be fetched: uv takes its place, says so, and stays.
