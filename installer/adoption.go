@@ -717,6 +717,9 @@ func (i *Installer) dismantleOurs(ctx context.Context) error {
 // adopting tells whether an older TLJH is being taken over, for commands that can't do their work meanwhile.
 func adopting(files host.Files) error {
 	a, err := loadAdoption(files)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // who may not see it may not change anything, either
+	}
 	if err != nil || a == nil {
 		return err
 	}

@@ -244,7 +244,7 @@ func taken(ctx context.Context, h *host.Host, text []byte, cfg *config.Config) e
 	}
 	words := hubProblems(h.Files).Problems
 	if len(words) == 0 {
-		for line := range strings.Lines(h.Journal(ctx, layout.HubUnit, 100, time.Time{})) {
+		for line := range strings.Lines(h.Journal(ctx, layout.HubUnit, 100, time.Now().Add(-10*time.Minute))) {
 			if strings.Contains(line, "CONFIG NOT USED") {
 				words = append(words, strings.TrimSpace(line))
 			}

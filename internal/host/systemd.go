@@ -162,12 +162,14 @@ func (h *Host) Journal(ctx context.Context, unit string, lines int, since time.T
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	result, err := h.Runner.Run(ctx, Command{
-		Argv: []string{"journalctl", "--no-pager", "--boot", "--output=cat", fmt.Sprintf("--lines=%d", lines), fmt.Sprintf("--since=@%d", max(0, since.Unix())), "--unit=" + unit},
+		// With a limit on the lines as well, journalctl would show the first.
+		Argv: []string{"journalctl", "--no-pager", "--boot", "--output=cat", fmt.Sprintf("--since=@%d", max(0, since.Unix())), "--unit=" + unit},
 	})
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(result.Stdout))
+	all := strings.Split(strings.TrimSpace(string(result.Stdout)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 // ErrNoGroup tells that a group does not exist.
