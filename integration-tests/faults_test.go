@@ -181,6 +181,9 @@ func eachFault(without []string, mostSteps int, do func(f fault, steps int, late
 	if faultRounds() > 0 {
 		random = rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	}
+	if !guest.PowerCuts() {
+		without = append(without, faultCut)
+	}
 	for range max(1, faultRounds()) {
 		for _, f := range faults {
 			if !slices.Contains(without, f.name) {

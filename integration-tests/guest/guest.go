@@ -336,6 +336,9 @@ func (g *Guest) Stop(ctx context.Context) error {
 // Cut is a power cut: what was not synced is lost. Boot starts the guest again. What a disk itself would lose is not, nor the kernel: for that there
 // is the package qemu.
 func (g *Guest) Cut(ctx context.Context) error {
+	if !PowerCuts() {
+		return errors.New("a power cut needs a machine with loop devices")
+	}
 	if err := g.Kill(ctx); err != nil {
 		return err
 	}
