@@ -518,7 +518,7 @@ func TestAdminsChangeTheEnvironment(t *testing.T) {
 	want.Equal(t, "0", pip(hers, "uninstall -q -y cowsay"))
 	want.Contains(t, pip(his, "install cowsay==6.0"), "0 Defaulting to user installation")
 	want.Contains(t, pip(his, "uninstall -y cowsay"), "0 Found existing installation")
-	want.Contains(t, pip(his, "install -q --upgrade --target /opt/tljh/user/site-packages cowsay==6.0"), "1 ", "Permission denied")
+	want.Contains(t, pip(his, "install -q --upgrade --target /opt/tljh/user/site-packages cowsay==6.0"), "Permission denied")
 	want.Equal(t, "/opt/tljh/user/bin/pip", compute(t, hers, "print(subprocess.run(['bash', '-lc', 'which pip'], capture_output=True, text=True).stdout)"))
 	h.must(t, "tljh-install config set user_environment.packages '[cowsay==6.0]' && tljh-install install")
 	want.Equal(t, "6.0", compute(t, his, "print(version('cowsay'))"))
