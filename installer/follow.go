@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ const databaseTime = 10 * time.Minute
 // migration is a process that has tried the database's new format on a copy and waits for the hub to be stopped.
 type migration struct {
 	cancel context.CancelFunc
-	input  *io.PipeWriter
+	input  *os.File
 	done   chan error
 }
 
@@ -145,8 +146,12 @@ func (u *Upgrader) beginDatabase(ctx context.Context, python string, old Release
 	if err := files.Remove(ready); err != nil {
 		return nil, err
 	}
+	// One of the system's, which the process gets itself: what feeds any other would be waited for after the process has failed.
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, databaseTime, errors.New("the database is not ready after "+databaseTime.String()))
-	reader, writer := io.Pipe()
 	m := &migration{cancel: cancel, input: writer, done: make(chan error, 1)}
 	go func() {
 		_, err := u.Host.Runner.Run(ctx, host.Command{
@@ -156,7 +161,7 @@ func (u *Upgrader) beginDatabase(ctx context.Context, python string, old Release
 		_ = reader.Close()
 		m.done <- err
 	}()
-	err := host.Poll(ctx, 20*time.Millisecond, func(context.Context) (bool, error) {
+	err = host.Poll(ctx, 20*time.Millisecond, func(context.Context) (bool, error) {
 		select {
 		case err := <-m.done:
 			if err == nil {
