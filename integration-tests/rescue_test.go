@@ -105,7 +105,7 @@ func (h *hub) shown(t *testing.T, b *client.Browser) string {
 func (h *hub) worksAsUsual(t *testing.T, b *client.Browser) {
 	t.Helper()
 	start(t, b)
-	want.Contains(t, compute(t, kernel(t, b), prefix), "/opt/tljh/user")
+	want.Contains(t, compute(t, kernel(t, b), prefix), "/opt/tljh/generations/user-")
 	want.Equal(t, 1, h.run(t, "ls "+home(b)+"/"+noteFile+" 2>/dev/null | wc -l | grep -v 0").Code, "the note is there still")
 }
 
@@ -150,7 +150,7 @@ func TestOnesOwnFilesKeepNobodyOut(t *testing.T) {
 		h.must(t, own(".jupyter/jupyter_server_config.py", settings)+" && "+own(".ipython/profile_default/startup/00.py", "x = 1"))
 		start(t, carol)
 		k := kernel(t, carol)
-		want.Contains(t, compute(t, k, prefix), "/opt/tljh/user")
+		want.Contains(t, compute(t, k, prefix), "/opt/tljh/generations/user-")
 		want.Equal(t, "False", compute(t, k, "print('x' in globals())"), "IPython read what is left out")
 		want.Contains(t, h.shown(t, carol), "without your own settings")
 		want.Equal(t, 0, h.run(t, "tljh-install status").Code, "it is no business of the admins")
