@@ -70,7 +70,7 @@ func treeSize(files host.Files, dir string) (int64, error) {
 			return err
 		}
 		if entry.IsDir() {
-			if filepath.Dir(p) == root && entry.Name() == notTaken[0] {
+			if filepath.Dir(p) == root && slices.Contains(notTaken, entry.Name()) {
 				return filepath.SkipDir
 			}
 			return nil
@@ -194,18 +194,14 @@ func (b *Builder) forgetConda(dir, name string) error {
 		return err
 	}
 	defer env.Close()
-	entries, err := conda.Entries(env)
-	if err != nil {
-		return err
-	}
 	all, err := installed(env)
 	if err != nil {
 		return err
 	}
-	for _, entry := range entries {
-		byIndex := func(c contents) bool { return c.name == name && !c.byConda && c.version != entry.Version }
-		if entry.Name == name && slices.ContainsFunc(all, byIndex) {
-			err = errors.Join(err, b.Host.Files.Remove(path.Join(dir, entry.File)))
+	for _, each := range all {
+		byIndex := func(c contents) bool { return c.name == name && !c.byConda && c.version != each.version }
+		if each.byConda && each.entry.Name == name && slices.ContainsFunc(all, byIndex) {
+			err = errors.Join(err, b.Host.Files.Remove(path.Join(dir, each.entry.File)))
 		}
 	}
 	return err

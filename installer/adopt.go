@@ -57,15 +57,12 @@ type olderFolder struct {
 
 // Names of an older TLJH that ours has not.
 const (
-	olderProxyUnit  = "traefik.service"
 	olderSudoers    = "/etc/sudoers.d/jupyterhub-admins"
 	olderConfigLink = "/usr/bin/tljh-config"
 	olderTraefikDir = layout.ConfigDir + "/traefik_config.d"
 	olderAuthority  = layout.State + "/acme.json"
 	olderDBM        = "passwords.dbm"
 )
-
-var olderUnits = []string{layout.HubUnit, olderProxyUnit}
 
 // olderPythons may be able to read what it keeps; its own can, unless the system below it was upgraded.
 var olderPythons = []string{layout.Hub + "/bin/python3", "/usr/bin/python3"}
@@ -76,7 +73,7 @@ var olderParts = []struct {
 	there func(files host.Files) bool
 }{
 	{"its unit " + layout.HubUnit, unitSays(layout.HubUnit, "TLJH_INSTALL_PREFIX="+layout.Root)},
-	{"its unit " + olderProxyUnit, unitSays(olderProxyUnit, layout.Hub+"/bin/traefik")},
+	{"its unit " + check.OlderProxyUnit, unitSays(check.OlderProxyUnit, layout.Hub+"/bin/traefik")},
 	{"its user environment, a folder " + layout.User, func(files host.Files) bool {
 		return isFolder(files, layout.User) && files.Exists(layout.User+"/bin/python")
 	}},
@@ -358,7 +355,7 @@ func (t *Takeover) Text() string {
 	}
 	row("certificate", t.cert)
 	text.WriteString("\nStops\n")
-	row("units", strings.Join(olderUnits, ", ")+" of the older TLJH")
+	row("units", strings.Join(check.OlderUnits, ", ")+" of the older TLJH")
 	row("servers", orNone(olderPeople(older.Servers))+": who works now has to start their server again")
 	text.WriteString("\nIs no longer used\n")
 	row("Traefik", "its unit and files go"+traefikWords(older.Traefik))

@@ -40,17 +40,17 @@ func olderSite(t *testing.T) *wholeSite {
 		layout.User + "/pkgs/large":                                                       strings.Repeat("x", 4<<20),
 		layout.User + "/share/data":                                                       strings.Repeat("x", 3<<20),
 		layout.Units + "/" + layout.HubUnit:                                               olderHubFile,
-		layout.Units + "/" + olderProxyUnit:                                               olderProxyFile,
-		layout.Config:                                                                     olderConfig,
-		layout.ConfigD + "/course.py":                                                     "c.x = 1\n",
-		olderTraefikDir + "/log.toml":                                                     "[log]\n",
-		layout.State + "/jupyterhub.sqlite":                                               "a database",
-		layout.State + "/passwords.dbm":                                                   "passwords",
-		layout.State + "/traefik.toml":                                                    "",
-		olderSudoers:                                                                      "%jupyterhub-admins ALL = (ALL) NOPASSWD: ALL\n",
-		"/run/systemd/transient/jupyter-bob.service":                                      "[Unit]\nDescription=/opt/tljh/user/bin/jupyterhub-singleuser\n",
-		"/run/systemd/transient/jupyter-zoe.service":                                      "[Unit]\nDescription=Jupyter server of zoe\n",
-		"/etc/group": "root:x:0:\njupyterhub-admins:x:990:\njupyterhub-users:x:991:\n",
+		layout.Units + "/" + check.OlderProxyUnit:                                         olderProxyFile,
+		layout.Config:                                olderConfig,
+		layout.ConfigD + "/course.py":                "c.x = 1\n",
+		olderTraefikDir + "/log.toml":                "[log]\n",
+		layout.State + "/jupyterhub.sqlite":          "a database",
+		layout.State + "/passwords.dbm":              "passwords",
+		layout.State + "/traefik.toml":               "",
+		olderSudoers:                                 "%jupyterhub-admins ALL = (ALL) NOPASSWD: ALL\n",
+		"/run/systemd/transient/jupyter-bob.service": "[Unit]\nDescription=/opt/tljh/user/bin/jupyterhub-singleuser\n",
+		"/run/systemd/transient/jupyter-zoe.service": "[Unit]\nDescription=Jupyter server of zoe\n",
+		"/etc/group":                                 "root:x:0:\njupyterhub-admins:x:990:\njupyterhub-users:x:991:\n",
 	} {
 		s.put(name, text)
 	}
@@ -77,7 +77,7 @@ func TestAnOlderTLJHIsRecognised(t *testing.T) {
 		"whole":             {func(*wholeSite) {}, true, ""},
 		"ours":              {func(s *wholeSite) { s.remove(layout.Hub); s.link("generations/hub-1", layout.Hub) }, false, ""},
 		"a folder only":     {func(s *wholeSite) { s.remove(layout.Hub + "/bin") }, false, ""},
-		"no proxy":          {func(s *wholeSite) { s.remove(layout.Units + "/" + olderProxyUnit) }, true, "its unit traefik.service"},
+		"no proxy":          {func(s *wholeSite) { s.remove(layout.Units + "/" + check.OlderProxyUnit) }, true, "its unit traefik.service"},
 		"another hub":       {func(s *wholeSite) { s.put(layout.Units+"/"+layout.HubUnit, "[Service]\nExecStart=/srv/hub\n") }, true, "its unit jupyterhub.service"},
 		"killed in half":    {func(s *wholeSite) { s.remove(layout.User) }, true, "its user environment"},
 		"of the first days": {func(s *wholeSite) { s.remove(layout.Config); s.put(layout.Root+"/config.yaml", olderConfig) }, true, "its config " + layout.Config},
@@ -166,7 +166,7 @@ func TestWhatKeepsAnOlderTLJHFromBeingTakenOver(t *testing.T) {
 		failed string // the check
 		words  string
 	}{
-		"half of it":              {func(s *wholeSite) { s.remove(layout.Units + "/" + olderProxyUnit) }, false, "older-tljh", "missing: its unit traefik.service"},
+		"half of it":              {func(s *wholeSite) { s.remove(layout.Units + "/" + check.OlderProxyUnit) }, false, "older-tljh", "missing: its unit traefik.service"},
 		"an old Python":           {func(s *wholeSite) { s.oldPython() }, false, "older-environment", "it has Python 3.7"},
 		"an old Python as kernel": {func(s *wholeSite) { s.oldPython() }, true, "", ""},
 		"no conda":                {func(s *wholeSite) { s.remove(layout.User + "/conda-meta") }, false, "older-environment", "no environment of conda's"},

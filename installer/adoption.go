@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tljh/environment"
+	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/step"
@@ -69,14 +70,10 @@ func (a *Adoption) begun() bool { return a != nil && a.Phase != phasePreparing }
 func (i *Installer) beginAdoption(ctx context.Context, older *Older, fresh bool) (*Adoption, error) {
 	files := i.Host.Files
 	a := &Adoption{DBM: older.dbm, Fresh: fresh}
-	for _, name := range olderUnits {
-		unit, err := i.Host.Systemd.Unit(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		a.Units = append(a.Units, olderUnit{name, unit.Active == "active" || unit.Active == "activating", unit.Enabled == "enabled"})
-	}
 	var err error
+	if a.Units, err = i.olderUnitsNow(ctx); err != nil {
+		return nil, err
+	}
 	if a.State, err = files.List(layout.State); err != nil {
 		return nil, err
 	}
@@ -117,7 +114,8 @@ func (i *Installer) adopt(ctx context.Context, in *Inputs) (Outcome, error) {
 			return Outcome{}, err
 		}
 		// How its units stand may have changed since it was journalled.
-		if err := i.renew(ctx, a); err != nil {
+		var err error
+		if a.Units, err = i.olderUnitsNow(ctx); err != nil {
 			return Outcome{}, err
 		}
 		if err := a.enter(files, phaseSwitching); err != nil {
@@ -169,15 +167,17 @@ func (in *Inputs) managerOfAdoption(files host.Files) ManagerChoice {
 	return in.Manager
 }
 
-func (i *Installer) renew(ctx context.Context, a *Adoption) error {
-	for n, known := range a.Units {
-		unit, err := i.Host.Systemd.Unit(ctx, known.Name)
+// olderUnitsNow is how the units of the older one stand.
+func (i *Installer) olderUnitsNow(ctx context.Context) ([]olderUnit, error) {
+	found := []olderUnit{}
+	for _, name := range check.OlderUnits {
+		unit, err := i.Host.Systemd.Unit(ctx, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		a.Units[n] = olderUnit{known.Name, unit.Active == "active" || unit.Active == "activating", unit.Enabled == "enabled"}
+		found = append(found, olderUnit{name, unit.Active == "active" || unit.Active == "activating", unit.Enabled == "enabled"})
 	}
-	return nil
+	return found, nil
 }
 
 // run carries out a plan.
@@ -227,12 +227,8 @@ func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
 		p.then(phaseFolders, dir)
 	}
 	p.then(phaseFolders, step.Account{Name: layout.EnvironmentUser})
-	if in.Config.Sources.CA != "" {
-		authorities, err := authoritiesStep(b.Host.Files, in.Config.Sources)
-		if err != nil {
-			return Plan{}, err
-		}
-		p.then(phaseFolders, authorities)
+	if err := p.authorities(phaseFolders); err != nil {
+		return Plan{}, err
 	}
 	p.pythonAndUV()
 	p.hubAhead(p.last)
@@ -249,7 +245,7 @@ func olderUserStep(b *environment.Builder) step.Task {
 		Name: idOlderUser, What: "give a copy of the older user environment JupyterHub " + environment.JupyterHubVersion(),
 		Look: present(func(files host.Files) bool { _, ok := environment.AdoptedUser(files, layout.User); return ok }),
 		Do: func(ctx context.Context, _ *step.Context) error {
-			_, err := b.AdoptUser(ctx, layout.User, func(dir string) error { return handOverNew(b.Host.Files, dir) })
+			_, err := b.AdoptUser(ctx, layout.User, func(dir string) error { return handOverDir(b.Host.Files, dir) })
 			return err
 		},
 	}
@@ -265,7 +261,7 @@ func (p *planner) freshUser() {
 			return ok
 		}),
 		Do: func(ctx context.Context, _ *step.Context) error {
-			_, err := b.AdoptKernel(ctx, from, olderKernel, func(dir string) error { return handOverNew(b.Host.Files, dir) })
+			_, err := b.AdoptKernel(ctx, from, olderKernel, func(dir string) error { return handOverDir(b.Host.Files, dir) })
 			return err
 		},
 	}, p.last)
@@ -324,7 +320,7 @@ func (i *Installer) adoptionPlan(a *Adoption) (Plan, error) {
 // olderRunning returns the units of the older one that run or start at boot. Our hub's unit has the same name, and another file.
 func (i *Installer) olderRunning(ctx context.Context) ([]string, error) {
 	found := []string{}
-	for _, name := range olderUnits {
+	for _, name := range check.OlderUnits {
 		if !(olderFile{path.Join(layout.Units, name)}).stands(i.Host.Files) {
 			continue
 		}
@@ -346,7 +342,7 @@ func (i *Installer) stopOlder(ctx context.Context) error {
 	}
 	c := &step.Context{Host: i.Host}
 	for _, name := range running {
-		if slices.Contains(olderUnits, name) {
+		if slices.Contains(check.OlderUnits, name) {
 			if err := i.Host.Systemd.Disable(ctx, name); err != nil {
 				return err
 			}
@@ -370,7 +366,7 @@ type olderPiece interface {
 
 // olderPieces go aside in this order: the unit's file is the first, so that nothing can be started that is half gone.
 var olderPieces = []olderPiece{
-	olderFile{path.Join(layout.Units, layout.HubUnit)}, olderFile{path.Join(layout.Units, olderProxyUnit)},
+	olderFile{path.Join(layout.Units, layout.HubUnit)}, olderFile{path.Join(layout.Units, check.OlderProxyUnit)},
 	olderFile{olderSudoers}, olderLink{olderConfigLink},
 	olderDir{layout.Hub}, olderDir{layout.User},
 }

@@ -365,25 +365,17 @@ func ownership(files host.Files) (o owned, err error) {
 		return o, nil
 	}
 	o.dir = live.Path()
-	if o.uid, _, err = files.AccountIDs(layout.EnvironmentUser); err != nil {
-		return o, err
-	}
-	o.gid, err = files.GroupID(layout.AdminsGroup)
-	o.acl = host.ACL{o.gid: host.Writer, host.Others: host.Reader}
+	o.uid, o.gid, o.acl, err = environmentOwner(files)
 	return o, err
 }
 
-// handOverNew hands over a generation where none is live yet.
-func handOverNew(files host.Files, dir string) error {
-	uid, _, err := files.AccountIDs(layout.EnvironmentUser)
-	if err != nil {
-		return err
+// environmentOwner is whose user environments are, and who else may what.
+func environmentOwner(files host.Files) (uid, gid int, acl host.ACL, err error) {
+	if uid, _, err = files.AccountIDs(layout.EnvironmentUser); err != nil {
+		return uid, gid, acl, err
 	}
-	gid, err := files.GroupID(layout.AdminsGroup)
-	if err != nil {
-		return err
-	}
-	return files.HandOver(dir, uid, gid, host.ACL{gid: host.Writer, host.Others: host.Reader})
+	gid, err = files.GroupID(layout.AdminsGroup)
+	return uid, gid, host.ACL{gid: host.Writer, host.Others: host.Reader}, err
 }
 
 func handOver(files host.Files) error {
@@ -399,11 +391,11 @@ func handOver(files host.Files) error {
 
 // handOverDir does so with a generation that is not live yet.
 func handOverDir(files host.Files, dir string) error {
-	o, err := ownership(files)
+	uid, gid, acl, err := environmentOwner(files)
 	if err != nil {
 		return err
 	}
-	return files.HandOver(dir, o.uid, o.gid, o.acl)
+	return files.HandOver(dir, uid, gid, acl)
 }
 
 func idFetch(bundle environment.Bundle) string { return "fetch-" + string(bundle) }

@@ -426,13 +426,7 @@ func TestBadConfigs(t *testing.T) {
 		want.True(t, strings.Contains(newest, "its own start") || strings.Contains(newest, "config reload"), "the history ends with "+newest)
 	})
 	t.Run("two editors at once", func(t *testing.T) {
-		h.MustSh(t, "mkfifo /root/go && printf '#!/bin/sh\\ntouch /root/editing; cat /root/go\\n' > /root/slow && chmod +x /root/slow")
-		first, err := h.Start(t.Context(), "env", "EDITOR=/root/slow", "tljh-install", "config", "edit")
-		want.OK(t, err)
-		h.awaitPath(t, first, "/root/editing", 60*time.Second)
-		second := h.run(t, "EDITOR=true tljh-install config edit")
-		want.Equal(t, exitBusy, second.Code, second.Output())
-		want.Contains(t, second.Output(), "somebody is editing the config", "root, process ")
+		first := h.slowEditor(t, "")
 		waiting, err := h.Start(t.Context(), "tljh-install", "config", "set", "limits.cpu", "3")
 		want.OK(t, err)
 		want.Equal(t, "700", h.MustSh(t, "stat -c %a /run/tljh/tljh-config-*"))
@@ -550,6 +544,19 @@ func TestSiteAccounts(t *testing.T) {
 	h.must(t, "tljh-install config set base_url /jupyter/ --reload")
 	want.Equal(t, "200", h.MustSh(t, "curl -so /dev/null -w '%{http_code}' http://127.0.0.1/jupyter/hub/login"))
 	want.Contains(t, h.must(t, "tljh-install status"), "/jupyter/")
+}
+
+// slowEditor opens the config in an editor that goes on when somebody writes into /root/go. Another editor is told who holds it.
+func (h *hub) slowEditor(t *testing.T, then string) *guest.Process {
+	t.Helper()
+	h.MustSh(t, "mkfifo /root/go && printf '#!/bin/sh\\ntouch /root/editing; cat /root/go"+then+"\\n' > /root/slow && chmod +x /root/slow")
+	first, err := h.Start(t.Context(), "env", "EDITOR=/root/slow", "tljh-install", "config", "edit")
+	want.OK(t, err)
+	h.awaitPath(t, first, "/root/editing", 60*time.Second)
+	second := h.run(t, "EDITOR=true tljh-install config edit")
+	want.Equal(t, exitBusy, second.Code, second.Output())
+	want.Contains(t, second.Output(), "somebody is editing the config", "root, process ")
+	return first
 }
 
 // packageSources gives kernels the settings for package sources that the guest's root has.

@@ -64,13 +64,7 @@ func TestConfigVerbs(t *testing.T) {
 }
 
 func (h *hub) waitingEditor(t *testing.T) {
-	h.MustSh(t, "mkfifo /root/go && printf '#!/bin/sh\\ntouch /root/editing; cat /root/go; echo \"limits: {memory: 2G}\" > \"$1\"\\n' > /root/slow && chmod +x /root/slow")
-	first, err := h.Start(t.Context(), "env", "EDITOR=/root/slow", "tljh-install", "config", "edit")
-	want.OK(t, err)
-	h.awaitPath(t, first, "/root/editing", 60*time.Second)
-	impatient := h.run(t, "EDITOR=true tljh-install config edit")
-	want.Equal(t, exitBusy, impatient.Code, impatient.Output())
-	want.Contains(t, impatient.Output(), "somebody is editing the config", "root, process ")
+	first := h.slowEditor(t, "; echo \"limits: {memory: 2G}\" > \"$1\"")
 
 	h.MustSh(t, "printf '#!/bin/sh\\ncp \"$1\" /root/seen; echo \"hub: {name: Second}\" >> \"$1\"\\n' > /root/quick && chmod +x /root/quick")
 	second, err := h.Start(t.Context(), "env", "EDITOR=/root/quick", "tljh-install", "config", "edit", "--wait")

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -128,35 +127,16 @@ func faultRounds() int {
 
 // inject runs a command and lets a fault happen after so many of its steps, and a little later. What is left of the command is over afterwards, and the
 // fault as well. The result is false when the command was done before.
-func (h *hub) inject(t *testing.T, command, line string, f fault, steps int, later time.Duration) (struck bool, r guest.Result) {
+func (h *hub) inject(t *testing.T, command, line string, f fault, steps int, pause time.Duration) (struck bool, r guest.Result) {
 	t.Helper()
-	p, err := h.Start(t.Context(), "bash", "-c", "exec "+line)
-	want.OK(t, err)
-	want.OK(t, p.Stdin().Close())
-	var since time.Time
-	guest.Until(t, installLimit, func(context.Context) error {
-		select {
-		case <-p.Done():
-			return nil
-		default:
-		}
-		if progress(p, "done")+progress(p, "unchanged") < steps {
-			return fmt.Errorf("it has not done %d steps", steps)
-		}
-		if since.IsZero() {
-			since = time.Now()
-		}
-		if time.Since(since) < later {
-			return errors.New("the moment has not come")
-		}
-		return nil
-	})
+	far := func(p *guest.Process) bool { return progress(p, "done")+progress(p, "unchanged") >= steps }
+	p := h.begun(t, later(far, pause), "bash", "-c", "exec "+line)
 	if f.ends != nil {
 		f.ends(t, h, p)
 	} else {
 		f.begin(t, h)
 	}
-	r, err = p.Wait()
+	r, err := p.Wait()
 	want.OK(t, err)
 	if f.name == faultCut {
 		want.OK(t, h.Boot(t.Context()))
@@ -165,8 +145,8 @@ func (h *hub) inject(t *testing.T, command, line string, f fault, steps int, lat
 		f.end(t, h)
 	}
 	struck = r.Code != 0
-	note(command, f, fmt.Sprintf("after %d steps and %d ms", steps, later.Milliseconds()), struck, r.Code)
-	t.Logf("%s, %s after %d steps and %s: exit code %d\n%s", command, f.name, steps, later, r.Code, lastLines(r.Output(), 12))
+	note(command, f, fmt.Sprintf("after %d steps and %d ms", steps, pause.Milliseconds()), struck, r.Code)
+	t.Logf("%s, %s after %d steps and %s: exit code %d\n%s", command, f.name, steps, pause, r.Code, lastLines(r.Output(), 12))
 	if struck && f.ends == nil {
 		want.True(t, r.Code == exitFailed || r.Code == exitIncomplete || r.Code == exitRefused, fmt.Sprintf("%s ended with %d by %s:\n%s", command, r.Code, f.name, r.Output()))
 		want.Contains(t, strings.ToLower(r.Output()), f.words)
@@ -176,7 +156,7 @@ func (h *hub) inject(t *testing.T, command, line string, f fault, steps int, lat
 
 // eachFault goes through the faults as often as is asked for, each at a moment of its own. More than one round is for finding what nobody thought of:
 // its moments are others each time.
-func eachFault(without []string, mostSteps int, do func(f fault, steps int, later time.Duration)) {
+func eachFault(without []string, mostSteps int, do func(f fault, steps int, pause time.Duration)) {
 	random := rand.New(rand.NewPCG(1, uint64(mostSteps)))
 	if faultRounds() > 0 {
 		random = rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
@@ -198,8 +178,8 @@ func TestFaultsOfAnInstallation(t *testing.T) {
 	h := bare(t, guest.Options{})
 	h.MustSh(t, "sync")
 	line := h.line("--admin " + admin + ":" + adminPassword)
-	eachFault(nil, 55, func(f fault, steps int, later time.Duration) {
-		if struck, _ := h.inject(t, "install", line, f, steps, later); !struck {
+	eachFault(nil, 55, func(f fault, steps int, pause time.Duration) {
+		if struck, _ := h.inject(t, "install", line, f, steps, pause); !struck {
 			h.uninstall(t, 0, "--yes --remove-users --purge") // and from the start
 		}
 	})
@@ -258,8 +238,8 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 	if faultRounds() == 0 { // each takes a minute
 		left = []string{"no network", "/etc read-only", "useradd and groupadd fail", "visudo fails"}
 	}
-	eachFault(left, 60, func(f fault, steps int, later time.Duration) {
-		if struck, _ := h.inject(t, "upgrade", line, f, steps, later); !struck {
+	eachFault(left, 60, func(f fault, steps int, pause time.Duration) {
+		if struck, _ := h.inject(t, "upgrade", line, f, steps, pause); !struck {
 			h.must(t, "tljh-install rollback --yes")
 		}
 		s.unharmed(t, f)
@@ -281,8 +261,8 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 	if faultRounds() == 0 {
 		unneeded = append(unneeded, "/etc read-only", "systemd does not answer")
 	}
-	eachFault(unneeded, 15, func(f fault, steps int, later time.Duration) {
-		if struck, _ := h.inject(t, "rollback", "tljh-install rollback --yes", f, steps, later); !struck {
+	eachFault(unneeded, 15, func(f fault, steps int, pause time.Duration) {
+		if struck, _ := h.inject(t, "rollback", "tljh-install rollback --yes", f, steps, pause); !struck {
 			h.must(t, line)
 		}
 		s.unharmed(t, f)
@@ -301,8 +281,8 @@ func TestFaultsOfAnUninstallation(t *testing.T) {
 	h.atWorkWith(t, "bob")
 	h.MustSh(t, "cp /opt/tljh/bin/tljh-install /root/; sync")
 	line := "/root/tljh-install uninstall --yes"
-	eachFault([]string{"no network", "useradd and groupadd fail"}, 40, func(f fault, steps int, later time.Duration) {
-		if struck, _ := h.inject(t, "uninstall", line, f, steps, later); !struck {
+	eachFault([]string{"no network", "useradd and groupadd fail"}, 40, func(f fault, steps int, pause time.Duration) {
+		if struck, _ := h.inject(t, "uninstall", line, f, steps, pause); !struck {
 			h.nothingOfOurs(t)
 			h.paste(t, "")
 			h.MustSh(t, "sync")

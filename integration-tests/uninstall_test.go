@@ -275,11 +275,12 @@ func TestUninstallOnAFullDisk(t *testing.T) {
 // progress is how many lines of a kind a process has written.
 func progress(p *guest.Process, word string) int { return strings.Count(p.Output(), "\n"+word) }
 
-// killedAt lets a command begin and kills it once it has come so far. It is false when the command ended before.
-func (h *hub) killedAt(t *testing.T, far func(p *guest.Process) bool, argv ...string) bool {
+// begun lets a command begin, and returns it once it has come so far, or has ended before.
+func (h *hub) begun(t *testing.T, far func(p *guest.Process) bool, argv ...string) *guest.Process {
 	t.Helper()
 	p, err := h.Start(t.Context(), argv...)
 	want.OK(t, err)
+	want.OK(t, p.Stdin().Close())
 	guest.Until(t, installLimit, func(context.Context) error {
 		select {
 		case <-p.Done():
@@ -289,8 +290,29 @@ func (h *hub) killedAt(t *testing.T, far func(p *guest.Process) bool, argv ...st
 		if far(p) {
 			return nil
 		}
-		return errors.New("it has not come so far")
+		return fmt.Errorf("it has not come so far:\n%s", lastLines(p.Output(), 5))
 	})
+	return p
+}
+
+// later is a moment after another.
+func later(far func(p *guest.Process) bool, pause time.Duration) func(p *guest.Process) bool {
+	var since time.Time
+	return func(p *guest.Process) bool {
+		if !far(p) {
+			return false
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		return time.Since(since) >= pause
+	}
+}
+
+// killedAt kills a command once it has come so far. It is false when the command ended before.
+func (h *hub) killedAt(t *testing.T, far func(p *guest.Process) bool, argv ...string) bool {
+	t.Helper()
+	p := h.begun(t, far, argv...)
 	want.OK(t, p.Signal(syscall.SIGKILL))
 	r, err := p.Wait()
 	want.OK(t, err)
@@ -322,16 +344,8 @@ func (h *hub) killedUntilItEnds(t *testing.T, random *rand.Rand) int {
 	t.Helper()
 	for n := range 20 {
 		most, pause := random.IntN(6), time.Duration(random.IntN(100))*time.Millisecond
-		var since time.Time
-		killed := h.killedAt(t, func(p *guest.Process) bool {
-			if progress(p, "done") < most {
-				return false
-			}
-			if since.IsZero() {
-				since = time.Now()
-			}
-			return time.Since(since) >= pause
-		}, "/opt/tljh/bin/tljh-install", "uninstall", "--remove-users", "--purge", "--yes")
+		far := func(p *guest.Process) bool { return progress(p, "done") >= most }
+		killed := h.killedAt(t, later(far, pause), "/opt/tljh/bin/tljh-install", "uninstall", "--remove-users", "--purge", "--yes")
 		if !killed {
 			return n
 		}

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -580,23 +579,7 @@ func TestUpgradeKilled(t *testing.T) {
 // killAt kills a command, and the children that would go on, as soon as it says something, or when it ends before.
 func (h *hub) killAt(t *testing.T, line, moment string) {
 	t.Helper()
-	p, err := h.Start(t.Context(), "bash", "-c", "exec "+line)
-	want.OK(t, err)
-	want.OK(t, p.Stdin().Close())
-	guest.Until(t, installLimit, func(context.Context) error {
-		select {
-		case <-p.Done():
-			return nil
-		default:
-		}
-		if !strings.Contains(p.Output(), moment) {
-			return fmt.Errorf("it has not said %q yet", moment)
-		}
-		return nil
-	})
-	want.OK(t, p.Signal(syscall.SIGKILL))
-	_, err = p.Wait()
-	want.OK(t, err)
+	h.killedAt(t, func(p *guest.Process) bool { return strings.Contains(p.Output(), moment) }, "bash", "-c", "exec "+line)
 }
 
 // TestTheSystemIsUpgradedUnderneath puts what an upgrade of the distribution keeps onto the next one: Debian 12 becomes 13, with another Python.

@@ -107,7 +107,7 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 	hint := ""
 	for _, t := range taken {
 		who := owners[t.listener.Inode]
-		if env.begun() && slices.Contains(ourUnits, who.unit) || env.Older && slices.Contains(olderUnits, who.unit) {
+		if env.begun() && slices.Contains(ourUnits, who.unit) || env.Older && slices.Contains(OlderUnits, who.unit) {
 			continue
 		}
 		texts = append(texts, fmt.Sprintf("port %d is taken by %s", t.want.Port, who))
@@ -124,8 +124,11 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 	return failed(hint, "%s", strings.Join(slices.Compact(texts), "; "))
 }
 
-// olderUnits are those of an older TLJH, which is stopped before ours are started.
-var olderUnits = []string{"traefik.service", layout.HubUnit}
+// OlderProxyUnit is the proxy of an older TLJH.
+const OlderProxyUnit = "traefik.service"
+
+// OlderUnits are those of an older TLJH, which is stopped before ours are started.
+var OlderUnits = []string{layout.HubUnit, OlderProxyUnit}
 
 var ourUnits = []string{layout.EdgeSocket, layout.EdgeUnit, layout.HubUnit, layout.ProxyUnit}
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,17 @@ import (
 // while we work: links in it are taken over as they are and never followed, and only files, folders and links are. It is no durable write.
 func (f Files) CopyTree(from, to string, without ...string) (err error) {
 	defer wrap(&err, "copy", from)
+	return f.copyTree(from, to, copying{op: "copy", file: copyFileAt, link: copyLinkAt, without: without})
+}
+
+// copying is how a tree is copied that others may write to meanwhile.
+type copying struct {
+	op         string // for errors
+	file, link func(source, target *os.File, name string) error
+	without    []string // names at the top that are left out
+}
+
+func (f Files) copyTree(from, to string, c copying) error {
 	source, err := openDir(unix.AT_FDCWD, f.Path(from))
 	if err != nil {
 		return err
@@ -27,14 +39,8 @@ func (f Files) CopyTree(from, to string, without ...string) (err error) {
 		return err
 	}
 	defer target.Close()
-	c := copying{without: map[string]bool{}}
-	for _, name := range without {
-		c.without[name] = true
-	}
 	return c.within(source, target, 0)
 }
-
-type copying struct{ without map[string]bool }
 
 func (c copying) within(source, target *os.File, depth int) error {
 	entries, err := source.ReadDir(-1)
@@ -44,19 +50,19 @@ func (c copying) within(source, target *os.File, depth int) error {
 	for _, entry := range entries {
 		name := entry.Name()
 		switch {
-		case depth == 0 && c.without[name]:
+		case depth == 0 && slices.Contains(c.without, name):
 		case entry.IsDir():
 			err = c.folder(source, target, name, depth)
 		case entry.Type().IsRegular():
-			err = copyFileAt(source, target, name)
+			err = c.file(source, target, name)
 		case entry.Type() == fs.ModeSymlink:
-			err = copyLinkAt(source, target, name)
+			err = c.link(source, target, name)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // somebody removed it just now
 		}
 		if err != nil {
-			return &fs.PathError{Op: "copy", Path: name, Err: err}
+			return &fs.PathError{Op: c.op, Path: name, Err: err}
 		}
 	}
 	return nil

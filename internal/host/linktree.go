@@ -1,7 +1,6 @@
 package host
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,20 +13,7 @@ import (
 // files and links are.
 func (f Files) LinkTree(from, to string) (err error) {
 	defer wrap(&err, "copy", from)
-	source, err := openDir(unix.AT_FDCWD, f.Path(from))
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	if err := os.Mkdir(f.Path(to), 0o755); err != nil {
-		return err
-	}
-	target, err := openDir(unix.AT_FDCWD, f.Path(to))
-	if err != nil {
-		return err
-	}
-	defer target.Close()
-	if err := linkWithin(source, target, 0); err != nil {
+	if err := f.copyTree(from, to, copying{op: "link", file: linkAt, link: linkAt}); err != nil {
 		return err
 	}
 	return f.Sync(to)
@@ -41,42 +27,6 @@ func openDir(at int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-func linkWithin(source, target *os.File, depth int) error {
-	entries, err := source.ReadDir(-1)
-	if err != nil || depth > deepest {
-		return err
-	}
-	for _, entry := range entries {
-		name := entry.Name()
-		switch {
-		case entry.IsDir():
-			err = linkFolder(source, target, name, depth)
-		case entry.Type().IsRegular() || entry.Type() == fs.ModeSymlink:
-			err = unix.Linkat(int(source.Fd()), name, int(target.Fd()), name, 0)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // somebody removed it just now
-		}
-		if err != nil {
-			return &fs.PathError{Op: "link", Path: name, Err: err}
-		}
-	}
-	return nil
-}
-
-func linkFolder(source, target *os.File, name string, depth int) error {
-	inner, err := openDir(int(source.Fd()), name)
-	if err != nil {
-		return err
-	}
-	defer inner.Close()
-	if err := unix.Mkdirat(int(target.Fd()), name, 0o755); err != nil {
-		return err
-	}
-	copied, err := openDir(int(target.Fd()), name)
-	if err != nil {
-		return err
-	}
-	defer copied.Close()
-	return linkWithin(inner, copied, depth+1)
+func linkAt(source, target *os.File, name string) error {
+	return unix.Linkat(int(source.Fd()), name, int(target.Fd()), name, 0)
 }

@@ -16,6 +16,7 @@ import os
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -93,12 +94,17 @@ def follow(live: Path, kept: Path, ready: Path) -> bool:
             copy(live, kept)
         return False
     copy(live, kept)
+    remake(kept, live, upgrade)
+    return True
+
+
+def remake(kept: Path, live: Path, change: Callable[[Path], object]) -> None:
+    """LIVE becomes KEPT with a change. KEPT stays as it is: it is the way back."""
     made = live.with_name(live.name + ".new")
     made.unlink(missing_ok=True)
     copy(kept, made)
-    upgrade(made)
+    change(made)
     put(made, live)
-    return True
 
 
 def warm(live: Path) -> None:

@@ -26,13 +26,11 @@ PATIENCE = 60
 
 
 def take_database(kept: Path, live: Path) -> None:
-    """KEPT stays as it is: it is the way back."""
-    made = live.with_name(live.name + ".new")
-    made.unlink(missing_ok=True)
-    database.copy(kept, made)
-    database.upgrade(made)
-    stop_servers(made)
-    database.put(made, live)
+    def change(made: Path) -> None:
+        database.upgrade(made)
+        stop_servers(made)
+
+    database.remake(kept, live, change)
 
 
 def stop_servers(path: Path) -> None:
