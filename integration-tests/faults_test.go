@@ -70,7 +70,7 @@ var faults = []fault{
 	{name: "full disk", begin: within(fillDisk), end: within("rm -f /var/fill? /var/more"), words: "disk"},
 	{name: "no network", begin: wire(true), end: wire(false)},
 	// A service that was started meanwhile keeps the mount in its own view of the machine.
-	{name: "/etc read-only", begin: within("mount --bind /etc /etc; mount -o remount,bind,ro /etc"), end: within("umount /etc; systemctl try-restart jupyterhub 2>/dev/null || true")},
+	{name: "/etc read-only", begin: within(etcReadOnly), end: within("umount /etc; systemctl try-restart jupyterhub 2>/dev/null || true")},
 	covers("useradd and groupadd fail", "/bin/false", "/usr/sbin/useradd", "/usr/sbin/groupadd"),
 	covers("visudo fails", "/bin/false", "/usr/sbin/visudo"),
 	covers("systemd does not answer", "/etc/hostname", "/run/systemd/private", "/run/dbus/system_bus_socket"),
@@ -78,6 +78,9 @@ var faults = []fault{
 
 // fillDisk leaves nothing for what goes on writing meanwhile, either.
 const fillDisk = `for i in 1 2 3; do fallocate -l $(df --output=avail -B1 /var | tail -1) /var/fill$i 2>/dev/null; done; head -c 10M /dev/zero >/var/more 2>/dev/null; true`
+
+// etcReadOnly comes to it as soon as nobody writes a file there: until then, the mount is busy.
+const etcReadOnly = `mount --bind /etc /etc; for i in $(seq 200); do mount -o remount,bind,ro /etc 2>/tmp/busy && exit; sleep 0.02; done; cat /tmp/busy; exit 1`
 
 // matrix is what was injected, and what came of it.
 var matrix struct {

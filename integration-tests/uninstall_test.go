@@ -237,7 +237,7 @@ func TestUninstallThatCannotBegin(t *testing.T) {
 		h.MustSh(t, "systemctl stop holder")
 	})
 	t.Run("with a read-only /etc", func(t *testing.T) {
-		h.MustSh(t, "mount --bind /etc /etc && mount -o remount,bind,ro /etc")
+		h.MustSh(t, etcReadOnly)
 		r := h.run(t, "tljh-install uninstall --yes")
 		h.MustSh(t, "umount /etc")
 		want.Equal(t, exitRefused, r.Code, r.Output())
