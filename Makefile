@@ -12,6 +12,7 @@ DIST     ?= dist
 SIGNING_KEY ?=
 RELEASE_KEY ?= internal/release/release.pub
 CACHE    := .cache
+FAULTS   ?= 4
 export VERSION BASE_URL SIGNING_KEY
 
 # Whatever the builder's own settings are, the same sources give the same bytes.
@@ -84,6 +85,10 @@ test-integration: tools ## installs into throwaway guests with a real systemd (r
 .PHONY: test-vm
 test-vm: tools ## limits, reboots and power cuts in a machine with a kernel of its own (an hour without KVM)
 	TLJH_VM=1 $(GO) test -count=1 -v -timeout 120m ./integration-tests/qemu/...
+
+.PHONY: test-faults
+test-faults: tools ## kills at every step, and FAULTS rounds of all faults at random moments, into install, upgrade, rollback, uninstall and adoption (hours)
+	TLJH_INTEGRATION=1 TLJH_FAULTS=$(FAULTS) $(GO) test -count=1 -v -timeout 600m -run 'TestFaults|KilledAtEveryStep' ./integration-tests/
 
 .PHONY: try
 try: tools dist ## a hub in a throwaway guest, on a port of localhost

@@ -55,23 +55,28 @@ type acmeKeeper struct {
 	config  *certmagic.Config
 	issuer  *certmagic.ACMEIssuer
 
-	lock     sync.Mutex
-	there    map[string]bool   // domains that have a certificate
-	problems map[string]string // why others have none
-	failures map[string]map[string]problem
-	raw      map[string]string // the last error of a domain, as it came
+	lock      sync.Mutex
+	inherited map[string]*tls.Certificate // certificates of before, of domains that have none yet
+	there     map[string]bool             // domains that have a certificate
+	problems  map[string]string           // why others have none
+	failures  map[string]map[string]problem
+	raw       map[string]string // the last error of a domain, as it came
 }
 
 func newACMEKeeper(options ACME, log *log.Logger) *acmeKeeper {
-	domains := []string{}
-	for _, domain := range options.Domains {
-		domains = append(domains, strings.TrimSuffix(strings.ToLower(strings.TrimSpace(domain)), "."))
-	}
-	options.Domains = domains
+	options.Domains = tidyDomains(options.Domains)
 	return &acmeKeeper{
 		options: options, log: log,
-		there: map[string]bool{}, problems: map[string]string{}, failures: map[string]map[string]problem{}, raw: map[string]string{},
+		inherited: map[string]*tls.Certificate{}, there: map[string]bool{}, problems: map[string]string{}, failures: map[string]map[string]problem{}, raw: map[string]string{},
 	}
+}
+
+func tidyDomains(domains []string) []string {
+	tidy := []string{}
+	for _, domain := range domains {
+		tidy = append(tidy, strings.TrimSuffix(strings.ToLower(strings.TrimSpace(domain)), "."))
+	}
+	return tidy
 }
 
 // portsOf returns where the doors listen.
@@ -91,6 +96,7 @@ func portsOf(doors []Door) (host string, http, https int) {
 
 // keep gets certificates where there are none, and renews those that are.
 func (a *acmeKeeper) keep(ctx context.Context, doors []Door) func() {
+	a.readInherited()
 	if err := a.prepare(doors); err != nil {
 		a.lock.Lock()
 		defer a.lock.Unlock()
@@ -212,6 +218,7 @@ func (a *acmeKeeper) until(domain string) string {
 
 func (a *acmeKeeper) has(domain, until string) {
 	a.there[domain] = true
+	a.disinherit(domain)
 	delete(a.problems, domain)
 	a.log.Printf("HTTPS has a certificate for %s, valid until %s", domain, until)
 }
@@ -242,6 +249,9 @@ func (a *acmeKeeper) host() string {
 func (a *acmeKeeper) zap() *zap.Logger { return zap.New(&journal{take: a.told}) }
 
 func (a *acmeKeeper) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if certificate := a.showInherited(hello); certificate != nil {
+		return certificate, nil
+	}
 	if a.config == nil {
 		return nil, errNoCertificate
 	}
@@ -252,11 +262,12 @@ func (a *acmeKeeper) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) 
 func (a *acmeKeeper) name(host string) string {
 	a.lock.Lock()
 	defer a.lock.Unlock()
-	if a.there[host] {
+	has := func(domain string) bool { return a.there[domain] || a.inherited[domain] != nil }
+	if has(host) {
 		return host
 	}
 	for _, domain := range a.options.Domains {
-		if a.there[domain] {
+		if has(domain) {
 			return domain
 		}
 	}

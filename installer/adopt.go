@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tljh/config"
+	"tljh/edge"
 	"tljh/environment"
 	"tljh/hub"
 	"tljh/internal/check"
@@ -311,18 +312,35 @@ func takeoverOf(files host.Files, in *Inputs) *Takeover {
 			t.DropIns = append(t.DropIns, dir)
 		}
 	}
-	t.cert = certificateWords(in.Config.HTTPS)
+	t.cert = certificateWords(files, in.Config.HTTPS)
 	return t
 }
 
-func certificateWords(https config.HTTPS) string {
+func certificateWords(files host.Files, https config.HTTPS) string {
 	switch {
 	case !https.Enabled:
 		return ""
 	case https.TLS.Cert != "":
 		return https.TLS.Cert + ", as before"
 	}
-	return "a new one for " + strings.Join(https.LetsEncrypt.Domains, ", ") + " is fetched from the authority; that of Traefik is not used"
+	words := "a new one for " + strings.Join(https.LetsEncrypt.Domains, ", ") + " is fetched from the authority; that of Traefik "
+	inherited, err := inheritedCertificates(files, https)
+	switch {
+	case err != nil:
+		return words + "is not used: " + err.Error()
+	case len(inherited) == 0:
+		return words + "is not used"
+	}
+	return words + "serves until then"
+}
+
+// inheritedCertificates are those of Traefik, by their paths in the folder of the door.
+func inheritedCertificates(files host.Files, https config.HTTPS) (map[string][]byte, error) {
+	store, regular, err := files.ReadFile(olderAuthority)
+	if err != nil || !regular || len(store) == 0 || !https.Enabled {
+		return nil, err
+	}
+	return edge.Inherit(store, https.LetsEncrypt.Domains, time.Now())
 }
 
 // Text is what people are shown before they are asked.

@@ -305,7 +305,7 @@ func TestStepsOfAdoptionAreKnown(t *testing.T) {
 		in.Manager = ManagerChoice{Name: "uv"}
 		ahead, err := aheadOfAdoption(in, i.Builder)
 		require.NoError(t, err)
-		over, err := i.adoptionPlan(&Adoption{})
+		over, err := i.adoptionPlan(in, &Adoption{})
 		require.NoError(t, err)
 		for _, node := range append(ahead.Nodes, over.Nodes...) {
 			if _, _, known := step.ByID(node.Step.ID()); !known {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tljh/config"
 	"tljh/environment"
 	"tljh/internal/check"
 	"tljh/internal/host"
@@ -196,7 +197,7 @@ func (i *Installer) run(ctx context.Context, make func() (Plan, error)) error {
 }
 
 func (i *Installer) takeOver(ctx context.Context, in *Inputs, a *Adoption) (Outcome, error) {
-	if err := i.run(ctx, func() (Plan, error) { return i.adoptionPlan(a) }); err != nil {
+	if err := i.run(ctx, func() (Plan, error) { return i.adoptionPlan(in, a) }); err != nil {
 		return Outcome{}, err
 	}
 	if user, ok := environment.NewestUser(i.Host.Files); ok {
@@ -279,7 +280,7 @@ func (p *planner) freshUser() {
 }
 
 // adoptionPlan makes what was built live, with what the older one knows. From its first step to its last there is no hub.
-func (i *Installer) adoptionPlan(a *Adoption) (Plan, error) {
+func (i *Installer) adoptionPlan(in *Inputs, a *Adoption) (Plan, error) {
 	p := &planner{builder: i.Builder}
 	p.then(phaseOlder, step.Task{
 		Name: idOlderServices, What: "stop the older hub, its proxy and its users' servers",
@@ -303,7 +304,7 @@ func (i *Installer) adoptionPlan(a *Adoption) (Plan, error) {
 		Do: func(ctx context.Context, c *step.Context) error { return i.setOlderAside(ctx) },
 	})
 	p.then(phaseOlder, step.Task{
-		Name: idOlderState, What: "take over database, passwords and environments",
+		Name: idOlderState, What: "take over database, passwords, certificates and environments",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
 			_, hub := environment.Current(c.Host.Files, environment.Hub)
 			_, user := environment.Current(c.Host.Files, environment.User)
@@ -312,7 +313,7 @@ func (i *Installer) adoptionPlan(a *Adoption) (Plan, error) {
 			}
 			return step.Absent, nil
 		},
-		Do: func(ctx context.Context, _ *step.Context) error { return i.takeOlderState(ctx, a) },
+		Do: func(ctx context.Context, _ *step.Context) error { return i.takeOlderState(ctx, in, a) },
 	})
 	return p.plan, p.plan.Valid()
 }
@@ -462,7 +463,7 @@ func (i *Installer) setOlderAside(ctx context.Context) error {
 }
 
 // takeOlderState needs no hub running. It can be done again as long as the links do not lead to our environments.
-func (i *Installer) takeOlderState(ctx context.Context, a *Adoption) error {
+func (i *Installer) takeOlderState(ctx context.Context, in *Inputs, a *Adoption) error {
 	files := i.Host.Files
 	hub, ok := environment.ReadyHub(files)
 	if !ok {
@@ -492,6 +493,9 @@ func (i *Installer) takeOlderState(ctx context.Context, a *Adoption) error {
 	if err != nil {
 		return fmt.Errorf("cannot take over its passwords: %w", err)
 	}
+	if err := takeCertificates(files, in.Config.HTTPS); err != nil {
+		return err
+	}
 	if a.Fresh {
 		if err := i.showOlderKernel(); err != nil {
 			return err
@@ -501,6 +505,26 @@ func (i *Installer) takeOlderState(ctx context.Context, a *Adoption) error {
 		return err
 	}
 	return environment.Switch(files, user)
+}
+
+// takeCertificates puts those of Traefik where the door looks for them. systemd gives the folder to the door's account when it starts it first, so
+// there is nothing to be put once that has happened.
+func takeCertificates(files host.Files, https config.HTTPS) error {
+	inherited, err := inheritedCertificates(files, https)
+	if err != nil || len(inherited) == 0 { // which was said before
+		return nil
+	}
+	folder := path.Join(path.Dir(layout.EdgeState), "private", path.Base(layout.EdgeState))
+	if info, err := files.Lstat(folder); err == nil && host.AttrOf(info).UID != 0 {
+		return nil
+	}
+	for name, data := range inherited {
+		p := path.Join(folder, name)
+		if err := errors.Join(files.MkdirAll(path.Dir(p), private), files.Write(p, data, secret)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // showOlderKernel lets everybody's notebooks find the older user environment.

@@ -2,14 +2,19 @@ package integration
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"tljh/integration-tests/client"
 	"tljh/integration-tests/guest"
 	"tljh/integration-tests/want"
 )
@@ -99,8 +104,7 @@ func (h *hub) olderState(t *testing.T) string {
 
 // TestAdopt takes over an older TLJH with the pasted line.
 func TestAdopt(t *testing.T) {
-	h, sources := older(t)
-	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	h := olderWithSources(t)
 	was := h.olderState(t)
 	bob := h.login(t, "bob", passwordOf("bob"))
 	start(t, bob)
@@ -183,8 +187,7 @@ func (h *hub) isAdmin(t *testing.T) {
 
 // TestAdoptThatFails is a new hub that does not come up: the older one is running again.
 func TestAdoptThatFails(t *testing.T) {
-	h, sources := older(t)
-	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	h := olderWithSources(t)
 	was := h.olderState(t)
 	// What the older hub passes over ends the new one.
 	h.MustSh(t, "printf 'import jupyterhub\nif jupyterhub.version_info[0] > 5:\n    raise SystemExit(\"no hub today\")\n' > /root/fails.py")
@@ -233,10 +236,14 @@ func TestAdoptWithANewEnvironment(t *testing.T) {
 	want.Contains(t, r.Output(), "no environment of conda's", "--new-environment")
 	h.awaitHub(t, time.Second)
 	h.MustSh(t, "mv /root/conda-meta /opt/tljh/user/conda-meta")
+	servesInherited, servesOwn := h.olderHTTPS(t)
 
 	r = h.run(t, h.line("--yes --new-environment --package-manager uv"))
 	want.Equal(t, 0, r.Code, r.Output())
 	t.Logf("taken over in %.1f s", r.Took.Seconds())
+	servesInherited()
+	servesOwn()
+	h.set(t, "unset https")
 	h.awaitHub(t, time.Minute)
 	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || { systemctl --failed >&2; }"), "the machine's state")
 	want.Contains(t, h.must(t, "tljh-install env kernels"), "older")
@@ -250,10 +257,48 @@ func TestAdoptWithANewEnvironment(t *testing.T) {
 	h.nothingOfOurs(t)
 }
 
+// olderHTTPS gives the older one HTTPS with a certificate of an authority, which gives no more for now. The results want the door to show this
+// certificate, and to show another one once the authority gives it.
+func (h *hub) olderHTTPS(t *testing.T) (servesInherited, servesOwn func()) {
+	t.Helper()
+	const name = "hub.example.org"
+	ca := h.authority(t, name)
+	release := ca.Hold()
+	cert, key := certificate(t, name, time.Now().AddDate(0, 1, 0))
+	store, err := json.Marshal(map[string]any{"letsencrypt": map[string]any{"Certificates": []any{map[string]any{"certificate": []byte(cert), "key": []byte(key)}}}})
+	want.OK(t, err)
+	want.OK(t, h.Write(t.Context(), "/opt/tljh/state/acme.json", 0o600, strings.NewReader(string(store))))
+	h.MustSh(t, "printf 'https:\n  enabled: true\n  letsencrypt: {email: teacher@example.org, domains: ["+name+"], directory: "+
+		strconv.Quote(ca.Directory)+", ca: /etc/authority.pem}\n' >> /opt/tljh/config/config.yaml")
+	want.Contains(t, h.must(t, h.line("--plan --new-environment --package-manager uv")), "that of Traefik serves until then")
+	loginPage := func(roots *x509.CertPool) func(context.Context) error {
+		secure, err := client.NewSecure(name, h.Address(), "bob", roots)
+		want.OK(t, err)
+		return func(ctx context.Context) error {
+			page, err := secure.Open(ctx, "/hub/login")
+			if err == nil && page.Status != http.StatusOK {
+				err = fmt.Errorf("the login page says %d", page.Status)
+			}
+			return err
+		}
+	}
+	inherited := x509.NewCertPool()
+	want.True(t, inherited.AppendCertsFromPEM([]byte(cert)), "no certificate was made")
+	servesInherited = func() {
+		want.OK(t, loginPage(inherited)(t.Context()))
+		want.Equal(t, "600 700", h.MustSh(t, "stat -c %a /var/lib/tljh-edge/inherited/"+name+".pem /var/lib/private/tljh-edge | xargs"))
+	}
+	servesOwn = func() {
+		release()
+		guest.Until(t, time.Minute, loginPage(ca.Roots))
+		want.Equal(t, "", h.MustSh(t, "ls /var/lib/tljh-edge/inherited"))
+	}
+	return servesInherited, servesOwn
+}
+
 // TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.
 func TestAdoptKilled(t *testing.T) {
-	h, sources := older(t)
-	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml")
+	h := olderWithSources(t)
 	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, "sh -c "+"'"+h.adoptLine()+"'", moment)

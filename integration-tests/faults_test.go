@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,10 +24,11 @@ import (
 
 // fault is something that goes wrong while a command is at work.
 type fault struct {
-	name       string
-	begin, end func(t *testing.T, h *hub)
-	words      string // that a command which fails by it says
-	ends       func(t *testing.T, h *hub, p *guest.Process)
+	name  string
+	begin func(t *testing.T, h *hub) (end func())
+	lasts time.Duration                                // it ends before the command does
+	words string                                       // that a command which fails by it says
+	ends  func(t *testing.T, h *hub, p *guest.Process) // what ends the command itself
 }
 
 const (
@@ -35,46 +36,41 @@ const (
 	faultCut  = "power cut"
 )
 
-// within returns what runs a script in the guest.
-func within(script string) func(t *testing.T, h *hub) {
-	return func(t *testing.T, h *hub) { h.MustSh(t, script) }
+// within is what one script in the guest begins, and another ends.
+func within(begin, end string) func(t *testing.T, h *hub) func() {
+	return func(t *testing.T, h *hub) func() {
+		h.MustSh(t, begin)
+		return func() { h.MustSh(t, end) }
+	}
 }
 
 // covers puts a file of the guest over others.
-func covers(name, file string, paths ...string) fault {
+func covers(file string, paths ...string) func(t *testing.T, h *hub) func() {
 	begin, end := "", ""
 	for _, path := range paths {
 		begin += "mount --bind " + file + " " + path + "; "
 		end += "umount " + path + "; "
 	}
-	return fault{name: name, begin: within(begin), end: within(end)}
-}
-
-// wire cuts all but the guest's own loopback, or mends it.
-func wire(cut bool) func(t *testing.T, h *hub) {
-	rules := "delete table inet cut"
-	if cut {
-		rules = "table inet cut {\nchain out {\ntype filter hook output priority 0\noifname != lo drop\n}\n}"
-	}
-	return func(t *testing.T, h *hub) {
-		cmd := exec.CommandContext(t.Context(), "nsenter", "-t", strconv.Itoa(h.Leader()), "-n", "nft", "-f", "-")
-		cmd.Stdin = strings.NewReader(rules + "\n")
-		out, err := cmd.CombinedOutput()
-		want.OK(t, err, string(out))
-	}
+	return within(begin, end)
 }
 
 var faults = []fault{
 	{name: faultKill, ends: func(t *testing.T, _ *hub, p *guest.Process) { want.OK(t, p.Signal(syscall.SIGKILL)) }},
 	{name: faultCut, ends: func(t *testing.T, h *hub, _ *guest.Process) { want.OK(t, h.Cut(t.Context())) }},
-	{name: "full disk", begin: within(fillDisk), end: within("rm -f /var/fill? /var/more"), words: "disk"},
-	{name: "no network", begin: wire(true), end: wire(false)},
+	{name: "full disk", begin: within(fillDisk, "rm -f /var/fill? /var/more"), words: "disk"},
+	{name: "no network", begin: noNetwork},
+	{name: "slow network", begin: slowNetwork, lasts: 10 * time.Second},
+	{name: "captive portal", begin: captivePortal},
+	{name: "wrong bytes", begin: wrongBytes},
 	// A service that was started meanwhile keeps the mount in its own view of the machine.
-	{name: "/etc read-only", begin: within(etcReadOnly), end: within("umount /etc; systemctl try-restart jupyterhub 2>/dev/null || true")},
-	covers("useradd and groupadd fail", "/bin/false", "/usr/sbin/useradd", "/usr/sbin/groupadd"),
-	covers("visudo fails", "/bin/false", "/usr/sbin/visudo"),
-	covers("systemd does not answer", "/etc/hostname", "/run/systemd/private", "/run/dbus/system_bus_socket"),
+	{name: "/etc read-only", begin: within(etcReadOnly, "umount /etc; systemctl try-restart jupyterhub 2>/dev/null || true")},
+	{name: "useradd and groupadd fail", begin: covers("/bin/false", "/usr/sbin/useradd", "/usr/sbin/groupadd")},
+	{name: "visudo fails", begin: covers("/bin/false", "/usr/sbin/visudo")},
+	{name: "systemd does not answer", begin: covers("/etc/hostname", "/run/systemd/private", "/run/dbus/system_bus_socket")},
 }
+
+// networkFaults are those that a command without a network does not meet.
+var networkFaults = []string{"no network", "slow network", "captive portal", "wrong bytes"}
 
 // fillDisk leaves nothing for what goes on writing meanwhile, either.
 const fillDisk = `for i in 1 2 3; do fallocate -l $(df --output=avail -B1 /var | tail -1) /var/fill$i 2>/dev/null; done; head -c 10M /dev/zero >/var/more 2>/dev/null; true`
@@ -122,31 +118,30 @@ func writeMatrix() error {
 	return errors.Join(w.Flush(), file.Close())
 }
 
-// faultRounds is how often each fault is injected into each command; TLJH_FAULTS says so. Without it, an upgrade meets only the first of them.
+// faultRounds is how often each fault is injected into each command, and ten times as often the first: TLJH_FAULTS says so. Without it, each
+// command meets each once, and an upgrade only some.
 func faultRounds() int {
 	n, _ := strconv.Atoi(os.Getenv("TLJH_FAULTS"))
 	return n
+}
+
+// thorough leaves out the tests that are for finding what nobody thought of.
+func thorough(t *testing.T) {
+	t.Helper()
+	if faultRounds() == 0 {
+		t.Skip("takes long: make test-faults")
+	}
 }
 
 // inject runs a command and lets a fault happen after so many of its steps, and a little later. What is left of the command is over afterwards, and the
 // fault as well. The result is false when the command was done before.
 func (h *hub) inject(t *testing.T, command, line string, f fault, steps int, pause time.Duration) (struck bool, r guest.Result) {
 	t.Helper()
-	far := func(p *guest.Process) bool { return progress(p, "done")+progress(p, "unchanged") >= steps }
+	far := func(p *guest.Process) bool {
+		return p.Output() != "" && progress(p, "done")+progress(p, "unchanged") >= steps
+	}
 	p := h.begun(t, later(far, pause), "bash", "-c", "exec "+line)
-	if f.ends != nil {
-		f.ends(t, h, p)
-	} else {
-		f.begin(t, h)
-	}
-	r, err := p.Wait()
-	want.OK(t, err)
-	if f.name == faultCut {
-		want.OK(t, h.Boot(t.Context()))
-	}
-	if f.end != nil {
-		f.end(t, h)
-	}
+	r = h.strike(t, f, p)
 	struck = r.Code != 0
 	note(command, f, fmt.Sprintf("after %d steps and %d ms", steps, pause.Milliseconds()), struck, r.Code)
 	t.Logf("%s, %s after %d steps and %s: exit code %d\n%s", command, f.name, steps, pause, r.Code, lastLines(r.Output(), 12))
@@ -157,19 +152,54 @@ func (h *hub) inject(t *testing.T, command, line string, f fault, steps int, pau
 	return struck, r
 }
 
+// strike lets a fault happen to a command at work, and returns how that ended.
+func (h *hub) strike(t *testing.T, f fault, p *guest.Process) guest.Result {
+	t.Helper()
+	end := func() {}
+	if f.ends != nil {
+		f.ends(t, h, p)
+	} else {
+		end = f.begin(t, h)
+	}
+	if f.lasts > 0 {
+		select {
+		case <-p.Done():
+		case <-time.After(f.lasts):
+		}
+		end()
+		end = func() {}
+	}
+	r, err := p.Wait()
+	want.OK(t, err)
+	if f.name == faultCut {
+		want.OK(t, h.Boot(t.Context()))
+	}
+	end()
+	return r
+}
+
 // eachFault goes through the faults as often as is asked for, each at a moment of its own. More than one round is for finding what nobody thought of:
 // its moments are others each time.
 func eachFault(without []string, mostSteps int, do func(f fault, steps int, pause time.Duration)) {
 	random := rand.New(rand.NewPCG(1, uint64(mostSteps)))
+	rounds, kills := max(1, faultRounds()), 1
 	if faultRounds() > 0 {
 		random = rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+		kills = 10
 	}
 	if !guest.PowerCuts() {
 		without = append(without, faultCut)
 	}
-	for range max(1, faultRounds()) {
+	for range rounds {
 		for _, f := range faults {
-			if !slices.Contains(without, f.name) {
+			if slices.Contains(without, f.name) {
+				continue
+			}
+			times := 1
+			if f.name == faultKill {
+				times = kills
+			}
+			for range times {
 				do(f, random.IntN(mostSteps), time.Duration(random.IntN(400))*time.Millisecond)
 			}
 		}
@@ -239,7 +269,7 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 	s := h.atWorkInAll(t)
 	left := []string{}
 	if faultRounds() == 0 { // each takes a minute
-		left = []string{"no network", "/etc read-only", "useradd and groupadd fail", "visudo fails"}
+		left = append(networkFaults[:4:4], "/etc read-only", "useradd and groupadd fail", "visudo fails")
 	}
 	eachFault(left, 60, func(f fault, steps int, pause time.Duration) {
 		if struck, _ := h.inject(t, "upgrade", line, f, steps, pause); !struck {
@@ -260,7 +290,7 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 
 	// What a rollback does not need goes on without it. After a power cut bob's server is one that was started since, which the database of before does
 	// not know.
-	unneeded := []string{faultCut, "no network", "useradd and groupadd fail", "visudo fails"}
+	unneeded := append(networkFaults[:4:4], faultCut, "useradd and groupadd fail", "visudo fails")
 	if faultRounds() == 0 {
 		unneeded = append(unneeded, "/etc read-only", "systemd does not answer")
 	}
@@ -284,7 +314,7 @@ func TestFaultsOfAnUninstallation(t *testing.T) {
 	h.atWorkWith(t, "bob")
 	h.MustSh(t, "cp /opt/tljh/bin/tljh-install /root/; sync")
 	line := "/root/tljh-install uninstall --yes"
-	eachFault([]string{"no network", "useradd and groupadd fail"}, 40, func(f fault, steps int, pause time.Duration) {
+	eachFault(append(networkFaults[:4:4], "useradd and groupadd fail"), 40, func(f fault, steps int, pause time.Duration) {
 		if struck, _ := h.inject(t, "uninstall", line, f, steps, pause); !struck {
 			h.nothingOfOurs(t)
 			h.paste(t, "")
@@ -298,4 +328,140 @@ func TestFaultsOfAnUninstallation(t *testing.T) {
 	h.admin(t)
 	h.login(t, "bob", passwordOf("bob"))
 	want.Equal(t, "years of work", h.MustSh(t, "cat /home/jupyter-bob/thesis.ipynb"))
+}
+
+// TestFaultsOfAnAdoption wants, after each of them, the older hub to work as it did or the new one to come with the same command.
+func TestFaultsOfAnAdoption(t *testing.T) {
+	thorough(t)
+	t.Parallel()
+	h := olderWithSources(t)
+	eachFault(nil, 65, func(f fault, steps int, pause time.Duration) {
+		if struck, _ := h.inject(t, "adopt", h.adoptLine(), f, steps, pause); struck {
+			h.stillOlder(t)
+			return
+		}
+		h.adopted(t)
+		want.OK(t, h.Close())
+		h = olderWithSources(t)
+	})
+	h.adoptAtLast(t)
+	h.adopted(t)
+}
+
+func olderWithSources(t *testing.T) *hub {
+	t.Helper()
+	h, sources := older(t)
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml; sync")
+	return h
+}
+
+// stillOlder wants the older hub to work, unless it was stopped already.
+func (h *hub) stillOlder(t *testing.T) {
+	t.Helper()
+	want.Contains(t, h.MustSh(t, "cat /home/jupyter-bob/thesis.ipynb"), bobsNotebook)
+	phase := h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true")
+	if phase != "" && !strings.Contains(phase, "preparing") {
+		return
+	}
+	h.awaitHub(t, time.Minute)
+	b := h.login(t, "bob", passwordOf("bob"))
+	start(t, b)
+	want.Equal(t, bobsNotebook, compute(t, kernel(t, b), "print(open('thesis.ipynb').read())"))
+}
+
+// adoptAtLast is the same command again, twice if the first completes the way back.
+func (h *hub) adoptAtLast(t *testing.T) {
+	t.Helper()
+	r := h.run(t, h.adoptLine())
+	if strings.Contains(r.Output(), "Everything is as it was") {
+		h.stillOlder(t)
+		r = h.run(t, h.adoptLine())
+	}
+	want.Equal(t, 0, r.Code, r.Output())
+}
+
+// killedAtEveryStep kills a command before each of its steps and after it, beginning it again each time, until it ends by itself.
+func (h *hub) killedAtEveryStep(t *testing.T, command, line string, afterwards func()) guest.Result {
+	t.Helper()
+	kill, met := faults[0], map[string]bool{}
+	for range 300 {
+		moment := ""
+		p := h.begun(t, func(p *guest.Process) bool {
+			moment = unmet(p.Output(), met)
+			return moment != ""
+		}, "bash", "-c", "exec "+line)
+		if moment == "" {
+			r, err := p.Wait()
+			want.OK(t, err)
+			return r
+		}
+		met[moment] = true
+		r := h.strike(t, kill, p)
+		note(command, kill, moment, r.Code != 0, r.Code)
+		afterwards()
+	}
+	t.Fatalf("%s has no end: %d moments", command, len(met))
+	return guest.Result{}
+}
+
+var stepLine = regexp.MustCompile(`(?m)^(start|done|unchanged) +(.*?)(?: \([0-9.]+ s\))?$`)
+
+// unmet is the first beginning or end of a step in what a command said that was not met yet.
+func unmet(output string, met map[string]bool) string {
+	for _, line := range stepLine.FindAllStringSubmatch(output, -1) {
+		moment := "after " + line[2]
+		if line[1] == "start" {
+			moment = "before " + line[2]
+		}
+		if !met[moment] {
+			return moment
+		}
+	}
+	return ""
+}
+
+func TestInstallationKilledAtEveryStep(t *testing.T) {
+	thorough(t)
+	t.Parallel()
+	h := bare(t, guest.Options{})
+	r := h.killedAtEveryStep(t, "install", h.line("--admin "+admin+":"+adminPassword), func() {})
+	want.Equal(t, 0, r.Code, r.Output())
+	h.looksInstalled(t)
+	h.usable(t, adminPassword)
+	h.noProbeUser(t)
+	h.must(t, "cp /opt/tljh/bin/tljh-install /root/")
+	r = h.killedAtEveryStep(t, "uninstall", "/root/tljh-install uninstall --remove-users --purge --yes", func() {})
+	want.Equal(t, 0, r.Code, r.Output())
+	h.nothingOfOurs(t)
+	h.asNew(t)
+}
+
+func TestUpgradeKilledAtEveryStep(t *testing.T) {
+	thorough(t)
+	t.Parallel()
+	h := before(t)
+	server := h.serve(t, variant(t, release.Next(newVersion)))
+	s := h.atWorkInAll(t)
+	unharmed := func() { s.unharmed(t, faults[0]) }
+	for _, c := range []struct{ command, line, version string }{
+		{"upgrade", "tljh-install upgrade --yes --from " + server.URL(), newVersion},
+		{"rollback", "tljh-install rollback --yes", oldVersion},
+	} {
+		r := h.killedAtEveryStep(t, c.command, c.line, unharmed)
+		if h.version(t) != c.version { // the last run completed the way back of one before
+			r = h.run(t, c.line)
+		}
+		want.Equal(t, 0, r.Code, r.Output())
+		want.Equal(t, c.version, h.version(t))
+		h.looksInstalled(t)
+	}
+}
+
+func TestAdoptionKilledAtEveryStep(t *testing.T) {
+	thorough(t)
+	t.Parallel()
+	h := olderWithSources(t)
+	h.killedAtEveryStep(t, "adopt", h.adoptLine(), func() { h.stillOlder(t) })
+	h.adoptAtLast(t)
+	h.adopted(t)
 }

@@ -224,6 +224,9 @@ func (g *Guest) Address() string { return guestAddress(g.number) }
 // Gateway is this machine's address on the guest's wire: a server that listens there is reachable from the guest.
 func (g *Guest) Gateway() string { return hostAddress(g.number) }
 
+// Interface is this machine's end of the guest's wire.
+func (g *Guest) Interface() string { return vethName(g.number) }
+
 // DialContext connects from inside the guest's network, so that the guest's own loopback can be reached too.
 func (g *Guest) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	var conn net.Conn
