@@ -115,6 +115,7 @@ func writeMatrix() error {
 		fmt.Fprintln(w, row)
 	}
 	fmt.Fprintf(w, "%d faults were injected\n", len(matrix.rows))
+	fmt.Printf("%d faults were injected: %s\n", len(matrix.rows), file.Name())
 	return errors.Join(w.Flush(), file.Close())
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"tljh/integration-tests/client"
 	"tljh/integration-tests/guest"
+	"tljh/integration-tests/mirror"
 	"tljh/integration-tests/qemu"
 	"tljh/integration-tests/release"
 	"tljh/integration-tests/want"
@@ -91,26 +93,88 @@ func TestPowerCutsWhileItInstalls(t *testing.T) {
 		"/opt/tljh/generations/user-*/lib/python3*/site-packages/jupyterlab",
 		"/opt/tljh/generations/hub-*/generation.json",
 	} {
-		installing, stop := context.WithTimeout(ctx, installLimit)
-		ended := make(chan string, 1)
-		go func() {
-			r, err := m.Sh(installing, line)
-			ended <- fmt.Sprintf("exit code %d, %v\n%s", r.Code, err, r.Output())
-			stop() // nothing more is to be waited for
-		}()
-		_, err := m.Sh(installing, "until ls -d "+moment+"; do sleep 0.1; done")
-		if err != nil {
-			stop()
-			t.Fatalf("%s was not reached (%v): %s", moment, err, <-ended)
-		}
-		want.OK(t, m.Cut())
-		t.Logf("cut off at %s: %s", moment, <-ended)
-		want.OK(t, m.Boot(ctx))
+		cutAt(ctx, t, m, line, "ls -d "+moment)
 	}
 	paste(t, m, line)
 	awaitHub(t, m)
 	work(t, m, "alice", password)
 	want.Equal(t, "", sh(t, m, "tljh-install env check >/dev/null || tljh-install env check"), "what is wrong with the user environment")
+}
+
+// cutAt runs a command, cuts the power as soon as a condition holds in the machine, and boots it.
+func cutAt(ctx context.Context, t *testing.T, m *qemu.Machine, line, moment string) {
+	t.Helper()
+	working, stop := context.WithTimeout(ctx, installLimit)
+	defer stop()
+	ended := make(chan string, 1)
+	go func() {
+		r, err := m.Sh(working, line)
+		ended <- fmt.Sprintf("exit code %d, %v\n%s", r.Code, err, r.Output())
+		stop() // nothing more is to be waited for
+	}()
+	if _, err := m.Sh(working, "until "+moment+"; do sleep 0.1; done"); err != nil {
+		stop()
+		t.Fatalf("%s was not reached (%v): %s", moment, err, <-ended)
+	}
+	want.OK(t, m.Cut())
+	t.Logf("cut off at %s: %s", moment, <-ended)
+	want.OK(t, m.Boot(ctx))
+}
+
+// TestPowerCutsWhileItChanges has an environment of conda's, and cuts the power while a package is installed, while an upgrade builds, while it switches,
+// and while everything is taken away. The hub works after each of them, and the same command finishes.
+func TestPowerCutsWhileItChanges(t *testing.T) {
+	require(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Minute)
+	defer cancel()
+	w, err := release.OpenWorkshop(guest.RepositoryRoot(), guest.CacheDir())
+	want.OK(t, err)
+	before, err := w.Build(ctx, release.Previous("0.0.9"))
+	want.OK(t, err)
+	next, err := w.Build(ctx, release.Next("0.1.0"))
+	want.OK(t, err)
+	channel, err := mirror.Build(ctx, guest.RepositoryRoot(), guest.CacheDir())
+	want.OK(t, err)
+	ln, channelURL := listen(t)
+	server := mirror.Serve(ln, channel)
+	t.Cleanup(func() { server.Close() })
+
+	m := thawed(ctx, t)
+	want.OK(t, m.Put(ctx, "/root/config.yaml", strings.NewReader("sources:\n  alias: "+channelURL+"\n  mirror: "+channelURL+"/"+path.Dir(channel.Miniforge.Path)+
+		"\n  miniforge_sha256: "+channel.Miniforge.SHA256+"\n")))
+	paste(t, m, release.Line(serve(t, before), "", "--package-manager conda --config /root/config.yaml --admin alice:"+password))
+	awaitHub(t, m)
+	b := work(t, m, "alice", password)
+	compute(t, kernel(t, b), "import os; f = open('notes', 'w'); f.write('kept'); f.flush(); os.fsync(f.fileno()); print('saved')", "saved")
+	sh(t, m, "sync")
+	unharmed := func() {
+		awaitHub(t, m)
+		compute(t, kernel(t, work(t, m, "alice", password)), "print(open('notes').read())", "kept")
+	}
+
+	install := "tljh-install env install " + mirror.Cowsay + "=4.0"
+	cutAt(ctx, t, m, install, "ls -d /opt/tljh/user/lib/python3*/site-packages/cowsay")
+	unharmed()
+	sh(t, m, "tljh-install env repair && "+install+" && tljh-install env check")
+
+	upgrade := "tljh-install upgrade --yes --from " + serve(t, next)
+	phase := func(name string) string { return "grep -q '\"phase\":\"" + name + "' /opt/tljh/state/upgrade.json" }
+	cutAt(ctx, t, m, upgrade, phase("preparing")+" && ls -d /opt/tljh/generations/hub-2/lib")
+	unharmed()
+	cutAt(ctx, t, m, upgrade, phase("switching"))
+	if r, err := m.Sh(ctx, upgrade); err != nil || r.Code != 0 {
+		t.Fatalf("the upgrade was not completed: %d, %v\n%s", r.Code, err, r.Output())
+	}
+	want.Contains(t, sh(t, m, "tljh-install version"), "0.1.0")
+	unharmed()
+	sh(t, m, "tljh-install env check && sync")
+
+	uninstall := "/root/tljh-install uninstall --yes"
+	sh(t, m, "cp /opt/tljh/bin/tljh-install /root/ && sync")
+	cutAt(ctx, t, m, uninstall, "! ls -d /opt/tljh/generations/user-1")
+	sh(t, m, uninstall)
+	want.Equal(t, "kept", sh(t, m, "cat /home/jupyter-alice/notes"))
+	want.Equal(t, "", sh(t, m, "ls -d /opt/tljh/bin /opt/tljh/hub /opt/tljh/generations /etc/systemd/system/jupyterhub.service /etc/sudoers.d/tljh 2>/dev/null || true"))
 }
 
 // require leaves a test out where no machines are wanted.
@@ -129,10 +193,15 @@ func machine(ctx context.Context, t *testing.T) (m *qemu.Machine, line string) {
 	t.Helper()
 	dist, err := release.Build(ctx, guest.RepositoryRoot(), filepath.Join(t.TempDir(), "dist"))
 	want.OK(t, err)
+	return thawed(ctx, t), release.Line(serve(t, dist), "", "--admin alice:"+password)
+}
+
+func thawed(ctx context.Context, t *testing.T) *qemu.Machine {
+	t.Helper()
 	base, err := qemu.Open(ctx, guest.Trixie)
 	want.OK(t, err)
 	t.Cleanup(base.CloseOnSignal())
-	m, err = base.Thaw(ctx)
+	m, err := base.Thaw(ctx)
 	want.OK(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -140,12 +209,23 @@ func machine(ctx context.Context, t *testing.T) (m *qemu.Machine, line string) {
 		}
 		want.OK(t, m.Close())
 	})
+	return m
+}
+
+// serve serves a release until the test ends, and returns its address for a machine.
+func serve(t *testing.T, folder string) string {
+	t.Helper()
+	ln, url := listen(t)
+	server := release.Serve(ln, folder)
+	t.Cleanup(func() { server.Close() })
+	return url
+}
+
+func listen(t *testing.T) (net.Listener, string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	want.OK(t, err)
-	server := release.Serve(ln, dist)
-	t.Cleanup(func() { server.Close() })
-	url := "http://" + net.JoinHostPort(qemu.Host, strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
-	return m, release.Line(url, "", "--admin alice:"+password)
+	return ln, "http://" + net.JoinHostPort(qemu.Host, strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
 }
 
 func keepLogs(t *testing.T, m *qemu.Machine) {
