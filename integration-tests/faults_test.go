@@ -76,7 +76,7 @@ var networkFaults = []string{"no network", "slow network", "captive portal", "wr
 const fillDisk = `for i in 1 2 3; do fallocate -l $(df --output=avail -B1 /var | tail -1) /var/fill$i 2>/dev/null; done; head -c 10M /dev/zero >/var/more 2>/dev/null; true`
 
 // etcReadOnly comes to it as soon as nobody writes a file there: until then, the mount is busy.
-const etcReadOnly = `mount --bind /etc /etc; for i in $(seq 200); do mount -o remount,bind,ro /etc 2>/tmp/busy && exit; sleep 0.02; done; cat /tmp/busy; exit 1`
+const etcReadOnly = `mount --bind /etc /etc; for i in $(seq 200); do said=$(mount -o remount,bind,ro /etc 2>&1) && exit; sleep 0.02; done; echo "$said"; exit 1`
 
 // matrix is what was injected, and what came of it.
 var matrix struct {

@@ -330,7 +330,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			tables, err := exec.Command("nft", "list", "tables").Output()
 			want.OK(t, err)
 			want.Lacks(t, string(tables), "tljh_guest_"+number+"\n")
-			cgroups, err := exec.Command("find", "/sys/fs/cgroup", "-name", "tljh-guest-"+number+"*").Output()
+			cgroups, err := exec.Command("find", "/sys/fs/cgroup", "-ignore_readdir_race", "-name", "tljh-guest-"+number+"*").Output()
 			want.OK(t, err)
 			want.Equal(t, "", string(cgroups), "cgroups left")
 		})

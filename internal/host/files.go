@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -236,10 +237,18 @@ func (f Files) Remove(p string) (err error) {
 	return syncDir(filepath.Dir(f.Path(p)))
 }
 
-// RemoveTree deletes p with all that is in it. Links in it are removed, not followed.
+// dying is how long a process that was killed may go on making files.
+const dying = 5 * time.Second
+
+// RemoveTree deletes p with all that is in it. Links in it are removed, not followed. What a killed command had started may still be at work in it
+// for a moment.
 func (f Files) RemoveTree(p string) (err error) {
 	defer wrap(&err, "remove", p)
-	if err = os.RemoveAll(f.Path(p)); err != nil {
+	last := time.Now().Add(dying)
+	for err = os.RemoveAll(f.Path(p)); errors.Is(err, unix.ENOTEMPTY) && time.Now().Before(last); {
+		err = os.RemoveAll(f.Path(p))
+	}
+	if err != nil {
 		return err
 	}
 	if err = syncDir(filepath.Dir(f.Path(p))); errors.Is(err, fs.ErrNotExist) {

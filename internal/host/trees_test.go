@@ -2,8 +2,10 @@ package host_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -189,4 +191,27 @@ func TestProcessBelongsToItsSlices(t *testing.T) {
 	} {
 		assert.Equal(t, want, host.Process{Group: group}.In("tljh.slice"), group)
 	}
+}
+
+// Who was killed a moment ago may have started something that still makes files.
+func TestRemoveTreeWhileItIsFilled(t *testing.T) {
+	files := newFiles(t)
+	tree := files.Path("/tree/deep")
+	require.NoError(t, os.MkdirAll(tree, 0o755))
+	begun, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := range 3000 { // until the folder has gone for good
+			if os.WriteFile(filepath.Join(tree, fmt.Sprint(n)), nil, 0o600) != nil {
+				return
+			}
+			if n == 500 {
+				close(begun)
+			}
+		}
+	}()
+	<-begun
+	require.NoError(t, files.RemoveTree("/tree"))
+	<-ended
+	require.NoDirExists(t, files.Path("/tree"))
 }
