@@ -83,7 +83,7 @@ test-integration: tools ## installs into throwaway guests with a real systemd (r
 	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 75m ./integration-tests/...
 
 .PHONY: test-vm
-test-vm: tools ## limits, reboots and power cuts in a machine with a kernel of its own (an hour without KVM)
+test-vm: tools ## limits, reboots and power cuts in a machine with a kernel of its own (an hour and a half without KVM)
 	TLJH_VM=1 $(GO) test -count=1 -v -timeout 120m ./integration-tests/qemu/...
 
 .PHONY: test-faults

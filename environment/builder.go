@@ -173,8 +173,16 @@ func (b *Builder) compile(ctx context.Context, python string, dirs ...string) er
 func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python string, dirs ...string) error {
 	script := "import compileall, re, sys; skip = re.compile('/(tests?|pip)/')\n" +
 		"for folder in sys.argv[1:]: compileall.compile_dir(folder, quiet=2, workers=0, maxlevels=50, rx=skip)"
+	env := b.env()
+	if owner.UID == 0 {
+		tmp, err := b.tmp()
+		if err != nil {
+			return err
+		}
+		env = append(env, "TMPDIR="+tmp)
+	}
 	_, err := b.Host.Runner.Run(ctx, host.Command{
-		Argv: append([]string{python, "-I", "-W", "ignore", "-c", script}, dirs...), Env: b.env(), UID: uint32(owner.UID), GID: uint32(owner.GID),
+		Argv: append([]string{python, "-I", "-W", "ignore", "-c", script}, dirs...), Env: env, UID: uint32(owner.UID), GID: uint32(owner.GID),
 	})
 	return err
 }

@@ -9,7 +9,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
+	"sync"
 
+	"github.com/kluctl/go-embed-python/embed_util"
 	"github.com/kluctl/go-embed-python/pip"
 	"github.com/kluctl/go-embed-python/python"
 
@@ -111,8 +114,11 @@ func (b *Builder) prunePython(staging string) error {
 
 // withPip unpacks the carried pip to a temporary folder for as long as use takes.
 func (b *Builder) withPip(use func(pythonPath string) error) error {
-	// The library unpacks below the folder for temporary files, which all may write to: nobody can guess this name.
-	lib, err := pip.NewPipLib(rand.Text())
+	tmp, err := b.tmp()
+	if err != nil {
+		return err
+	}
+	lib, err := unpackPip(tmp)
 	if err != nil {
 		return fmt.Errorf("cannot unpack pip: %w", err)
 	}
@@ -122,4 +128,36 @@ func (b *Builder) withPip(use func(pythonPath string) error) error {
 		_ = os.Remove(dir + ".lock")
 	}()
 	return use(dir)
+}
+
+// settingTMPDIR is held while this process has another folder for temporary files.
+var settingTMPDIR sync.Mutex
+
+// unpackPip unpacks it below a folder, which the library can be told in this way only. If all may write there, nobody can guess the name.
+func unpackPip(tmp string) (lib *embed_util.EmbeddedFiles, err error) {
+	settingTMPDIR.Lock()
+	defer settingTMPDIR.Unlock()
+	before, had := os.LookupEnv("TMPDIR")
+	if err := os.Setenv("TMPDIR", tmp); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if had {
+			err = errors.Join(err, os.Setenv("TMPDIR", before))
+		} else {
+			err = errors.Join(err, os.Unsetenv("TMPDIR"))
+		}
+	}()
+	return pip.NewPipLib(rand.Text())
+}
+
+// tmp is the folder for root's temporary files: what they set, or one that goes with the downloads, whatever a killed run has left in it.
+func (b *Builder) tmp() (string, error) {
+	for _, pair := range b.Environ {
+		if dir, ok := strings.CutPrefix(pair, "TMPDIR="); ok && dir != "" {
+			return dir, nil
+		}
+	}
+	dir := path.Join(layout.Cache, "tmp")
+	return b.Host.Files.Path(dir), errors.Join(b.makeCache(), b.Host.Files.MkdirAll(dir, host.Attr{Mode: 0o700}))
 }

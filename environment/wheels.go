@@ -291,6 +291,10 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 		b.pips.RLock()
 		defer b.pips.RUnlock()
 	}
+	tmp, err := b.tmp()
+	if err != nil {
+		return err
+	}
 	return b.withPip(func(pythonPath string) error {
 		lock := path.Join(layout.Cache, string(w)+".txt")
 		if err := b.Host.Files.Write(lock, w.lock(), host.Attr{Mode: 0o644}); err != nil {
@@ -298,7 +302,7 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 		}
 		argv := []string{pythonProgram(), "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
 			"--dest=" + wheelsDir(), "--requirement=" + lock}
-		_, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: append(env, "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1")})
+		_, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: append(env, "PYTHONPATH="+pythonPath, "PYTHONDONTWRITEBYTECODE=1", "TMPDIR="+tmp)})
 		if ctx.Err() != nil {
 			return err
 		}

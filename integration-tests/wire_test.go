@@ -51,7 +51,7 @@ func captivePortal(t *testing.T, h *hub) func() {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!DOCTYPE html><title>Welcome</title><p>Please accept our terms to go online.</p>\n")
 	})
-	return h.between(t, portal, "tcp dport 1-65535")
+	return h.answeredBy(t, portal, "tcp dport 1-65535")
 }
 
 // wrongBytes changes a byte of everything longer that comes without encryption.
@@ -60,7 +60,7 @@ func wrongBytes(t *testing.T, h *hub) func() {
 		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", r.In.Host },
 		ModifyResponse: func(r *http.Response) error { r.Body = &spoilt{r.Body, 0}; return nil },
 	}
-	return h.between(t, proxy, "tcp dport != 443")
+	return h.answeredBy(t, proxy, "tcp dport != 443")
 }
 
 // spoilt is a body with one wrong byte.
@@ -79,8 +79,8 @@ func (s *spoilt) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// between has connections that begin in the guest answered by somebody else, and ends those that are open.
-func (h *hub) between(t *testing.T, handler http.Handler, which string) func() {
+// answeredBy has connections that begin in the guest answered by somebody else, and ends those that are open.
+func (h *hub) answeredBy(t *testing.T, handler http.Handler, which string) func() {
 	ln, err := h.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	want.OK(t, err)
 	server := httptest.NewUnstartedServer(handler)

@@ -184,7 +184,7 @@ func require(t *testing.T) {
 	case wanted == "1":
 	case wanted == "if-fast" && qemu.Fast(t.Context()):
 	default:
-		t.Skip("this test boots machines under QEMU, which takes an hour without KVM; run it with `make test-vm` (TLJH_VM=1)")
+		t.Skip("this test boots machines under QEMU, which takes an hour and a half without KVM; run it with `make test-vm` (TLJH_VM=1)")
 	}
 }
 
