@@ -108,7 +108,8 @@ func (b *Builder) forUV() (env, args []string) {
 }
 
 func (b *Builder) pipIndex() (index string, err error) {
-	err = b.withPip(func(lib string) error {
+	// A preflight asks, before anything of ours may be there.
+	err = withPip(os.TempDir(), func(lib string) error {
 		source, err := os.ReadFile(path.Join(lib, "pip/_internal/models/index.py"))
 		if err != nil {
 			return err

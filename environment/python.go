@@ -112,12 +112,8 @@ func (b *Builder) prunePython(staging string) error {
 	return nil
 }
 
-// withPip unpacks the carried pip to a temporary folder for as long as use takes.
-func (b *Builder) withPip(use func(pythonPath string) error) error {
-	tmp, err := b.tmp()
-	if err != nil {
-		return err
-	}
+// withPip unpacks the carried pip below a folder for as long as use takes.
+func withPip(tmp string, use func(pythonPath string) error) error {
 	lib, err := unpackPip(tmp)
 	if err != nil {
 		return fmt.Errorf("cannot unpack pip: %w", err)

@@ -295,7 +295,7 @@ func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
 	if err != nil {
 		return err
 	}
-	return b.withPip(func(pythonPath string) error {
+	return withPip(tmp, func(pythonPath string) error {
 		lock := path.Join(layout.Cache, string(w)+".txt")
 		if err := b.Host.Files.Write(lock, w.lock(), host.Attr{Mode: 0o644}); err != nil {
 			return err
