@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"tljh/internal/fetch"
 )
@@ -78,7 +79,7 @@ func (b *Builder) Index() (string, error) {
 	if set := cmp.Or(b.anyOf(append([]string{"PIP_INDEX_URL"}, uvIndexes...)...), b.pipSetting("index-url")); set != "" {
 		return set, nil
 	}
-	return b.pipIndex()
+	return pipIndex()
 }
 
 // forUV returns the environment and the arguments with which uv looks where a person told pip to look: uv itself reads none of pip's settings.
@@ -107,8 +108,8 @@ func (b *Builder) forUV() (env, args []string) {
 	return env, args
 }
 
-func (b *Builder) pipIndex() (index string, err error) {
-	// A preflight asks, before anything of ours may be there.
+// pipIndex is the index that the carried pip takes by itself. A preflight asks first, before anything of ours may be there.
+var pipIndex = sync.OnceValues(func() (index string, err error) {
 	err = withPip(os.TempDir(), func(lib string) error {
 		source, err := os.ReadFile(path.Join(lib, "pip/_internal/models/index.py"))
 		if err != nil {
@@ -125,4 +126,4 @@ func (b *Builder) pipIndex() (index string, err error) {
 		return "", fmt.Errorf("cannot tell the package index: %w", err)
 	}
 	return index, nil
-}
+})

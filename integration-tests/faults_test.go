@@ -441,9 +441,10 @@ func TestInstallationKilledAtEveryStep(t *testing.T) {
 	h.looksInstalled(t)
 	h.usable(t, adminPassword)
 	h.noProbeUser(t)
-	h.must(t, "cp /opt/tljh/bin/tljh-install /run/")
-	r = h.killedAtEveryStep(t, "uninstall", "/run/tljh-install uninstall --remove-users --purge --yes", func() {})
+	h.must(t, "cp /opt/tljh/bin/tljh-install /root/")
+	r = h.killedAtEveryStep(t, "uninstall", "/root/tljh-install uninstall --remove-users --purge --yes", func() {})
 	want.Equal(t, 0, r.Code, r.Output())
+	h.MustSh(t, "rm /root/tljh-install")
 	h.nothingOfOurs(t)
 	h.asNew(t)
 }
