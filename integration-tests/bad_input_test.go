@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -320,50 +319,4 @@ func TestCtrlC(t *testing.T) {
 	h.paste(t, "--admin "+admin+":"+adminPassword)
 	h.looksInstalled(t)
 	h.usable(t, adminPassword)
-}
-
-// TestKilledAgainAndAgain kills installations outright, each further on than the last; at every third moment the
-// whole machine dies. Then the same command must finish.
-func TestKilledAgainAndAgain(t *testing.T) {
-	t.Parallel()
-	h := bare(t, guest.Options{})
-	line := h.line("--admin " + admin + ":" + adminPassword)
-	for n, moment := range []string{
-		"/opt/tljh/state/receipt.jsonl",
-		"/opt/tljh/python/*/*",
-		"/opt/tljh/generations/hub-*/lib/python3.*/site-packages/jupyterhub",
-		"/opt/tljh/generations/hub-*/generation.json",
-		"/opt/tljh/user",
-		"/etc/systemd/system/jupyterhub.service",
-		"/opt/tljh/state/jupyterhub.sqlite",
-		"/home/jupyter-tljh-probe",
-	} {
-		p, err := h.Start(t.Context(), "bash", "-c", line)
-		want.OK(t, err)
-		h.awaitPath(t, p, moment, 5*time.Minute)
-		if n%3 == 2 {
-			if err = h.Kill(t.Context()); err == nil {
-				err = h.Boot(t.Context())
-			}
-		} else {
-			guest.Until(t, time.Minute, func(context.Context) error {
-				// Not the door, which is the same program.
-				killed := h.MustSh(t, `for p in /proc/[0-9]*; do case "$(tr '\0' ' ' 2>/dev/null < $p/cmdline)" in `+
-					`"/opt/tljh/bin/tljh-install install "*) kill -KILL ${p#/proc/} && echo killed;; esac; done`)
-				if killed == "" {
-					return errors.New("it does not run yet")
-				}
-				return nil
-			})
-		}
-		want.OK(t, err, moment)
-		r, err := p.Wait()
-		want.OK(t, err)
-		want.Differ(t, 0, r.Code, "killed at "+moment+", it ended with")
-	}
-	h.paste(t, "--admin "+admin+":"+adminPassword)
-	want.Equal(t, "", h.halfGenerations(t), "half a generation is left")
-	h.looksInstalled(t)
-	h.usable(t, adminPassword)
-	h.noProbeUser(t)
 }
