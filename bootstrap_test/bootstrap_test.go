@@ -20,6 +20,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host/hosttest"
 )
 
 func TestTheLine(t *testing.T) {
@@ -255,13 +257,12 @@ func TestStalledServer(t *testing.T) {
 
 func TestNobodyListens(t *testing.T) {
 	eachDownloader(t, func(t *testing.T, shell, downloader string) {
-		server := httptest.NewServer(http.NotFoundHandler())
-		server.Close()
+		url := "http://" + hosttest.ClosedAddress(t)
 		m := newMachine(t, shell, downloader)
-		m.env = append(m.env, "TLJH_RELEASE_URL="+server.URL)
+		m.env = append(m.env, "TLJH_RELEASE_URL="+url)
 		code, _, stderr := m.run()
 		assert.Equal(t, 1, code)
-		assert.Contains(t, stderr, "cannot download "+server.URL+"/SHA256SUMS: ")
+		assert.Contains(t, stderr, "cannot download "+url+"/SHA256SUMS: ")
 		assert.Contains(t, stderr, "https_proxy")
 		assert.Empty(t, m.tree())
 	})

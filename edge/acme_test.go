@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tljh/integration-tests/authority"
+	"tljh/internal/host/hosttest"
 )
 
 // acmeServer is an authority that gives certificates for names which lead to a door.
@@ -30,9 +31,7 @@ func newACMEServer(t testing.TB, plain, secure int, validity uint64, names map[s
 	t.Helper()
 	for _, port := range []*int{&plain, &secure} {
 		if *port == 0 {
-			closed := newListener(t)
-			*port = portOf(closed.Addr())
-			_ = closed.Close()
+			*port = hosttest.ClosedPort(t)
 		}
 	}
 	a := &acmeServer{Server: authority.Start(t, authority.Options{HTTP: plain, HTTPS: secure, Names: names, Validity: validity})}
@@ -161,7 +160,7 @@ func TestWhatAnAuthoritySaysIsWorded(t *testing.T) {
 			[]string{"asked too often", "too many certificates already issued", "https.letsencrypt.staging"}},
 		"not trusted": {"hub.example.org", func(_ *acmeServer, o *ACME) { o.CA = "" }, []string{"does not trust", "https.letsencrypt.ca"}},
 		"no CA file":  {"hub.example.org", func(_ *acmeServer, o *ACME) { o.CA = "/nowhere" }, []string{"https.letsencrypt.ca", "/nowhere: no such file"}},
-		"nobody there": {"hub.example.org", func(_ *acmeServer, o *ACME) { o.Directory = "https://" + closedAddress(t) + "/dir" },
+		"nobody there": {"hub.example.org", func(_ *acmeServer, o *ACME) { o.Directory = "https://" + hosttest.ClosedAddress(t) + "/dir" },
 			[]string{"cannot be reached from here", "connection refused"}},
 		"unknown authority": {"hub.example.org", func(_ *acmeServer, o *ACME) { o.Directory = "https://ca.invalid/dir" }, []string{"ca.invalid, cannot be looked up"}},
 		"no folder":         {"hub.example.org", func(_ *acmeServer, o *ACME) { o.State = "/nowhere" }, []string{"cannot keep certificates in /nowhere"}},
@@ -241,12 +240,6 @@ func TestDirectories(t *testing.T) {
 func portText(listener net.Listener) string {
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	return port
-}
-
-func closedAddress(t testing.TB) string {
-	closed := newListener(t)
-	_ = closed.Close()
-	return closed.Addr().String()
 }
 
 // duplicate returns a listener on the same socket, which stays open when this one is closed: as systemd keeps it.

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/internal/host/hosttest"
+
 	"tljh/internal/fetch"
 )
 
@@ -58,8 +60,7 @@ func TestRequirementsFromAnAddress(t *testing.T) {
 		_, err := required(t, server.URL+path)
 		assert.ErrorContains(t, err, words)
 	}
-	server.Close()
-	_, err = required(t, server.URL+"/course.txt")
+	_, err = required(t, "http://"+hosttest.ClosedAddress(t)+"/course.txt")
 	assert.ErrorContains(t, err, "cannot fetch the requirements")
 }
 
