@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,12 +11,19 @@ import (
 func ClosedPort(t testing.TB) (port int) {
 	t.Helper()
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = unix.Close(socket) })
-	require.NoError(t, unix.Bind(socket, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	if err := unix.Bind(socket, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
 	name, err := unix.Getsockname(socket)
-	require.NoError(t, err)
-	return name.(*unix.SockaddrInet4).Port
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _ := name.(*unix.SockaddrInet4)
+	return address.Port
 }
 
 // ClosedAddress is an address of such a port.
