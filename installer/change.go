@@ -55,3 +55,16 @@ func (c *Change) enter(files host.Files, phase string) error {
 }
 
 func (c *Change) end(files host.Files) error { return files.Remove(layout.Upgrade) }
+
+// interrupted says in words that a change of the release which was begun has not ended, and what completes it; nil when there is none.
+func interrupted(files host.Files) error {
+	change, err := loadChange(files)
+	if err != nil || change == nil || change.Phase == phasePreparing {
+		return err
+	}
+	what, command := "an upgrade from "+change.Old.Version+" to "+change.New, "tljh-install upgrade"
+	if change.Rollback {
+		what, command = "a rollback to "+change.Old.Version, "tljh-install rollback"
+	}
+	return host.Hint(errors.New(what+" was interrupted"), "complete it first: %s", command)
+}

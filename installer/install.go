@@ -199,6 +199,9 @@ func (i *Installer) prepare(ctx context.Context, options Options) (*Inputs, func
 // ready judges config and machine, and locks both the installation and its config.
 func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (func(), error) {
 	UseSources(i.Builder, in.Config.Sources)
+	if err := interrupted(i.Host.Files); err != nil {
+		return nil, err
+	}
 	if err := rightRelease(i.Host.Files); err != nil {
 		return nil, err
 	}

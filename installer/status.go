@@ -51,6 +51,7 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		return nil, err
 	}
 	s.Parts = append(s.Parts, part, lookAtUserEnvironment(h.Files))
+	s.Parts = append(s.Parts, lookAtChanges(h.Files)...)
 	if h.Files.Exists(layout.BreakGlass) {
 		s.Parts = append(s.Parts, lookAtGlass(h.Files))
 	}
@@ -155,6 +156,30 @@ func lookAtUserEnvironment(files host.Files) PartStatus {
 		part.State, part.Problem, part.Hint = "broken or missing", true, repairHint
 	}
 	return part
+}
+
+// lookAtChanges tells of what was begun and has not ended, unless somebody is at it.
+func lookAtChanges(files host.Files) []PartStatus {
+	parts := []PartStatus{}
+	for _, change := range []struct {
+		name string
+		look func(host.Files) error
+	}{{"release", interrupted}, {"older TLJH", adopting}} {
+		err := change.look(files)
+		if err == nil {
+			continue
+		}
+		unlock, holder, free, lockErr := files.Lock(layout.Lock, layout.SnapshotNote)
+		if free {
+			unlock()
+		}
+		if lockErr == nil && !free {
+			parts = append(parts, PartStatus{Name: change.name, State: "a command is at work (" + holder + ")"})
+			continue
+		}
+		parts = append(parts, PartStatus{Name: change.name, State: err.Error(), Problem: true, Hint: host.HintOf(err)})
+	}
+	return parts
 }
 
 func lookAtGlass(files host.Files) PartStatus {

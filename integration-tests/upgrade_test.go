@@ -558,22 +558,35 @@ func TestUpgradeKilled(t *testing.T) {
 			t.Logf("killed; the hub is %s", h.MustSh(t, "systemctl is-active jupyterhub || true"))
 		})
 	}
+	h.saysInterrupted(t, "an upgrade from 0.0.9 to 0.1.0", "tljh-install upgrade")
 	r := h.run(t, line)
 	want.Equal(t, 0, r.Code, r.Output())
 	want.Equal(t, newVersion, h.version(t))
 	h.stillAtWork(t, b, k.ID)
 	h.looksInstalled(t)
+	want.Lacks(t, h.must(t, "tljh-install status"), "interrupted")
 
 	t.Run("rollback", func(t *testing.T) {
 		for _, moment := range []string{"going back", "put itself in order"} {
 			h.killAt(t, "tljh-install rollback --yes", moment)
 		}
+		h.saysInterrupted(t, "a rollback to 0.0.9", "tljh-install rollback")
 		r := h.run(t, "tljh-install rollback --yes")
 		want.Equal(t, 0, r.Code, r.Output())
 		want.Equal(t, oldVersion, h.version(t))
 		h.stillAtWork(t, b, k.ID)
 		h.looksInstalled(t)
 	})
+}
+
+// saysInterrupted wants to be told what a killed command has left, and what completes it, by whoever looks and by whoever would get in its way.
+func (h *hub) saysInterrupted(t *testing.T, what, command string) {
+	t.Helper()
+	for _, line := range []string{"tljh-install status", "tljh-install install"} {
+		r := h.run(t, line)
+		want.Differ(t, 0, r.Code, line)
+		want.Contains(t, r.Output(), what+" was interrupted", command)
+	}
 }
 
 // killAt kills a command, and the children that would go on, as soon as it says something, or when it ends before.
