@@ -262,6 +262,10 @@ func (a *acmeKeeper) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) 
 func (a *acmeKeeper) name(host string) string {
 	a.lock.Lock()
 	defer a.lock.Unlock()
+	return a.served(host)
+}
+
+func (a *acmeKeeper) served(host string) string {
 	has := func(domain string) bool { return a.there[domain] || a.inherited[domain] != nil }
 	if has(host) {
 		return host

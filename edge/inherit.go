@@ -87,9 +87,9 @@ func (a *acmeKeeper) showInherited(hello *tls.ClientHelloInfo) *tls.Certificate 
 	if slices.Contains(hello.SupportedProtos, acmez.ACMETLS1Protocol) {
 		return nil // the authority asks
 	}
-	name := a.name(hello.ServerName)
 	a.lock.Lock()
 	defer a.lock.Unlock()
+	name := a.served(hello.ServerName)
 	if a.there[name] {
 		return nil
 	}

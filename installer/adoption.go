@@ -514,7 +514,7 @@ func takeCertificates(files host.Files, https config.HTTPS) error {
 	if err != nil || len(inherited) == 0 { // which was said before
 		return nil
 	}
-	folder := path.Join(path.Dir(layout.EdgeState), "private", path.Base(layout.EdgeState))
+	folder := privateOf(layout.EdgeState)
 	if info, err := files.Lstat(folder); err == nil && host.AttrOf(info).UID != 0 {
 		return nil
 	}

@@ -209,12 +209,14 @@ func (d *dismantling) leftovers(units []string) []work {
 	return works
 }
 
+// privateOf is where a folder that systemd makes for an account of its own making really is; it makes a link to there.
+func privateOf(dir string) string { return path.Join(path.Dir(dir), "private", path.Base(dir)) }
+
 // files are folders that hold nothing but what we made.
 func (d *dismantling) files() []work {
 	works := []work{}
 	for _, dir := range []string{layout.EdgeRuntime, layout.EdgeState} {
-		// systemd makes a link to where the folder really is.
-		works = append(works, work{tree{path: dir, kind: "folder"}, step.Trace{}}, work{tree{path: path.Join(path.Dir(dir), "private", path.Base(dir)), kind: "folder"}, step.Trace{}})
+		works = append(works, work{tree{path: dir, kind: "folder"}, step.Trace{}}, work{tree{path: privateOf(dir), kind: "folder"}, step.Trace{}})
 	}
 	if !d.owned {
 		return works

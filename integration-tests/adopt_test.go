@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -31,8 +30,8 @@ var oldHub struct {
 	snap *guest.Snapshot
 }
 
-// older boots a guest with an older TLJH in which bob and alice have worked. Its conda mirror is within reach.
-func older(t *testing.T) (*hub, string) {
+// older boots a guest with an older TLJH in which bob and alice have worked. Its config names a conda mirror within reach.
+func older(t *testing.T) *hub {
 	t.Helper()
 	guest.Require(t)
 	oldHub.once.Do(func() { oldHub.snap = buildOlder(t) })
@@ -43,8 +42,9 @@ func older(t *testing.T) (*hub, string) {
 	_, sources := h.channel(t)
 	// A folder of a layer below can't be renamed, which is what an overlay is like and no machine of anybody's.
 	h.MustSh(t, "systemctl stop jupyterhub traefik && cp -a /opt/tljh /opt/new && rm -rf /opt/tljh && mv /opt/new /opt/tljh && systemctl start traefik jupyterhub")
+	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml; sync")
 	h.awaitHub(t, time.Minute)
-	return h, sources
+	return h
 }
 
 func buildOlder(t *testing.T) *guest.Snapshot {
@@ -102,9 +102,15 @@ func (h *hub) olderState(t *testing.T) string {
 		"/opt/tljh/hub/bin/python3 -c \"import sqlite3; d = sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite'); print(d.execute('select version_num from alembic_version').fetchall(), d.execute('select name, admin from users order by 1').fetchall())\"")
 }
 
+// adoptionPhase is what its journal says; nothing when none is under way.
+func (h *hub) adoptionPhase(t *testing.T) string {
+	t.Helper()
+	return h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true")
+}
+
 // TestAdopt takes over an older TLJH with the pasted line.
 func TestAdopt(t *testing.T) {
-	h := olderWithSources(t)
+	h := older(t)
 	was := h.olderState(t)
 	bob := h.login(t, "bob", passwordOf("bob"))
 	start(t, bob)
@@ -187,7 +193,7 @@ func (h *hub) isAdmin(t *testing.T) {
 
 // TestAdoptThatFails is a new hub that does not come up: the older one is running again.
 func TestAdoptThatFails(t *testing.T) {
-	h := olderWithSources(t)
+	h := older(t)
 	was := h.olderState(t)
 	// What the older hub passes over ends the new one.
 	h.MustSh(t, "printf 'import jupyterhub\nif jupyterhub.version_info[0] > 5:\n    raise SystemExit(\"no hub today\")\n' > /root/fails.py")
@@ -203,7 +209,7 @@ func TestAdoptThatFails(t *testing.T) {
 		h.MustSh(t, "cp /root/fails.py /opt/tljh/config/jupyterhub_config.d/fails.py")
 		for _, moment := range []string{"going back to the older", "delete /opt/tljh/generations", "start the older TLJH again"} {
 			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
-			t.Logf("killed; phase %s", h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true"))
+			t.Logf("killed; phase %s", h.adoptionPhase(t))
 		}
 		r := h.run(t, "/opt/tljh/bin/tljh-install install --yes")
 		h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/fails.py")
@@ -228,9 +234,9 @@ func (h *hub) olderAgain(t *testing.T, was string) {
 
 // TestAdoptWithANewEnvironment leaves the older user environment what it is: a kernel.
 func TestAdoptWithANewEnvironment(t *testing.T) {
-	h, sources := older(t)
+	h := older(t)
 	// Without its list of packages, it can't be told to be conda's.
-	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml; mv /opt/tljh/user/conda-meta /root/conda-meta")
+	h.MustSh(t, "mv /opt/tljh/user/conda-meta /root/conda-meta")
 	r := h.run(t, h.adoptLine())
 	want.Equal(t, exitRefused, r.Code, r.Output())
 	want.Contains(t, r.Output(), "no environment of conda's", "--new-environment")
@@ -274,13 +280,7 @@ func (h *hub) olderHTTPS(t *testing.T) (servesInherited, servesOwn func()) {
 	loginPage := func(roots *x509.CertPool) func(context.Context) error {
 		secure, err := client.NewSecure(name, h.Address(), "bob", roots)
 		want.OK(t, err)
-		return func(ctx context.Context) error {
-			page, err := secure.Open(ctx, "/hub/login")
-			if err == nil && page.Status != http.StatusOK {
-				err = fmt.Errorf("the login page says %d", page.Status)
-			}
-			return err
-		}
+		return func(ctx context.Context) error { return showsLogin(ctx, secure) }
 	}
 	inherited := x509.NewCertPool()
 	want.True(t, inherited.AppendCertsFromPEM([]byte(cert)), "no certificate was made")
@@ -298,7 +298,7 @@ func (h *hub) olderHTTPS(t *testing.T) (servesInherited, servesOwn func()) {
 
 // TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.
 func TestAdoptKilled(t *testing.T) {
-	h := olderWithSources(t)
+	h := older(t)
 	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, "sh -c "+"'"+h.adoptLine()+"'", moment)
@@ -308,7 +308,7 @@ func TestAdoptKilled(t *testing.T) {
 	for _, moment := range []string{"stop the older hub", "set the older one aside", "take over database", "start the hub", "start a server for a probe user", "remove what is left"} {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
-			t.Logf("killed; the hub is %s; phase %s", h.MustSh(t, "systemctl is-active jupyterhub || true"), h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true"))
+			t.Logf("killed; the hub is %s; phase %s", h.MustSh(t, "systemctl is-active jupyterhub || true"), h.adoptionPhase(t))
 		})
 	}
 	if h.MustSh(t, "ls /opt/tljh/state/adopt.json 2>/dev/null || true") != "" { // it may have been done just before it was killed

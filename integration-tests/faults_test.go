@@ -347,7 +347,7 @@ func TestFaultsOfAnUninstallation(t *testing.T) {
 func TestFaultsOfAnAdoption(t *testing.T) {
 	thorough(t)
 	t.Parallel()
-	h := olderWithSources(t)
+	h := older(t)
 	eachFault(nil, 65, func(f fault, steps int, pause time.Duration) {
 		if struck, _ := h.inject(t, "adopt", h.adoptLine(), f, steps, pause); struck {
 			h.stillOlder(t)
@@ -355,24 +355,17 @@ func TestFaultsOfAnAdoption(t *testing.T) {
 		}
 		h.adopted(t)
 		want.OK(t, h.Close())
-		h = olderWithSources(t)
+		h = older(t)
 	})
 	h.adoptAtLast(t)
 	h.adopted(t)
-}
-
-func olderWithSources(t *testing.T) *hub {
-	t.Helper()
-	h, sources := older(t)
-	h.MustSh(t, "printf '%s' '"+sources+"' >> /opt/tljh/config/config.yaml; sync")
-	return h
 }
 
 // stillOlder wants the older hub to work, unless it was stopped already.
 func (h *hub) stillOlder(t *testing.T) {
 	t.Helper()
 	want.Contains(t, h.MustSh(t, "cat /home/jupyter-bob/thesis.ipynb"), bobsNotebook)
-	phase := h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true")
+	phase := h.adoptionPhase(t)
 	if phase != "" && !strings.Contains(phase, "preparing") {
 		return
 	}
@@ -477,7 +470,7 @@ func TestUpgradeKilledAtEveryStep(t *testing.T) {
 func TestAdoptionKilledAtEveryStep(t *testing.T) {
 	thorough(t)
 	t.Parallel()
-	h := olderWithSources(t)
+	h := older(t)
 	h.killedAtEveryStep(t, "adopt", h.adoptLine(), func() { h.stillOlder(t) })
 	h.adoptAtLast(t)
 	h.adopted(t)

@@ -165,6 +165,11 @@ func (h *hub) answers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return showsLogin(ctx, b)
+}
+
+// showsLogin wants a browser to be shown the login page.
+func showsLogin(ctx context.Context, b *client.Browser) error {
 	page, err := b.Open(ctx, "/hub/login")
 	if err == nil && page.Status != http.StatusOK {
 		err = fmt.Errorf("the login page says %d", page.Status)

@@ -2,9 +2,7 @@ package integration
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -39,13 +37,7 @@ func TestLetsEncryptOnARunningHub(t *testing.T) {
 
 	secure, err := client.NewSecure("hub.example.org", h.Address(), "bob", ca.Roots)
 	want.OK(t, err)
-	guest.Until(t, 60*time.Second, func(ctx context.Context) error {
-		page, err := secure.Open(ctx, "/hub/login")
-		if err == nil && page.Status != http.StatusOK {
-			err = fmt.Errorf("the login page says %d", page.Status)
-		}
-		return err
-	})
+	guest.Until(t, 60*time.Second, func(ctx context.Context) error { return showsLogin(ctx, secure) })
 	t.Logf("from reload to a page with the authority's certificate: %.1f s", time.Since(begin).Seconds())
 	want.Equal(t, hubProcess, h.property(t, "jupyterhub.service", "MainPID"), "the hub was restarted for the door's sake")
 	want.OK(t, secure.Login(t.Context(), passwordOf("bob")))
