@@ -329,9 +329,9 @@ func TestUninstallKilledAgainAndAgain(t *testing.T) {
 			h.atWorkWith(t, "bob")
 		}
 		n := h.killedUntilItEnds(t, random)
-		// Killed after the program itself has gone, its folder may be left, and nothing in it.
+		// Killed after the program itself has gone, its folder may be left, and nothing in it; and its lock, until the next boot.
 		h.MustSh(t, `if [ -e /opt/tljh/bin/tljh-install ]; then /opt/tljh/bin/tljh-install uninstall --remove-users --purge --yes
-else rmdir /opt/tljh/bin /opt/tljh 2>/dev/null || true; fi`)
+else rmdir /opt/tljh/bin /opt/tljh 2>/dev/null; rm -f /run/tljh/install.lock; rmdir /run/tljh/users /run/tljh 2>/dev/null; true; fi`)
 		h.nothingOfOurs(t)
 		h.asNew(t)
 		killed += n
