@@ -59,7 +59,7 @@ func (d *dismantling) traces() []step.Trace {
 	return traces
 }
 
-// unitNames returns the units that we started or whose files are ours: those that start others first, and slices last.
+// unitNames returns the units that we started or whose files are, or were, ours: those that start others first, and slices last.
 func unitNames(files host.Files, traces []step.Trace) []string {
 	names := []string{}
 	add := func(name string) {
@@ -78,6 +78,12 @@ func unitNames(files host.Files, traces []step.Trace) []string {
 		data, _, _ := files.ReadFile(file)
 		if t.First != nil || step.Marked(data) {
 			add(path.Base(file))
+		}
+	}
+	for _, name := range systemdunits.Names() {
+		// One that runs without its file was left so by an uninstallation that systemd did not answer.
+		if strings.HasPrefix(name, "tljh") && !files.Exists(path.Join(layout.Units, name)) {
+			add(name)
 		}
 	}
 	rank := map[string]int{".service": 1, ".slice": 2}

@@ -174,37 +174,43 @@ func programStep() step.Step {
 			if !c.Host.Files.Exists(layout.Binary) {
 				return step.Absent, nil
 			}
-			same, err := isThisProgram(c.Host.Files)
-			if same {
-				return step.Same, err
+			if isThisProgram(c.Host.Files, layout.Binary) {
+				return step.Same, nil
 			}
-			return step.Different, err
+			return step.Different, nil
 		},
-		Do: func(_ context.Context, c *step.Context) error {
-			data, err := os.ReadFile("/proc/self/exe")
-			if err != nil {
-				return err
-			}
-			return c.Host.Files.Write(layout.Binary, data, rootDir)
-		},
+		Do: func(_ context.Context, c *step.Context) error { return keepThisProgram(c.Host.Files) },
 	}
 }
 
-func isThisProgram(files host.Files) (bool, error) {
+// keepThisProgram takes no disk when it is one that is kept already: going back to it must be possible on a disk that is full.
+func keepThisProgram(files host.Files) error {
+	if kept := program(version.Version); isThisProgram(files, kept) && files.HardLink(kept, layout.Binary) == nil {
+		return nil
+	}
+	data, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	return files.Write(layout.Binary, data, rootDir)
+}
+
+// isThisProgram tells whether a file is this very program, as it is to be kept.
+func isThisProgram(files host.Files, p string) bool {
 	ours, err := os.Stat("/proc/self/exe")
 	if err != nil {
-		return false, err
+		return false
 	}
-	kept, err := os.Stat(files.Path(layout.Binary))
-	if err != nil || os.SameFile(ours, kept) || ours.Size() != kept.Size() {
-		return err == nil && os.SameFile(ours, kept) && kept.Mode().Perm() == rootDir.Mode, err
+	kept, err := files.Lstat(p)
+	switch {
+	case err != nil || host.AttrOf(kept) != rootDir || ours.Size() != kept.Size():
+		return false
+	case os.SameFile(ours, kept):
+		return true
 	}
-	a, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		return false, err
-	}
-	b, err := files.Read(layout.Binary)
-	return bytes.Equal(a, b) && kept.Mode().Perm() == rootDir.Mode, err
+	a, aErr := os.ReadFile("/proc/self/exe")
+	b, bErr := files.Read(p)
+	return aErr == nil && bErr == nil && bytes.Equal(a, b)
 }
 
 // The environments' steps, which run side by side as far as they can.

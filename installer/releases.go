@@ -137,13 +137,10 @@ func keepProgram(files host.Files, version string) error {
 	if err := files.Mkdir(path.Dir(program(version)), rootDir); err != nil {
 		return err
 	}
-	if err := files.Remove(program(version)); err != nil {
-		return err
-	}
-	if err := os.Link(files.Path(layout.Binary), files.Path(program(version))); err != nil {
+	if err := files.HardLink(layout.Binary, program(version)); err != nil {
 		return fmt.Errorf("cannot keep the program of %s: %w", version, err)
 	}
-	return files.Sync(layout.Releases)
+	return nil
 }
 
 // What is kept of a release when another takes its place.

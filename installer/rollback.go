@@ -31,6 +31,8 @@ func (u *Upgrader) goBack(ctx context.Context, change *Change, plan Plan, cause 
 	err := change.enter(u.Host.Files, phaseBack)
 	if err == nil {
 		err = u.takeBack(ctx, change, plan)
+	} else {
+		u.startWhatIsThere(ctx)
 	}
 	if err != nil {
 		return host.Hint(errors.Join(cause, fmt.Errorf("going back to %s failed, too: %w", change.Old.Version, err)), "tljh-install upgrade tries to go back again; journalctl -u %s may tell more", layout.HubUnit)
@@ -76,7 +78,12 @@ func (u *Upgrader) presentPlan(ctx context.Context) (Plan, error) {
 	return InstallPlan(&Inputs{Facts: u.Host.Facts(ctx), ConfigText: text, Config: cfg}, u.Builder)
 }
 
-func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan Plan) error {
+func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan Plan) (err error) {
+	defer func() {
+		if err != nil {
+			u.startWhatIsThere(ctx)
+		}
+	}()
 	if change.Phase == phaseBack {
 		if err := u.undoNew(ctx, change, plan); err != nil {
 			return err
@@ -89,6 +96,18 @@ func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan Plan) erro
 		return err
 	}
 	return u.noteBack(change)
+}
+
+// startTime is how long a hub may take until it is left to systemd, which goes on trying.
+const startTime = time.Minute
+
+// startWhatIsThere starts a hub that was left stopped half-way between two releases: it may well work, at once or, say, as soon as a disk has room
+// again. The same command still completes what was begun.
+func (u *Upgrader) startWhatIsThere(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	_ = u.Host.Systemd.Reload(ctx)
+	_ = u.Host.Systemd.Do(ctx, "start", layout.HubUnit)
 }
 
 // undoNew takes away what only the new release has: units, links and files that were not there before it came. What both have, the old program writes anew.

@@ -23,6 +23,7 @@ import (
 	"tljh/internal/layout"
 	"tljh/internal/report"
 	"tljh/internal/step"
+	"tljh/systemdunits"
 )
 
 // wholeSite is a machine below a temporary folder: files are real, systemd and the programs for accounts stand-ins.
@@ -519,6 +520,9 @@ func (silent) Reload(context.Context) error { return errSilent }
 func TestSystemdThatAnswersNothingKeepsNothingElse(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
+	for _, slice := range []string{layout.UsersSlice, "tljh-services.slice", layout.Slice} { // systemd does so when a service in them starts
+		require.NoError(t, s.systemd.Do(t.Context(), "start", slice))
+	}
 	s.host.Systemd = silent{s.systemd}
 	removal, err := s.uninstaller().Plan(t.Context(), UninstallOptions{})
 	require.NoError(t, err)
@@ -532,7 +536,9 @@ func TestSystemdThatAnswersNothingKeepsNothingElse(t *testing.T) {
 
 	s.host.Systemd = s.systemd
 	assert.Empty(t, s.uninstall(UninstallOptions{}).Failed)
-	assert.Equal(t, "inactive", s.state(layout.HubUnit))
+	for _, unit := range systemdunits.Names() {
+		assert.Equal(t, "inactive", s.state(unit), unit)
+	}
 	assert.False(t, s.files.Exists(layout.Binary))
 }
 

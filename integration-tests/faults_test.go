@@ -247,10 +247,10 @@ func (s *student) begin(t *testing.T) {
 	compute(t, s.k, "x = 42")
 }
 
-// unharmed wants all that bob has. After a power cut he starts his server anew.
+// unharmed wants all that bob has. After a power cut he starts his server anew. Only a kill may leave no hub.
 func (s *student) unharmed(t *testing.T, f fault) {
 	t.Helper()
-	if s.h.midSwitch(t) {
+	if f.name == faultKill && s.h.midSwitch(t) {
 		t.Log("there is no hub until the same command completes it")
 		want.Contains(t, s.h.MustSh(t, "pgrep -f "+s.k.ID+"; cat /home/jupyter-bob/thesis"), "years of work")
 		return
@@ -268,7 +268,7 @@ func (s *student) unharmed(t *testing.T, f fault) {
 	want.Equal(t, "years of work", compute(t, s.k, "print(open('thesis').read())"))
 }
 
-// midSwitch tells whether a command ended in the second in which the hub is stopped for the switch. Only the same command brings it back, or a reboot.
+// midSwitch tells whether a command was killed in the second in which the hub is stopped for the switch. Only the same command brings it back, or a reboot.
 func (h *hub) midSwitch(t *testing.T) bool {
 	t.Helper()
 	return h.MustSh(t, `grep -qs -e '"phase":"switching"' -e '"phase":"back"' /opt/tljh/state/upgrade.json && systemctl is-active jupyterhub || true`) == "inactive"
@@ -290,14 +290,7 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 		}
 		s.unharmed(t, f)
 	})
-	r := h.run(t, line)
-	if strings.Contains(r.Output(), "going back to 0.0.9 was interrupted: completing it") {
-		r = h.run(t, line)
-	}
-	if r.Code != 0 {
-		t.Fatalf("the upgrade ended with %d:\n%s", r.Code, r.Output())
-	}
-	want.Equal(t, newVersion, h.version(t))
+	h.upgradeAtLast(t, line)
 	s.unharmed(t, fault{})
 	h.looksInstalled(t)
 
@@ -319,6 +312,41 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 	want.Equal(t, oldVersion, h.version(t))
 	s.unharmed(t, fault{})
 	h.looksInstalled(t)
+}
+
+// TestUpgradeWhileTheDiskFills wants a hub whatever the upgrade could not do any more.
+func TestUpgradeWhileTheDiskFills(t *testing.T) {
+	t.Parallel()
+	h := before(t)
+	server := h.serve(t, variant(t, release.Next(newVersion)))
+	line := "tljh-install upgrade --yes --from " + server.URL()
+	s := h.atWorkInAll(t)
+	full := faults[slices.IndexFunc(faults, func(f fault) bool { return f.name == "full disk" })]
+	for _, moment := range []string{"done +switch to the new environments", "start +start a server for a probe user"} {
+		far := regexp.MustCompile(moment)
+		p := h.begun(t, func(p *guest.Process) bool { return far.MatchString(p.Output()) }, "bash", "-c", "exec "+line)
+		r := h.strike(t, full, p)
+		note("upgrade", full, "after "+moment, r.Code != 0, r.Code)
+		t.Logf("exit code %d\n%s", r.Code, lastLines(r.Output(), 12))
+		if r.Code == 0 {
+			h.must(t, "tljh-install rollback --yes")
+		}
+		s.unharmed(t, full)
+	}
+	h.upgradeAtLast(t, line)
+	s.unharmed(t, fault{})
+	h.looksInstalled(t)
+}
+
+// upgradeAtLast is the same command again, twice if the first completes the way back.
+func (h *hub) upgradeAtLast(t *testing.T, line string) {
+	t.Helper()
+	r := h.run(t, line)
+	if strings.Contains(r.Output(), "going back to 0.0.9 was interrupted: completing it") {
+		r = h.run(t, line)
+	}
+	want.Equal(t, 0, r.Code, r.Output())
+	want.Equal(t, newVersion, h.version(t))
 }
 
 func TestFaultsOfAnUninstallation(t *testing.T) {

@@ -215,6 +215,22 @@ func (f Files) Link(target, p string) (err error) {
 	return syncDir(dir)
 }
 
+// HardLink makes p another name of the file from, in the place of a link or file that is there, in one step. It takes no disk.
+func (f Files) HardLink(from, p string) (err error) {
+	defer wrap(&err, "link", p)
+	dir := filepath.Dir(f.Path(p))
+	tmp := filepath.Join(dir, unfinished+rand.Text())
+	if err = os.Link(f.Path(from), tmp); err != nil {
+		return err
+	}
+	err = os.Rename(tmp, f.Path(p))
+	_ = os.Remove(tmp) // which is still there if p was that file already
+	if err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
 // Rename gives the file or folder at p, whose contents are on disk already, the name to; nothing may be there but a file or empty folder.
 func (f Files) Rename(p, to string) (err error) {
 	defer wrap(&err, "rename", p)

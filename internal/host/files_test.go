@@ -156,6 +156,27 @@ func TestAppendGoesToTheEndOfRegularFilesOnly(t *testing.T) {
 	assert.Equal(t, mine(0o600), attrOf(t, files, "/open"), "the mode is put right")
 }
 
+func TestHardLink(t *testing.T) {
+	files := newFiles(t)
+	require.NoError(t, files.Write("/file", []byte("x"), mine(0o755)))
+	require.NoError(t, files.Mkdir("/dir", mine(0o755)))
+	require.NoError(t, files.Write("/dir/name", []byte("what was there"), mine(0o600)))
+	for range 2 { // the second time it is that file already
+		require.NoError(t, files.HardLink("/file", "/dir/name"))
+		file, err := files.Lstat("/file")
+		require.NoError(t, err)
+		name, err := files.Lstat("/dir/name")
+		require.NoError(t, err)
+		assert.True(t, os.SameFile(file, name))
+		list, err := files.List("/dir")
+		require.NoError(t, err)
+		assert.Equal(t, []string{"name"}, list, "nothing unfinished is left")
+	}
+	require.ErrorIs(t, files.HardLink("/nothing", "/dir/name"), fs.ErrNotExist)
+	require.Error(t, files.HardLink("/file", "/dir"))
+	assert.ElementsMatch(t, []string{"dir", "file"}, names(t, files))
+}
+
 func TestLinkReplacesInOneStep(t *testing.T) {
 	files := newFiles(t)
 	require.NoError(t, files.Link("a", "/link"))
