@@ -156,7 +156,7 @@ func (u *Upgrader) restore(ctx context.Context, change *Change) error {
 		}
 	}
 	if lost.Changed {
-		if _, err := u.database(ctx, "copy", keptDatabase(old.Version), liveDatabase); err != nil {
+		if _, err := u.database(ctx, "back", keptDatabase(old.Version), liveDatabase); err != nil {
 			return fmt.Errorf("cannot put the database back: %w", err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"tljh/internal/layout"
 	"tljh/internal/release"
 	"tljh/internal/report"
+	"tljh/internal/step"
 	"tljh/internal/version"
 )
 
@@ -473,7 +474,8 @@ func (u *Upgrader) upgradePlan(t *takeover, old Release) (Plan, error) {
 	if err := p.services(); err != nil {
 		return Plan{}, err
 	}
-	p.userDone = []string{idFollow}
+	// As many files as an environment has are not looked at while the hub is away.
+	p.userDone = []string{step.Unit{Name: layout.HubUnit}.ID()}
 	p.finally(ownerStep())
 	p.finally(snapshotStep(u.Builder))
 	p.beside(phaseServices, p.cacheStep(), p.last)

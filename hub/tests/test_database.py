@@ -107,6 +107,38 @@ def test_what_would_be_lost(five, tmp_path, monkeypatch, capsys):
     }
 
 
+def run_since(path, user, started):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (id,) = connection.execute("SELECT id FROM users WHERE name = ?", [user]).fetchone()
+        connection.execute("DELETE FROM spawners WHERE user_id = ?", [id])
+        connection.execute("INSERT INTO spawners (user_id, server_id, name, started) VALUES (?, 1, '', ?)", [id, started])
+
+
+@pytest.mark.parametrize(
+    ("since", "known", "lost"),
+    [
+        ({}, [("bob",)], []),
+        ({"bob": "2026-01-01 08:00:00"}, [("bob",)], []),
+        ({"bob": "2026-01-01 09:00:00"}, [], ["bob"]),  # started anew: his tokens of before are worth nothing
+        ({"alice": "2026-01-01 09:00:00"}, [("bob",)], ["alice"]),
+    ],
+)
+def test_going_back_forgets_servers_that_were_started_since(five, tmp_path, monkeypatch, capsys, since, known, lost):
+    kept = tmp_path / "kept"
+    run_since(five, "bob", "2026-01-01 08:00:00")
+    old = database.revision(five)
+    go(monkeypatch, capsys, "follow", five, kept, tmp_path / "ready")
+    before = kept.read_bytes()
+    for user, started in since.items():
+        run_since(five, user, started)
+    assert json.loads(go(monkeypatch, capsys, "lost", kept, five)[1])["servers"] == lost
+    assert go(monkeypatch, capsys, "back", kept, five)[0] == 0
+    assert database.revision(five) == old
+    assert ask(five, "SELECT users.name FROM spawners, users WHERE users.id = user_id AND server_id IS NOT NULL") == known
+    assert kept.read_bytes() == before
+    assert stat.S_IMODE(five.stat().st_mode) == 0o600
+
+
 def test_no_database_is_told(tmp_path, monkeypatch, capsys):
     assert database.main(["lost", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert "unable to open" in capsys.readouterr().err

@@ -3,6 +3,7 @@
     python -m tljh.database copy FROM TO             a copy that is whole, also of a database in use
     python -m tljh.database upgrade FILE             bring a database to this release's format, in place: for copies
     python -m tljh.database follow LIVE KEPT READY   keep a copy of LIVE as KEPT, then bring LIVE to this release's format in one step
+    python -m tljh.database back KEPT LIVE           make LIVE the copy that was kept, without servers that do not run any more
     python -m tljh.database lost KEPT LIVE           what is in LIVE and not in KEPT, as JSON
 
 follow makes the file READY as soon as it has all it needs in memory, and begins when it reads a line: meanwhile the hub may run, so that it is away
@@ -117,31 +118,53 @@ def warm(live: Path) -> None:
         upgrade(trial)
 
 
+def answer(path: Path, question: str) -> list[tuple]:
+    with closing(read(path)) as connection:
+        try:
+            return connection.execute(question).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):  # this format has not
+                return []
+            raise
+
+
+def servers(path: Path) -> dict[tuple[str, str], str]:
+    """When the servers that run were started, by the names of their users and their own."""
+    question = "SELECT users.name, spawners.name, started FROM spawners, users WHERE users.id = user_id AND server_id IS NOT NULL"
+    return {(user, name): str(started) for user, name, started in answer(path, question)}
+
+
+def back(kept: Path, live: Path) -> None:
+    """A server that was started anew since has tokens that KEPT does not know, and nobody could use it. The hub forgets it, as it does those that are
+    not in KEPT: whoever asks for their server gets another."""
+    now = servers(live)
+    anew = [key for key, started in servers(kept).items() if now.get(key, started) != started]
+
+    def forget(made: Path) -> None:
+        with closing(sqlite3.connect(made)) as connection, connection:
+            connection.executemany("UPDATE spawners SET server_id = NULL WHERE user_id = (SELECT id FROM users WHERE name = ?) AND name = ?", anew)
+
+    remake(kept, live, forget)
+
+
 # What people would miss: a name, and the question whose answers are compared.
 MISSED = {
     "users": "SELECT name FROM users WHERE name != 'tljh-probe'",
     "admins": "SELECT name FROM users WHERE admin AND name != 'tljh-probe'",
     "groups": "SELECT name FROM groups",
     "members": "SELECT groups.name || ': ' || users.name FROM user_group_map, groups, users WHERE groups.id = group_id AND users.id = user_id",
-    "servers": "SELECT users.name FROM spawners, users WHERE users.id = spawners.user_id AND server_id IS NOT NULL AND users.name != 'tljh-probe'",
     "shares": "SELECT scopes FROM shares",
 }
 
 
 def answers(path: Path) -> dict[str, list[str]]:
-    found = {}
-    with closing(read(path)) as connection:
-        for name, question in MISSED.items():
-            try:
-                found[name] = [str(row[0]) for row in connection.execute(question)]
-            except sqlite3.OperationalError:  # a table that this format has not
-                found[name] = []
-    return found
+    return {name: [str(row[0]) for row in answer(path, question)] for name, question in MISSED.items()}
 
 
 def lost(kept: Path, live: Path) -> dict[str, list[str] | bool]:
     before, now = answers(kept), answers(live)
     found: dict[str, list[str] | bool] = {name: sorted(set(now[name]) - set(before[name])) for name in MISSED}
+    found["servers"] = sorted({user for (user, _), _ in servers(live).items() - servers(kept).items() if user != "tljh-probe"})
     found["back"] = sorted(set(before["users"]) - set(now["users"]))
     # Whether the release before could not read LIVE: only then is anything lost.
     found["changed"] = revision(kept) != revision(live)
@@ -151,7 +174,7 @@ def lost(kept: Path, live: Path) -> dict[str, list[str] | bool]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tljh.database")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, names in {"copy": ["from", "to"], "upgrade": ["file"], "follow": ["live", "kept", "ready"], "lost": ["kept", "live"]}.items():
+    for verb, names in {"copy": ["from", "to"], "upgrade": ["file"], "follow": ["live", "kept", "ready"], "back": ["kept", "live"], "lost": ["kept", "live"]}.items():
         command = verbs.add_parser(verb)
         for name in names:
             command.add_argument(name, type=Path)
@@ -166,6 +189,8 @@ def main(arguments: list[str]) -> int:
                 print(json.dumps({"changed": upgrade(*files)}))
             case "follow":
                 print(json.dumps({"changed": follow(*files)}))
+            case "back":
+                back(*files)
             case "lost":
                 print(json.dumps(lost(*files)))
     except (sqlite3.Error, OSError) as error:
@@ -175,4 +200,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The interpreter's own end would take a third of a second, for which the hub would be away.
+    os._exit(status)
