@@ -16,7 +16,6 @@ import (
 	"tljh/internal/layout"
 	"tljh/internal/release"
 	"tljh/internal/report"
-	"tljh/internal/step"
 	"tljh/internal/version"
 )
 
@@ -475,7 +474,7 @@ func (u *Upgrader) upgradePlan(t *takeover, old Release) (Plan, error) {
 		return Plan{}, err
 	}
 	// As many files as an environment has are not looked at while the hub is away.
-	p.userDone = []string{step.Unit{Name: layout.HubUnit}.ID()}
+	p.userDone = []string{idHubUnit}
 	p.finally(ownerStep())
 	p.finally(snapshotStep(u.Builder))
 	p.beside(phaseServices, p.cacheStep(), p.last)

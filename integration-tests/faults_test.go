@@ -370,8 +370,8 @@ func TestFaultsOfAnUninstallation(t *testing.T) {
 	h.atWorkWith(t, "bob")
 	h.MustSh(t, "cp /opt/tljh/bin/tljh-install /root/; sync")
 	line := "/root/tljh-install uninstall --yes"
-	eachFault(append(networkFaults[:4:4], "useradd and groupadd fail"), 40, func(f fault, steps int, pause time.Duration) {
-		if struck, _ := h.inject(t, "uninstall", line, f, steps, pause); !struck {
+	eachFault(append(networkFaults[:4:4], "useradd and groupadd fail"), 30, func(f fault, steps int, pause time.Duration) {
+		if struck, _ := h.inject(t, "uninstall", line, f, steps, pause/4); !struck {
 			h.nothingOfOurs(t)
 			h.paste(t, "")
 			h.MustSh(t, "sync")
