@@ -44,9 +44,18 @@ func (p *planner) whole() (Plan, error) {
 		return Plan{}, err
 	}
 	p.environments()
+	if !p.match {
+		p.userEnvironment()
+	}
 	if err := p.services(idHub); err != nil {
 		return Plan{}, err
 	}
+	if p.match { // as many files as it has are not looked at while the hub is away
+		p.userDone = append(p.userDone, idHubUnit)
+		p.finally(matchStep(p.builder))
+		p.userEnvironment()
+	}
+	p.watch()
 	p.cleaning()
 	return p.plan, p.plan.Valid()
 }
@@ -66,6 +75,7 @@ func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration)
 	if err := p.services(); err != nil {
 		return Plan{}, err
 	}
+	p.watch()
 	return p.plan, p.plan.Valid()
 }
 
@@ -77,7 +87,9 @@ type planner struct {
 	match    bool      // the user environment is to have the hub's JupyterHub, whatever was done to it
 	follow   step.Step // of an upgrade: what makes the new environments, which are there, the live ones
 	last     string    // of the steps whose order is fixed
-	patience time.Duration
+
+	watchStamp string // of the units that watch the user environment
+	patience   time.Duration
 }
 
 // hubPatience is how long a hub may take to come up with another config before that is taken back. It takes seconds, on a busy machine some more.
@@ -278,12 +290,14 @@ func (p *planner) environments() {
 	}
 	p.beside(phaseEnvironments, managerStep(), idUser)
 	p.userDone = []string{idUser}
-	if p.match {
-		if byConda {
-			p.userDone = append(p.userDone, idFetch(environment.UserWheels))
-		}
-		p.finally(matchStep(b))
+	if p.match && byConda {
+		p.userDone = append(p.userDone, idFetch(environment.UserWheels))
 	}
+}
+
+// userEnvironment adds what comes after the user environment was made.
+func (p *planner) userEnvironment() {
+	b := p.builder
 	p.finally(ownerStep()) // before anything is added that is not of a lock: it comes in as the environment's account, not as root
 	if packages := p.in.Config.UserEnvironment.Packages; len(packages) > 0 {
 		p.extra(addStep(b, packages))
@@ -627,12 +641,16 @@ func (p *planner) services(after ...string) error {
 		}
 		p.then(phaseServices, unit)
 	}
-	// Only what happens after all is in place is a change worth keeping.
-	stamp := stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]))
+	p.watchStamp = stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]))
+	return nil
+}
+
+// watch starts the watch on the user environment: only what happens after all is in place is a change worth keeping.
+func (p *planner) watch() {
+	stamp := p.watchStamp
 	p.beside(phaseServices, step.Unit{
 		Name: layout.WatchPath, What: "the watch on the user environment", Enable: true, Stamp: func(*step.Context) string { return stamp },
 	}, append(slices.Clone(p.userDone), p.last)...)
-	return nil
 }
 
 // cleaning comes only when nobody fetches any more.

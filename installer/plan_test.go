@@ -3,6 +3,7 @@ package installer
 import (
 	"context"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -58,4 +59,27 @@ func TestRequirementsComeAfterTheEnvironmentWasHandedOver(t *testing.T) {
 	}
 	assert.Contains(t, after[idOwner], idUser)
 	assert.Contains(t, after["user-environment-snapshot"], idRequirements)
+}
+
+// While the release changes, the hub is away until it is started: what reads thousands of files comes later.
+func TestTheHubIsAwayForNothingElse(t *testing.T) {
+	h, _ := machine(t)
+	builder := &environment.Builder{Host: h, Client: &fetch.Client{}}
+	for _, manager := range environment.Managers {
+		in := &Inputs{Config: config.Default(), ConfigText: []byte("{}"), Manager: ManagerChoice{Name: manager}}
+		upgrader := &Upgrader{Installer: Installer{Host: h, Builder: builder}}
+		upgrade, err := upgrader.upgradePlan(&takeover{in: in}, Release{Version: "0.0.9"})
+		require.NoError(t, err)
+		settle, err := settlePlan(in, builder)
+		require.NoError(t, err)
+		for _, plan := range []Plan{upgrade, settle} {
+			after := map[string]bool{idHubUnit: true}
+			for _, node := range plan.Nodes {
+				after[node.Step.ID()] = after[node.Step.ID()] || slices.ContainsFunc(node.After, func(id string) bool { return after[id] })
+			}
+			for _, id := range []string{idOwner, "user-environment-snapshot", "unit " + layout.WatchPath} {
+				assert.True(t, after[id], id)
+			}
+		}
+	}
 }

@@ -477,6 +477,7 @@ func (u *Upgrader) upgradePlan(t *takeover, old Release) (Plan, error) {
 	p.userDone = []string{idHubUnit}
 	p.finally(ownerStep())
 	p.finally(snapshotStep(u.Builder))
+	p.watch()
 	p.beside(phaseServices, p.cacheStep(), p.last)
 	p.beside(phaseServices, outdatedStep(u.Builder), p.last)
 	return p.plan, p.plan.Valid()
