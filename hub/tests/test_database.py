@@ -25,8 +25,8 @@ def ask(path, question):
         return connection.execute(question).fetchall()
 
 
-def go(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+def go(monkeypatch, capsys, *arguments, stdin="\n"):
+    monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
     code = database.main([str(argument) for argument in arguments])
     return code, capsys.readouterr().out
 
@@ -49,6 +49,14 @@ def test_follow_keeps_the_old_format_and_brings_the_new(five, tmp_path, monkeypa
     assert database.revision(tmp_path / "kept") == old
     assert ask(five, "SELECT name, admin FROM users ORDER BY name") == [("alice", 1), ("bob", 0)]
     assert (tmp_path / "ready").exists()
+
+
+def test_follow_changes_nothing_unless_it_is_told_to(five, tmp_path, monkeypatch, capsys):
+    before = five.read_bytes()
+    code, out = go(monkeypatch, capsys, "follow", five, tmp_path / "kept", tmp_path / "ready", stdin="")
+    assert (code, json.loads(out)) == (0, {"changed": False})
+    assert five.read_bytes() == before
+    assert not (tmp_path / "kept").exists()
 
 
 def test_follow_again_leaves_the_copy_alone(five, tmp_path, monkeypatch, capsys):

@@ -87,7 +87,8 @@ def upgrade(path: Path) -> bool:
 def follow(live: Path, kept: Path, ready: Path) -> bool:
     warm(live)
     ready.touch(mode=0o600)
-    sys.stdin.readline()
+    if not sys.stdin.readline():  # whoever was to stop the hub has ended
+        return False
     if not live.exists():
         return False
     if revision(live) == newest():
