@@ -86,6 +86,7 @@ func unitNames(files host.Files, traces []step.Trace) []string {
 			add(name)
 		}
 	}
+	add(returnUnit + ".timer")
 	rank := map[string]int{".service": 1, ".slice": 2}
 	slices.SortStableFunc(names, func(a, b string) int { return rank[path.Ext(a)] - rank[path.Ext(b)] })
 	return names

@@ -83,6 +83,7 @@ func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan Plan) (err
 		if err != nil {
 			u.startWhatIsThere(ctx)
 		}
+		u.hubIsBack(ctx)
 	}()
 	if change.Phase == phaseBack {
 		if err := u.undoNew(ctx, change, plan); err != nil {
@@ -151,7 +152,7 @@ func (u *Upgrader) restore(ctx context.Context, change *Change) error {
 	}
 	live, _ := environment.Current(files, environment.Hub)
 	if lost.Changed || live.Number != hub.Number {
-		if err := u.Host.Systemd.Do(ctx, "stop", layout.HubUnit); err != nil {
+		if err := u.stopHub(ctx); err != nil {
 			return err
 		}
 	}

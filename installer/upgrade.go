@@ -317,6 +317,7 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	if err := change.enter(u.Host.Files, phaseSwitching); err != nil {
 		return err
 	}
+	defer u.hubIsBack(ctx)
 	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
 	if _, err = executor.Run(ctx, plan); err == nil {
 		proof := NewProof(u.Host, u.Report, t.in.Config)

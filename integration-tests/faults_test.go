@@ -268,10 +268,10 @@ func (s *student) unharmed(t *testing.T, f fault) {
 	want.Equal(t, "years of work", compute(t, s.k, "print(open('thesis').read())"))
 }
 
-// midSwitch tells whether a command was killed in the second in which the hub is stopped for the switch. Only the same command brings it back, or a reboot.
+// midSwitch tells whether a command was killed in the second in which the hub is stopped for the switch. The same command brings it back, and systemd after a minute.
 func (h *hub) midSwitch(t *testing.T) bool {
 	t.Helper()
-	return h.MustSh(t, `grep -qs -e '"phase":"switching"' -e '"phase":"back"' /opt/tljh/state/upgrade.json && systemctl is-active jupyterhub || true`) == "inactive"
+	return h.MustSh(t, `grep -qs -e '"phase":"switching"' -e '"phase":"back"' -e '"phase":"restored"' /opt/tljh/state/upgrade.json && systemctl is-active jupyterhub || true`) == "inactive"
 }
 
 func TestFaultsOfAnUpgrade(t *testing.T) {
@@ -325,6 +325,43 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 	r := h.run(t, back)
 	want.Equal(t, 0, r.Code, r.Output())
 	want.Equal(t, oldVersion, h.version(t))
+	s.unharmed(t, fault{})
+	h.looksInstalled(t)
+}
+
+// TestHubComesBackByItself kills an upgrade and a rollback while the hub is stopped for them.
+func TestHubComesBackByItself(t *testing.T) {
+	t.Parallel()
+	h := before(t)
+	server := h.serve(t, variant(t, release.Next(newVersion)))
+	line := "tljh-install upgrade --yes --from " + server.URL()
+	s := h.atWorkInAll(t)
+	timer := "systemctl is-active tljh-start-hub.timer || true"
+	slow := "/run/systemd/system/jupyterhub.service.d"
+	killed := func(command, line string) {
+		t.Helper()
+		h.MustSh(t, "mkdir "+slow+"; printf '[Service]\\nExecStop=/bin/sleep 3\\n' > "+slow+"/slow.conf; systemctl daemon-reload")
+		p := h.begun(t, func(p *guest.Process) bool { return p.Output() != "" }, "bash", "-c", "exec "+line)
+		h.MustSh(t, "timeout 300 bash -c 'while systemctl is-active --quiet jupyterhub; do sleep 0.1; done'")
+		note(command, faults[0], "while the hub is stopped", true, h.strike(t, faults[0], p).Code)
+		want.Equal(t, "active", h.MustSh(t, timer))
+		h.MustSh(t, "rm -r "+slow+"; systemctl daemon-reload; timeout 30 bash -c 'while systemctl is-active jupyterhub | grep -q deactivating; do sleep 0.1; done'")
+		want.True(t, h.midSwitch(t), "there is a hub")
+		h.awaitHub(t, 90*time.Second)
+		s.unharmed(t, fault{})
+	}
+	killed("upgrade", line)
+	h.upgradeAtLast(t, line)
+	want.Equal(t, "inactive", h.MustSh(t, timer))
+	s.unharmed(t, fault{})
+	h.looksInstalled(t)
+	if faultRounds() == 0 { // it takes another minute
+		return
+	}
+	killed("rollback", "tljh-install rollback --yes")
+	h.must(t, "tljh-install rollback --yes")
+	want.Equal(t, oldVersion, h.version(t))
+	want.Equal(t, "inactive", h.MustSh(t, timer))
 	s.unharmed(t, fault{})
 	h.looksInstalled(t)
 }
