@@ -172,10 +172,14 @@ def lost(kept: Path, live: Path) -> dict[str, list[str] | bool]:
     return found
 
 
+# The files that each takes.
+VERBS = {"copy": ["from", "to"], "upgrade": ["file"], "follow": ["live", "kept", "ready"], "back": ["kept", "live"], "lost": ["kept", "live"]}
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tljh.database")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, names in {"copy": ["from", "to"], "upgrade": ["file"], "follow": ["live", "kept", "ready"], "back": ["kept", "live"], "lost": ["kept", "live"]}.items():
+    for verb, names in VERBS.items():
         command = verbs.add_parser(verb)
         for name in names:
             command.add_argument(name, type=Path)
