@@ -241,6 +241,14 @@ func (h *hub) atWorkInAll(t *testing.T) *student {
 	return s
 }
 
+// atWorkBefore is a hub of the release before with bob at work, and the line that upgrades it.
+func atWorkBefore(t *testing.T) (h *hub, s *student, line string) {
+	t.Helper()
+	h = before(t)
+	server := h.serve(t, variant(t, release.Next(newVersion)))
+	return h, h.atWorkInAll(t), "tljh-install upgrade --yes --from " + server.URL()
+}
+
 func (s *student) begin(t *testing.T) {
 	t.Helper()
 	s.k = kernel(t, s.b)
@@ -277,10 +285,7 @@ systemctl is-active jupyterhub | grep -e inactive -e deactivating || true`) != "
 
 func TestFaultsOfAnUpgrade(t *testing.T) {
 	t.Parallel()
-	h := before(t)
-	server := h.serve(t, variant(t, release.Next(newVersion)))
-	line := "tljh-install upgrade --yes --from " + server.URL()
-	s := h.atWorkInAll(t)
+	h, s, line := atWorkBefore(t)
 	left := []string{}
 	if faultRounds() == 0 { // each takes a minute
 		left = append(networkFaults[:4:4], "/etc read-only", "useradd and groupadd fail", "visudo fails")
@@ -333,10 +338,7 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 // TestHubComesBackByItself kills an upgrade and a rollback while the hub is stopped for them.
 func TestHubComesBackByItself(t *testing.T) {
 	t.Parallel()
-	h := before(t)
-	server := h.serve(t, variant(t, release.Next(newVersion)))
-	line := "tljh-install upgrade --yes --from " + server.URL()
-	s := h.atWorkInAll(t)
+	h, s, line := atWorkBefore(t)
 	timer := "systemctl is-active tljh-start-hub.timer || true"
 	slow := "/run/systemd/system/jupyterhub.service.d"
 	killed := func(command, line string) {
@@ -370,10 +372,7 @@ func TestHubComesBackByItself(t *testing.T) {
 // TestUpgradeWhileTheDiskFills wants a hub whatever the upgrade could not do any more.
 func TestUpgradeWhileTheDiskFills(t *testing.T) {
 	t.Parallel()
-	h := before(t)
-	server := h.serve(t, variant(t, release.Next(newVersion)))
-	line := "tljh-install upgrade --yes --from " + server.URL()
-	s := h.atWorkInAll(t)
+	h, s, line := atWorkBefore(t)
 	full := faults[slices.IndexFunc(faults, func(f fault) bool { return f.name == "full disk" })]
 	for _, moment := range []string{"done +switch to the new environments", "start +start a server for a probe user"} {
 		far := regexp.MustCompile(moment)
@@ -530,12 +529,10 @@ func TestInstallationKilledAtEveryStep(t *testing.T) {
 func TestUpgradeKilledAtEveryStep(t *testing.T) {
 	thorough(t)
 	t.Parallel()
-	h := before(t)
-	server := h.serve(t, variant(t, release.Next(newVersion)))
-	s := h.atWorkInAll(t)
+	h, s, line := atWorkBefore(t)
 	unharmed := func() { s.unharmed(t, faults[0]) }
 	for _, c := range []struct{ command, line, version string }{
-		{"upgrade", "tljh-install upgrade --yes --from " + server.URL(), newVersion},
+		{"upgrade", line, newVersion},
 		{"rollback", "tljh-install rollback --yes", oldVersion},
 	} {
 		r := h.killedAtEveryStep(t, c.command, c.line, unharmed)

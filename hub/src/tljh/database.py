@@ -3,7 +3,7 @@
     python -m tljh.database copy FROM TO             a copy that is whole, also of a database in use
     python -m tljh.database upgrade FILE             bring a database to this release's format, in place: for copies
     python -m tljh.database follow LIVE KEPT READY   keep a copy of LIVE as KEPT, then bring LIVE to this release's format in one step
-    python -m tljh.database back KEPT LIVE           make LIVE the copy that was kept, without servers that do not run any more
+    python -m tljh.database back KEPT LIVE           make LIVE the copy that was kept, without servers that were started anew since
     python -m tljh.database lost KEPT LIVE           what is in LIVE and not in KEPT, as JSON
 
 follow makes the file READY as soon as it has all it needs in memory, and begins when it reads a line: meanwhile the hub may run, so that it is away
