@@ -21,6 +21,8 @@ EXIT_REFUSED=4
 EXIT_INTERRUPTED=130
 
 TRIES=4
+UNSIGNED=
+MAY_BE_MISSING=
 
 usage() {
 	cat <<'USAGE'
@@ -33,7 +35,13 @@ Run it as root on the machine that is to become the hub, for instance:
     curl -fsSL URL/bootstrap.sh | sudo bash -s -- --admin alice
 
 Options go to the installer as they are; once it is there,
-`tljh-install install --help` lists them.
+`tljh-install install --help` lists them. Give no password behind --admin:
+sudo writes its command line into the journal. Without one, a password is
+made up and shown once; --admin-password-file FILE takes one from a file.
+
+Where an installer is already, it checks the signature of the one that was
+downloaded before that takes its place. Only this script knows
+  --unsigned           take a build of your own, which nobody has signed
 
 Environment (sudo drops it: write `sudo NAME=value bash ...`):
   TLJH_RELEASE_URL     the folder the release lies in, where it differs from
@@ -46,7 +54,8 @@ Environment (sudo drops it: write `sudo NAME=value bash ...`):
                        again (30)
 
 Exit codes: those of tljh-install; of this script 1 (the download failed),
-2 (wrong use), 4 (this machine cannot be used), 130 (interrupted).
+2 (wrong use), 3 (the release is not signed by the right key), 4 (this machine
+cannot be used, or another release is installed), 130 (interrupted).
 USAGE
 }
 
@@ -175,7 +184,8 @@ check_foreign() {
 		return 0
 	fi
 	fail $EXIT_REFUSED "$ROOT exists already, and something else made it." \
-		"Nothing was touched. Move it away (mv $ROOT $ROOT.old), then paste the line again."
+		"Nothing was touched. Look at what it is: ls -la $ROOT" \
+		"This script needs $ROOT for itself. Paste the line again once whoever made it has put it somewhere else."
 }
 
 only_leftovers() {
@@ -321,6 +331,13 @@ pause() {
 	PAUSE=
 }
 
+# fetch_if_there URL FILE: as fetch, but that there is none is an answer, too.
+fetch_if_there() {
+	MAY_BE_MISSING=yes
+	fetch "$1" "$2" || rm -f "$2"
+	MAY_BE_MISSING=
+}
+
 # fetch URL FILE: tries again after what may pass (no connection, a cut, a stall, an error within the server) and goes
 # on where the last try ended.
 fetch() {
@@ -333,6 +350,9 @@ fetch() {
 			return 0
 		fi
 		code=$(answer)
+		case $code,$MAY_BE_MISSING in
+		404,yes | 410,yes | 403,yes) return 1 ;;
+		esac
 		case $code in
 		416) rm -f "$2" ;; # a server that cannot go on: begin anew
 		408 | 425 | 429) ;;
@@ -441,6 +461,49 @@ check_sum() {
 		"if it stays so, tell whoever publishes the release."
 }
 
+# --- what may take the place of what -------------------------------------------------------------------------------
+
+# verify lets the installed program judge the release whose checksums are in $WORK, before any of it takes its place: whether it is signed by the key
+# that it trusts, older than one that was seen, and one that the hub which is here can go on with. Checksums that are signed make what fits them signed.
+verify() {
+	[ -e "$BINARY" ] && [ -z "$UNSIGNED" ] || return 0
+	fetch_if_there "$URL/SHA256SUMS.minisig" "$WORK/SHA256SUMS.minisig"
+	"$BINARY" verify-release --from "$URL" "$WORK" </dev/null >"$WORK/said" 2>&1
+	verdict=$?
+	case $verdict in
+	0) cat "$WORK/said" >&2 ;;
+	3 | 4) refuse $verdict ;;
+	2) fail $EXIT_REFUSED "the installer that is here is of a release that cannot check the signature of what would replace it." \
+		"To upgrade the hub that it has installed (the signature is checked then): sudo tljh-install upgrade --from $URL" \
+		"To replace it without a check: put --unsigned at the end of the pasted line" ;;
+	130) exit $EXIT_INTERRUPTED ;;
+	*)
+		cat "$WORK/said" >&2
+		fail $EXIT_REFUSED "the installer that is here does not work (exit code $verdict), so it cannot check the signature of what would replace it." \
+			"See why: $BINARY version" \
+			"To replace it without a check: put --unsigned at the end of the pasted line" ;;
+	esac
+}
+
+# refuse ends with what a program said of why.
+refuse() {
+	cat "$WORK/said" >&2
+	say "Nothing was changed: the installer and the hub that are here stay as they are."
+	exit "$1"
+}
+
+# judge_itself asks the downloaded program whether it would go on with what is here, so that it replaces nothing in vain; one of an older release does
+# not know the question. A disk may be mounted so that no program on it runs; the shell says 126 then.
+judge_itself() {
+	TLJH_UNSIGNED=$UNSIGNED "$PART" verify-release --self --from "$URL" </dev/null >"$WORK/said" 2>&1
+	verdict=$?
+	case $verdict in
+	3 | 4) refuse $verdict ;;
+	126) fail $EXIT_FAILED "$BINARY may not be run." \
+		"The disk that holds /opt seems to be mounted with noexec: findmnt -T $BIN_DIR" ;;
+	esac
+}
+
 # download brings the installer to $PART, compressed where the release has it so.
 download() {
 	if [ -z "$PACKED_SUM" ]; then
@@ -456,7 +519,7 @@ download() {
 		fetched=$PACKED
 	fi
 	check_sum "$PART" "$FILE" "$WANTED"
-	say "  $(($(size_of "$fetched") / 1000000)) MB, checksum as it should be"
+	say "  $(($(size_of "$fetched") / 1000000)) MB, checksum verified"
 	[ -z "$PACKED" ] || rm -f "$PACKED"
 }
 
@@ -481,18 +544,34 @@ get_binary() {
 		[ "$(stat -c %u:%g:%a "$BINARY")" = 0:0:755 ] || { chmod 0755 "$BINARY" && chown 0:0 "$BINARY"; }
 		return
 	fi
+	verify
 	make_folders
 	remove_leftovers
 	PART=$BIN_DIR/.tljh-install.$$
 	download
+	chmod 0755 "$PART"
+	judge_itself
 	keep
 }
 
-# A disk may be mounted so that no program on it runs; the shell says 126 then.
-check_runs() {
-	"$BINARY" version </dev/null >/dev/null 2>&1
-	[ $? != 126 ] || fail $EXIT_FAILED "$BINARY may not be run." \
-		"The disk that holds /opt seems to be mounted with noexec: findmnt -T $BINARY"
+# take_options reads what is for this script, and refuses what could not work.
+take_options() {
+	before=
+	for option in "$@"; do
+		case $before,$option in
+		*,--unsigned) UNSIGNED=yes ;;
+		--admin-password-file,- | *,--admin-password-file=-) needs_input ;;
+		esac
+		before=$option
+	done
+}
+
+# needs_input refuses to take a password from a standard input that this script itself comes from.
+needs_input() {
+	case $- in
+	*s*) fail $EXIT_USAGE "--admin-password-file - reads the standard input, which this script itself is read from." \
+		"Name a file, or save the script first: bash bootstrap.sh --admin alice --admin-password-file -" ;;
+	esac
 }
 
 main() {
@@ -504,6 +583,11 @@ main() {
 		return 0
 		;;
 	esac
+	take_options "$@"
+	for option in "$@"; do
+		shift
+		[ "$option" = --unsigned ] || set -- "$@" "$option"
+	done
 	STALL=${TLJH_DOWNLOAD_STALL:-30}
 	case $STALL in
 	*[!0-9]* | '' | 0) fail $EXIT_USAGE "TLJH_DOWNLOAD_STALL is to be a number of seconds, not: $STALL" ;;
@@ -530,7 +614,6 @@ main() {
 	esac
 	find_sums
 	get_binary
-	check_runs
 	clean_up
 	trap - EXIT INT TERM HUP
 	exec "$BINARY" install "$@"

@@ -647,6 +647,99 @@ func TestCertificates(t *testing.T) {
 	})
 }
 
+// The small wget of busybox checks no certificates: whoever uses it is told, and nobody else is.
+func TestTheSmallWgetIsNamed(t *testing.T) {
+	for downloader, told := range map[string]bool{"busybox-wget": true, "curl": false} {
+		r := unstarted(nil)
+		r.Server = httptest.NewUnstartedServer(r)
+		r.Config.ErrorLog = log.New(io.Discard, "", 0)
+		r.StartTLS()
+		t.Cleanup(r.close)
+		_, stdout, stderr := newMachine(t, "dash", downloader).from(r).run()
+		assert.Equal(t, told, strings.Contains(stdout+stderr, "this small wget cannot check certificates"), "%s: %s%s", downloader, stdout, stderr)
+	}
+}
+
+// What is installed decides what may take its place: nothing is replaced that the installed program has not verified, and nothing at all by a program that
+// would not go on with what is here.
+func TestWhatTakesTheInstalledProgramsPlace(t *testing.T) {
+	const file = "tljh-install-linux-amd64"
+	tests := []struct {
+		name    string
+		signed  bool
+		env     []string
+		args    []string
+		broken  string // what the installed program is, where it is no stand-in
+		code    int
+		words   []string
+		fetched int // further downloads of the program
+	}{
+		{name: "signed", signed: true, words: []string{"verified: SHA256SUMS SHA256SUMS.minisig by amd64"}, fetched: 1},
+		{name: "not signed", env: []string{"STAND_IN_VERIFIES=3"}, code: 3, words: []string{"verified: SHA256SUMS by amd64", "Nothing was changed"}},
+		{name: "another release", signed: true, env: []string{"STAND_IN_VERIFIES=4"}, code: 4, words: []string{"Nothing was changed"}},
+		{name: "the new program would not go on", signed: true, env: []string{"STAND_IN_JUDGES_ITSELF=4"}, code: 4, words: []string{"unsigned: no", "Nothing was changed"}, fetched: 1},
+		{name: "the installed program is of an older release", signed: true, env: []string{"STAND_IN_VERIFIES=2"}, code: 4,
+			words: []string{"cannot check the signature", "sudo tljh-install upgrade --from http", "--unsigned"}},
+		{name: "the installed program is damaged", signed: true, broken: "\x7fELF nothing", code: 4, words: []string{"does not work (exit code", "--unsigned"}},
+		{name: "a build of one's own", args: []string{"--unsigned"}, env: []string{"STAND_IN_VERIFIES=3"}, fetched: 1},
+		{name: "a build of one's own that would not go on", args: []string{"--unsigned"}, env: []string{"STAND_IN_JUDGES_ITSELF=4"}, code: 4, words: []string{"unsigned: yes", "Nothing was changed"}, fetched: 1},
+		{name: "in the place of a damaged program", args: []string{"--unsigned"}, broken: "\x7fELF nothing", fetched: 1},
+	}
+	eachShell(t, func(t *testing.T, shell string) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				r := newRelease(t, nil)
+				m := newMachine(t, shell, "curl").from(r)
+				code, _, stderr := m.run()
+				require.Equal(t, 0, code, stderr)
+				binary := filepath.Join(m.opt, "tljh/bin/tljh-install")
+				if test.broken != "" {
+					require.NoError(t, os.WriteFile(binary, []byte(test.broken), 0o755))
+				}
+				before := m.tree()
+				newer := standIn("amd64", ordinary+1000)
+				r.put(file, newer)
+				if test.signed {
+					r.sign()
+				}
+				m.env = append(m.env, test.env...)
+				code, stdout, stderr := m.run(append([]string{"--admin", "alice"}, test.args...)...)
+				require.Equal(t, test.code, code, stderr)
+				for _, words := range test.words {
+					assert.Contains(t, stderr, words)
+				}
+				assert.Equal(t, 1+test.fetched, r.count(file))
+				if code == 0 {
+					assert.Equal(t, installed(newer), m.tree())
+					assert.Contains(t, stdout, "<--admin>\n<alice>\nurl", "--unsigned is for the script alone")
+					return
+				}
+				assert.Empty(t, stdout, "nothing is run")
+				assert.Equal(t, before, m.tree(), "nothing was changed")
+			})
+		}
+	})
+}
+
+// The script is read from standard input itself: no password can come from there.
+func TestAPasswordFromStandardInput(t *testing.T) {
+	eachShell(t, func(t *testing.T, shell string) {
+		for _, args := range [][]string{{"--admin-password-file", "-"}, {"--admin-password-file=-"}} {
+			m := newMachine(t, shell, "curl").from(newRelease(t, nil))
+			code, stdout, stderr := m.run(args...)
+			assert.Equal(t, 2, code)
+			assert.Empty(t, stdout)
+			assert.Contains(t, stderr, "which this script itself is read from")
+			assert.Empty(t, m.tree())
+		}
+		m := newMachine(t, shell, "curl").from(newRelease(t, nil))
+		code, stdout, stderr := m.run("--admin", "alice", "--admin-password-file", "/root/password")
+		require.Equal(t, 0, code, stderr)
+		assert.Contains(t, stdout, "<--admin-password-file>\n</root/password>\n")
+	})
+}
+
 func TestHelp(t *testing.T) {
 	eachShell(t, func(t *testing.T, shell string) {
 		for _, option := range []string{"--help", "-h"} {

@@ -39,6 +39,11 @@ func TestMain(m *testing.M) {
 // download that can be cut, slow or too big.
 func standIn(arch string, filler int) []byte {
 	script := `#!/bin/sh
+if [ "$1" = verify-release ]; then
+	[ "$2" = --self ] && echo "judges itself, unsigned: ${TLJH_UNSIGNED:-no}" && exit "${STAND_IN_JUDGES_ITSELF:-0}"
+	echo "verified: $(ls "$4" | grep SUMS | tr '\n' ' ')by ` + arch + `"
+	exit "${STAND_IN_VERIFIES:-0}"
+fi
 echo "stand-in for tljh-install, ` + arch + `"
 for argument in "$@"; do printf '<%s>\n' "$argument"; done
 echo "url $TLJH_RELEASE_URL"
@@ -89,11 +94,18 @@ func (r *release) put(name string, data []byte) {
 	r.files[name] = data
 	var sums bytes.Buffer
 	for name, data := range r.files {
-		if name != "SHA256SUMS" {
+		if !strings.HasPrefix(name, "SHA256SUMS") {
 			_, _ = fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(data), name)
 		}
 	}
 	r.files["SHA256SUMS"] = sums.Bytes()
+}
+
+// sign puts a signature there, which the stand-in takes for good.
+func (r *release) sign() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.files["SHA256SUMS.minisig"] = []byte("untrusted comment: a stand-in\n")
 }
 
 // ServeHTTP answers as the handler wants it, else with the file.
@@ -145,7 +157,7 @@ var shells = map[string][]string{"bash": {"bash"}, "dash": {"dash"}, "busybox": 
 // tools are the programs that the script may need; a machine of the test has these and no others.
 var tools = []string{
 	"awk", "busybox", "cat", "chmod", "chown", "cut", "bash", "dash", "df", "dirname", "grep", "gzip", "id", "ls", "mkdir", "mktemp", "mount", "mv", "rm",
-	"rmdir", "sed", "setpriv", "sh", "sha256sum", "sleep", "stat", "sync", "tail", "uname",
+	"rmdir", "sed", "setpriv", "sh", "sha256sum", "sleep", "stat", "sync", "tail", "tr", "uname",
 }
 
 // downloaders are the programs that the script downloads with.

@@ -54,7 +54,7 @@ func TestProgressOnATerminal(t *testing.T) {
 		seen := drain(ours)
 		require.NoError(t, cmd.Wait(), seen)
 		assert.Contains(t, seen, "\r  3 MB ")
-		assert.Contains(t, seen, "5 MB, checksum as it should be")
+		assert.Contains(t, seen, "5 MB, checksum verified")
 		assert.Contains(t, seen, "stand-in")
 	})
 }

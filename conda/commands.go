@@ -39,6 +39,19 @@ func (s Settings) command(verb, prefix string, specs []string) []string {
 	return append(argv, specs...)
 }
 
+// Has reports whether all packages of an explicit list are in the channel of the settings, as far as their addresses show.
+func (s Settings) Has(lines []string) bool {
+	channel := s.ChannelName()
+	if !strings.Contains(channel, "://") {
+		if s.Alias == "" {
+			return false
+		}
+		channel = strings.TrimRight(s.Alias, "/") + "/" + channel
+	}
+	elsewhere := func(line string) bool { return !strings.HasPrefix(line, strings.TrimRight(channel, "/")+"/") }
+	return !slices.ContainsFunc(lines, elsewhere)
+}
+
 // Environ returns what conda's commands need in their environment, beside the person's own settings.
 func (s Settings) Environ(cache, home string) []string {
 	env := []string{"CONDA_PKGS_DIRS=" + cache, "HOME=" + home, "CONDA_NOTIFY_OUTDATED_CONDA=false", "CONDA_NUMBER_CHANNEL_NOTICES=0"}

@@ -43,6 +43,7 @@ func TestCondarcIsYAML(t *testing.T) {
 	require.NoError(t, yaml.Unmarshal(settings.Condarc(), &read))
 	assert.Equal(t, map[string]any{
 		"channels": []any{settings.Channel}, "channel_alias": settings.Alias, "ssl_verify": settings.CA, "auto_update_conda": false, "notify_outdated_conda": false,
+		"envs_dirs": []any{"/opt/tljh/envs", "~/.conda/envs"}, "default_activation_env": "/opt/tljh/user",
 	}, read)
 	require.NoError(t, yaml.Unmarshal(Settings{}.Condarc(), &read))
 	assert.Equal(t, []any{"conda-forge"}, read["channels"])

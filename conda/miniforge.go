@@ -90,6 +90,10 @@ func (s Settings) Condarc() []byte {
 	if s.CA != "" {
 		fmt.Fprintf(&text, "ssl_verify: %s\n", quote(s.CA))
 	}
+	// Environments that are made by name outlive this Miniforge, which another release replaces. And where somebody has run conda init, terminals begin with
+	// the environment of all users rather than with the base, which nobody can change.
+	fmt.Fprintf(&text, "envs_dirs:\n  - %s\n  - ~/.conda/envs\n", layout.Environments)
+	fmt.Fprintf(&text, "default_activation_env: %s\n", layout.User)
 	// The base belongs to root: nobody who sees such a note could follow it.
 	text.WriteString("auto_update_conda: false\nnotify_outdated_conda: false\n")
 	return []byte(text.String())

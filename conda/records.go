@@ -19,6 +19,7 @@ type Record struct {
 	Build   string `json:"build"`
 	URL     string `json:"url"`
 	MD5     string `json:"md5"`
+	SHA256  string `json:"sha256"` // of the package's file
 	Paths   struct {
 		Paths []Path `json:"paths"`
 	} `json:"paths_data"`
@@ -101,7 +102,46 @@ func ParseRecord(data []byte) (Record, error) {
 	if record.Name == "" || record.Version == "" {
 		return record, errors.New("the record names no package")
 	}
+	record.place()
 	return record, nil
+}
+
+// place gives each path its name below the prefix. For a package that works with any Python, conda notes the paths in the package: site-packages/X and
+// python-scripts/X. Where they were installed, only the list of files says. mamba and rattler note paths below the prefix at once.
+func (r *Record) place() {
+	listed, site := make(map[string]bool, len(r.Files)), ""
+	for _, file := range r.Files {
+		listed[file] = true
+		if match := sitePackages.FindString(file); match != "" && site == "" {
+			site = match
+		}
+	}
+	for i := range r.Paths.Paths {
+		each := &r.Paths.Paths[i]
+		if listed[each.Path] {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(each.Path, "site-packages/"); ok && site != "" {
+			each.Path = site + rest
+		} else if rest, ok := strings.CutPrefix(each.Path, "python-scripts/"); ok {
+			each.Path = "bin/" + rest
+		}
+	}
+}
+
+// sitePackages is the folder below a prefix that a Python has its packages in.
+var sitePackages = regexp.MustCompile(`^lib/python[^/]+/site-packages/`)
+
+// Distributions returns the folders of metadata that a package brought for Python, below the prefix.
+func (r Record) Distributions() []string {
+	found := []string{}
+	for _, file := range r.Files {
+		folder, name := path.Split(file)
+		if name == "METADATA" && strings.HasSuffix(folder, ".dist-info/") {
+			found = append(found, strings.TrimSuffix(folder, "/"))
+		}
+	}
+	return found
 }
 
 // Explicitly returns the record's line in an explicit list; "" where it does not say where it came from.
@@ -113,6 +153,20 @@ func (r Record) Explicitly() string {
 		return r.URL
 	}
 	return r.URL + "#" + r.MD5
+}
+
+// packageFile matches NAME-VERSION-BUILD.conda at the end of an address.
+var packageFile = regexp.MustCompile(`/([^/]+)-([^-/]+)-([^-/]+)\.(?:conda|tar\.bz2)(?:#.*)?$`)
+
+// Specs returns what to ask a channel for to get the packages of an explicit list; those whose addresses end in no package are left out.
+func Specs(lines []string) []string {
+	specs := []string{}
+	for _, line := range lines {
+		if match := packageFile.FindStringSubmatch(line); match != nil {
+			specs = append(specs, match[1]+"="+match[2]+"="+match[3])
+		}
+	}
+	return specs
 }
 
 // ChannelOf returns the channel of a package's address: what comes before its platform and file.
@@ -130,6 +184,19 @@ func ChannelOf(address string) string {
 // List returns an explicit list of packages.
 func List(lines []string) []byte {
 	return []byte("@EXPLICIT\n" + strings.Join(lines, "\n") + "\n")
+}
+
+// Locked returns the record's line in an explicit list whose files are verified; "" where it does not say enough for that.
+func (r Record) Locked() string {
+	switch line := r.Explicitly(); {
+	case line == "":
+		return ""
+	case r.SHA256 != "":
+		return r.URL + "#sha256:" + r.SHA256
+	case r.MD5 != "":
+		return line
+	}
+	return ""
 }
 
 var command = regexp.MustCompile(`(?m)^# cmd: (.+)$`)

@@ -36,7 +36,6 @@ var authenticators = []struct {
 	{[]string{"gitlab"}, "oauthenticator.gitlab", "GitLabOAuthenticator", true},
 	{[]string{"globus"}, "oauthenticator.globus", "GlobusOAuthenticator", true},
 	{[]string{"google"}, "oauthenticator.google", "GoogleOAuthenticator", true},
-	{[]string{"mediawiki"}, "oauthenticator.mediawiki", "MWOAuthenticator", true},
 	{[]string{"openshift"}, "oauthenticator.openshift", "OpenShiftOAuthenticator", true},
 }
 
@@ -50,7 +49,7 @@ func shortNames() []string {
 	var found []string
 	for _, known := range authenticators {
 		found = append(found, known.short...)
-		if strings.HasPrefix(known.module, "oauthenticator.") && known.short[0] != "mediawiki" {
+		if strings.HasPrefix(known.module, "oauthenticator.") {
 			found = append(found, "local-"+known.short[0])
 		}
 	}
@@ -73,6 +72,9 @@ var authenticator = text("authenticator", "the name of an authenticator", "^("+s
 		return text, "", ""
 	case dotted.MatchString(text):
 		return text, "", ""
+	}
+	if text == "mediawiki" {
+		return "", "needs the package mwoauth, which this hub does not come with", "use generic-oauth with the wiki's OAuth 2.0 addresses"
 	}
 	for _, known := range authenticators { // a class without its module
 		if strings.EqualFold(text, known.class) {

@@ -18,6 +18,34 @@ func (w *walker) crossCheck(c *Config) {
 	w.checkGroups(c)
 	w.checkAccounts(c)
 	w.checkHTTPS(c)
+	w.checkOrigins(c)
+}
+
+// checkOrigins looks at where single-user servers are served.
+func (w *walker) checkOrigins(c *Config) {
+	if w.unread("hub") || w.unread("http") || w.unread("https") {
+		return
+	}
+	hub := c.Hub
+	if hub.UserPort != 0 && hub.UserDomain != "" {
+		w.fail(w.place("hub.user_domain"), "hub.user_domain", "single-user servers cannot have both a domain and a port of their own (hub.user_port)", "take one of the two out")
+	}
+	for _, taken := range []struct {
+		key  string
+		port int
+		used bool
+	}{{"http.port", c.HTTP.Port, true}, {"https.port", c.HTTPS.Port, c.HTTPS.Enabled}} {
+		if taken.used && hub.UserPort == taken.port {
+			w.fail(w.place("hub.user_port"), "hub.user_port", fmt.Sprintf("hub.user_port and %s cannot both have port %d", taken.key, hub.UserPort), "write another port, such as 8443")
+		}
+	}
+	if hub.UserDomain != "" && strings.HasSuffix(c.HubDomain(), "."+hub.UserDomain) {
+		w.fail(w.place("hub.domain", "https.letsencrypt.domains", "hub.user_domain"), "hub.user_domain",
+			fmt.Sprintf("the hub's own name, %s, is below hub.user_domain, where the names are single-user servers'", c.HubDomain()), "set hub.domain to a name that is not below it")
+	}
+	if hub.Domain != "" && hub.UserDomain == "" {
+		w.tell(Warning, w.place("hub.domain"), "hub.domain", "without hub.user_domain, hub.domain is only the address that is shown", "")
+	}
 }
 
 // place returns the first of the paths that stands in the file.
@@ -43,8 +71,25 @@ func (w *walker) checkUsers(c *Config) {
 		}
 	}
 	w.checkLeftOut(c)
+	w.checkFirstLogin(c)
 	if w.at["users"] != nil && len(c.Users.Admin) == 0 && c.Auth.Type == FirstUse && !w.unread("users") && !w.unread("auth") {
 		w.tell(Warning, w.place("users.admin", "users"), "users.admin", "nobody is an admin of this hub", "name one under users.admin")
+	}
+}
+
+// checkFirstLogin finds a class code that is missing, or that nobody is asked for.
+func (w *walker) checkFirstLogin(c *Config) {
+	if w.unread("users") || w.unread("auth") {
+		return
+	}
+	node := w.place("users.first_login")
+	switch code := c.Users.FirstLogin == FirstCode; {
+	case code && c.Users.ClassCode == "":
+		w.tell(Warning, node, "users.first_login", "there is no class code: nobody can choose a password at the first login", "write one, of at least 6 characters: users.class_code")
+	case !code && c.Users.ClassCode != "":
+		w.tell(Warning, w.place("users.class_code"), "users.class_code", "nobody is asked for the class code: users.first_login is "+c.Users.FirstLogin, "write users.first_login: code")
+	case c.Users.FirstLogin != FirstOpen && c.Auth.Type != FirstUse:
+		w.tell(Warning, node, "users.first_login", "users.first_login is of no effect with "+short(c.Auth.Type)+": that authenticator says who comes in", "")
 	}
 }
 
@@ -221,23 +266,30 @@ func (w *walker) checkHTTPS(c *Config) {
 	if w.unread("https") || w.unread("http") {
 		return
 	}
+	if https.Enabled && strings.HasPrefix(c.HTTP.PublicURL, "http://") {
+		w.fail(w.place("http.public_url"), "http.public_url", "HTTPS is switched on, and the address that visitors have is one without", "write https:// there")
+	}
 	own, acme := https.TLS != TLS{}, https.LetsEncrypt.Email != "" || len(https.LetsEncrypt.Domains) > 0
+	incomplete := func(node *yaml.Node, path, message, hint string) {
+		w.tell(Warning, node, path, message+": HTTPS is not in effect until then", hint)
+		c.HTTPS.Enabled, c.HTTPS.Missing = false, message
+	}
 	switch at := w.place("https.enabled", "https"); {
 	case !https.Enabled && (own || acme) && w.at["https.enabled"] == nil:
 		w.tell(Warning, w.place("https"), "https", "HTTPS is not switched on", "write https.enabled: true")
 	case !https.Enabled:
 	case !own && !acme:
-		w.fail(at, "https.enabled", "HTTPS needs a certificate", "set https.tls.cert and https.tls.key, or https.letsencrypt.email and https.letsencrypt.domains")
+		incomplete(at, "https.enabled", "HTTPS needs a certificate", "set https.tls.cert and https.tls.key, or https.letsencrypt.email and https.letsencrypt.domains")
 	case own && acme:
 		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "there is a certificate of one's own (https.tls) and an authority to get one from; only one can be used", "take one of the two out")
 	case own && https.TLS.Cert == "":
-		w.fail(w.place("https.tls.key", "https.tls"), "https.tls", "the certificate is missing", "set https.tls.cert")
+		incomplete(w.place("https.tls.key", "https.tls"), "https.tls", "the certificate is missing", "set https.tls.cert")
 	case own && https.TLS.Key == "":
-		w.fail(w.place("https.tls.cert", "https.tls"), "https.tls", "the key is missing", "set https.tls.key")
+		incomplete(w.place("https.tls.cert", "https.tls"), "https.tls", "the key is missing", "set https.tls.key")
 	case acme && https.LetsEncrypt.Email == "":
-		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "the e-mail address is missing", "set https.letsencrypt.email")
+		incomplete(w.place("https.letsencrypt"), "https.letsencrypt", "the e-mail address is missing", "set https.letsencrypt.email")
 	case acme && len(https.LetsEncrypt.Domains) == 0:
-		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "the domains are missing", "set https.letsencrypt.domains")
+		incomplete(w.place("https.letsencrypt"), "https.letsencrypt", "the domains are missing", "set https.letsencrypt.domains")
 	}
 	if https.Enabled && https.Port == c.HTTP.Port {
 		w.fail(w.place("https.port", "http.port", "https.enabled"), "https.port", fmt.Sprintf("HTTP and HTTPS cannot both have port %d", https.Port), "give one of them another")

@@ -38,6 +38,10 @@ type Users struct {
 	AccountPrefix          string              // of a Linux account's name; "" for sites with accounts of their own
 	HomeRoot               string              // absolute
 	AdminSudo              string              // SudoAll, SudoEnvironment or SudoNone
+	FirstLogin             string              // FirstOpen, FirstCode or FirstPassword
+	ClassCode              string              // with FirstCode
+	MayListen              bool                // their processes may be reached from other machines
+	Namespaces             bool                // users who are not admins may make namespaces
 }
 
 // What sudo gives admins.
@@ -47,13 +51,24 @@ const (
 	SudoNone        = "none"
 )
 
+// Who chooses the password of a name that has none.
+const (
+	FirstOpen     = "open"
+	FirstCode     = "code"
+	FirstPassword = "password"
+)
+
 // Limits are those of each user's server; nil is none.
 type Limits struct {
-	Memory *Bytes
-	CPU    *float64         // in CPUs, above 0
-	Groups map[string]Limit // of groups of Users.ExtraUserGroups
-	Users  map[string]Limit
+	Memory     *Bytes
+	MemoryAuto bool             // Memory is derived from the machine
+	CPU        *float64         // in CPUs, above 0
+	Groups     map[string]Limit // of groups of Users.ExtraUserGroups
+	Users      map[string]Limit
 }
+
+// Auto is the word for a value that is derived from the machine.
+const Auto = "auto"
 
 // Limit is one for some users, which may say nothing of a resource: then a wider one holds.
 type Limit struct {
@@ -67,11 +82,16 @@ type Limit struct {
 type HTTP struct {
 	Address string // an IP address; "" for all of the machine's
 	Port    int
+
+	PublicURL      string   // the origin that visitors have in their browsers, without a slash; "" where it follows from the rest
+	TrustedProxies []string // addresses and networks, in their shortest form
 }
 
 // HTTPS is where they come in with it; HTTP then only sends them there.
 type HTTPS struct {
-	Enabled     bool
+	Enabled     bool   // and complete
+	Missing     string // what keeps it from being in effect although it is switched on
+	HSTS        bool   // browsers are told to come back over HTTPS only
 	Address     string
 	Port        int
 	TLS         TLS
@@ -93,9 +113,10 @@ type LetsEncrypt struct {
 
 // UserEnvironment is what users work in.
 type UserEnvironment struct {
-	DefaultApp string // jupyterlab, notebook or classic
-	Variables  map[string]string
-	Packages   []string // requirements
+	DefaultApp    string // jupyterlab, notebook or classic
+	Variables     map[string]string
+	OwnExtensions bool     // servers load config, extensions and templates from homes
+	Packages      []string // requirements
 }
 
 // SharedFolder is one for several users: all, admins, group:NAME, or a user's name. Who may write may read.
@@ -103,10 +124,28 @@ type SharedFolder struct {
 	Read, Write []string
 }
 
-// Hub is how its pages look.
+// Hub is how its pages look, and where single-user servers are served: on origins of their own if UserPort or UserDomain is set.
 type Hub struct {
 	Name, Announcement string
-	Logo               string // a file
+	Logo               string   // a file
+	UserPort           int      // 0 for none
+	UserDomain         string   // "" for none
+	Domain             string   // the hub's own name; "" where HubDomain can derive it
+	WritablePaths      []string // folders that code of an admin's, run by the hub, may write to
+}
+
+// OriginsSeparate reports whether browsers keep the pages of single-user servers apart from those of the hub.
+func (c *Config) OriginsSeparate() bool { return c.Hub.UserPort != 0 || c.Hub.UserDomain != "" }
+
+// HubDomain returns the name that single-user servers lead back to with UserDomain: hub.domain, the first name of a certificate, or UserDomain itself.
+func (c *Config) HubDomain() string {
+	switch domains := c.HTTPS.LetsEncrypt.Domains; {
+	case c.Hub.Domain != "":
+		return c.Hub.Domain
+	case len(domains) > 0:
+		return domains[0]
+	}
+	return c.Hub.UserDomain
 }
 
 // Sources is where packages come from; "" is the tools' own settings.

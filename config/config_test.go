@@ -34,6 +34,8 @@ func TestStarter(t *testing.T) {
 			assert.Equal(t, []string{"mallory"}, c.Users.Banned)
 			assert.Equal(t, Bytes(2<<30), *c.Limits.Memory)
 			assert.Equal(t, 8080, c.HTTP.Port)
+			assert.Equal(t, 8443, c.Hub.UserPort)
+			assert.Contains(t, text, "first_login: open")
 			assert.Equal(t, "native", c.Auth.Type)
 		} else {
 			c.Users.Admin = nil
@@ -101,7 +103,7 @@ func TestValues(t *testing.T) {
 	require.NoError(t, report.Err())
 	memory, cpu := Bytes(3<<29), 0.5
 	want := Default()
-	want.BaseURL, want.Limits.Memory, want.Limits.CPU, want.HTTP = "/jupyter/", &memory, &cpu, HTTP{Address: "::", Port: 8080}
+	want.BaseURL, want.Limits.Memory, want.Limits.MemoryAuto, want.Limits.CPU, want.HTTP = "/jupyter/", &memory, false, &cpu, HTTP{Address: "::", Port: 8080}
 	want.UserEnvironment.DefaultApp, want.Services.Cull.Timeout = "notebook", 3600
 	want.Users.Allowed, want.Users.Banned, want.Users.Admin = []string{"bob", "1234", "carol@example.org"}, []string{"mallory"}, []string{"alice", "dan"}
 	want.Users.ExtraUserGroups = map[string][]string{"course-a": {"bob"}}
@@ -236,6 +238,21 @@ func TestSecretsStayOut(t *testing.T) {
 		assert.NotContains(t, string(mustJSON(t, report)), secret)
 		assert.NotContains(t, report.Err().Error(), secret)
 	}
+}
+
+func TestTheHubsNameForADomain(t *testing.T) {
+	const domain = "hub: {user_domain: users.example.org%s}\n"
+	for text, want := range map[string]string{
+		fmt.Sprintf(domain, ""):                          "users.example.org",
+		fmt.Sprintf(domain, ", domain: hub.example.org"): "hub.example.org",
+		fmt.Sprintf(domain, "") + "https: {enabled: true, letsencrypt: {email: a@example.org, domains: [first.example.org, second.example.org]}}\n": "first.example.org",
+	} {
+		cfg, report := Parse("config.yaml", []byte(text))
+		require.NoError(t, report.Err(), text)
+		assert.Equal(t, want, cfg.HubDomain(), text)
+	}
+	_, report := Parse("config.yaml", []byte(fmt.Sprintf(domain, ", domain: hub.users.example.org")))
+	assert.ErrorContains(t, report.Err(), "is below hub.user_domain")
 }
 
 func TestSuggestions(t *testing.T) {

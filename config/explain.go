@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +11,8 @@ import (
 
 // Explanation is what a config means for a user, each with the key that says so.
 type Explanation struct {
-	User  string `json:"user"`
+	User  string `json:"user,omitempty"`
+	Doc   string `json:"doc,omitempty"` // what a key is for
 	Facts []Fact `json:"facts"`
 }
 
@@ -18,13 +20,17 @@ type Explanation struct {
 type Fact struct {
 	What  string `json:"what"`
 	Value string `json:"value"`
-	Key   string `json:"key"` // that decides; "default" where none does
+	Key   string `json:"key"` // that decides, or where a key's value comes from; "default" where none does
 }
 
 const byDefault = "default"
 
-// Explain tells what holds for a user. Whether someone is let in may also be the authenticator's business.
-func Explain(c *Config, user string) Explanation {
+// autoKey is what is said to decide where a limit is derived from the machine.
+const autoKey = "limits.memory: auto (a quarter of what all servers may take together, at least 1G)"
+
+// Explain shows what holds for a user; auto is the memory limit that this machine has by default, 0 when that is not known. Whether someone is let
+// in may also be the authenticator's business.
+func Explain(c *Config, user string, auto Bytes) Explanation {
 	user = strings.ToLower(user)
 	e := Explanation{User: user}
 	add := func(what, value, key string) { e.Facts = append(e.Facts, Fact{what, value, key}) }
@@ -38,7 +44,13 @@ func Explain(c *Config, user string) Explanation {
 	groups := c.groupsOf(user)
 	add("groups", listed(groups), "users.extra_user_groups")
 	memory, key := c.MemoryOf(user)
-	add("memory", limitText(memory), key)
+	limit := limitText(memory)
+	if key == autoKey {
+		if limit = auto.String(); auto == 0 {
+			limit = "depends on the machine"
+		}
+	}
+	add("memory", limit, key)
 	cpu, key := c.CPUOf(user)
 	value := "no limit"
 	if cpu != nil {
@@ -54,6 +66,57 @@ func Explain(c *Config, user string) Explanation {
 		add("variable "+name, "set", "user_environment.variables."+name)
 	}
 	return e
+}
+
+// IsKey reports whether a path is that of a key which can be explained: one whose value is no secret and that stands once.
+func IsKey(path string) bool {
+	return slices.ContainsFunc(schema(&Config{}), func(key key) bool {
+		return key.path == path && key.typ != anything && reflect.ValueOf(key.value()).Kind() != reflect.Map
+	})
+}
+
+// hidden stands for a secret, whose value is shown by get alone.
+const hidden = "(a secret)"
+
+// ExplainKey shows what a key is set to, and what sets it: a line of the file, or else the default. The document is valid.
+func ExplainKey(d *Document, path string, auto Bytes) Explanation {
+	e := Explanation{}
+	for _, key := range schema(d.Config) {
+		if key.path != path {
+			continue
+		}
+		value, ok := key.value().(string)
+		if !ok {
+			value = show(key.value())
+			if limit, ok := key.value().(*Bytes); ok && limit != nil {
+				value = limit.String()
+			} else if number, ok := key.value().(*float64); ok && number != nil {
+				value = strconv.FormatFloat(*number, 'f', -1, 64)
+			}
+		}
+		from := "default, the config does not set it"
+		if node := d.walker.at[path]; node != nil && d.sets(path) {
+			from = fmt.Sprintf("line %d of the config (default: %s)", node.Line, key.def)
+			if isSecret(path) && mayHoldSecrets(path) && value != "" {
+				value = hidden
+			}
+		}
+		e.Facts = append(e.Facts, Fact{path, withoutUserInfo(value), from})
+		if path == "limits.memory" && d.Config.Limits.MemoryAuto && auto > 0 {
+			e.Facts = append(e.Facts, Fact{"on this machine", auto.String(), autoKey})
+		}
+		e.Doc = key.doc
+		if value == hidden {
+			e.Doc += "\n\nTo see it: sudo tljh-install config get " + path
+		}
+	}
+	return e
+}
+
+// sets reports whether the file gives a key a value: without one, a key says nothing, but for a memory limit, which null switches off.
+func (d *Document) sets(path string) bool {
+	value, found := find(d.values(), strings.Split(path, "."))
+	return found && (value != nil || path == "limits.memory")
 }
 
 func (c *Config) access(user string) (string, string) {
@@ -91,7 +154,14 @@ func (c *Config) groupsOf(user string) []string {
 // MemoryOf returns a user's memory limit, nil for none, and the key that sets it: the user's own, or else the largest of their groups', or else
 // the one for all.
 func (c *Config) MemoryOf(user string) (*Bytes, string) {
-	return limitOf(c, user, "memory", c.Limits.Memory, func(l Limit) (*Bytes, bool) { return l.Memory, l.MemorySet })
+	limit, key := limitOf(c, user, "memory", c.Limits.Memory, func(l Limit) (*Bytes, bool) { return l.Memory, l.MemorySet })
+	switch {
+	case key != byDefault:
+		return limit, key
+	case c.Limits.MemoryAuto:
+		return nil, autoKey
+	}
+	return nil, "limits.memory"
 }
 
 // CPUOf does the same for CPUs.
@@ -165,8 +235,15 @@ func (e Explanation) Text() string {
 		wide, wider = max(wide, len(fact.What)), max(wider, len(fact.Value))
 	}
 	var b strings.Builder
-	for _, fact := range append([]Fact{{strings.ToUpper("what"), "VALUE", "KEY"}}, e.Facts...) {
+	by := "KEY"
+	if e.User == "" {
+		by = "FROM"
+	}
+	for _, fact := range append([]Fact{{strings.ToUpper("what"), "VALUE", by}}, e.Facts...) {
 		fmt.Fprintf(&b, "%-*s  %-*s  %s\n", wide, fact.What, wider, fact.Value, fact.Key)
+	}
+	if e.Doc != "" {
+		fmt.Fprintf(&b, "\n%s\n", e.Doc)
 	}
 	return b.String()
 }

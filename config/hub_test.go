@@ -67,6 +67,9 @@ func (h *hub) read(t *testing.T, data []byte) (told, yaml hubReading) {
 func hubForm(t *testing.T, c *Config) map[string]any {
 	t.Helper()
 	limits := map[string]any{"memory": c.Limits.Memory, "cpu": c.Limits.CPU}
+	if c.Limits.MemoryAuto {
+		limits["memory"] = Auto
+	}
 	for who, entries := range map[string]map[string]Limit{"groups": c.Limits.Groups, "users": c.Limits.Users} {
 		found := map[string]any{}
 		for name, limit := range entries {
@@ -89,11 +92,14 @@ func hubForm(t *testing.T, c *Config) map[string]any {
 	}
 	form := map[string]any{
 		"base_url": c.BaseURL, "default_app": c.UserEnvironment.DefaultApp, "variables": c.UserEnvironment.Variables, "shared_folders": folders,
-		"pages": map[string]any{"name": c.Hub.Name, "announcement": c.Hub.Announcement, "logo": c.Hub.Logo},
-		"auth":  map[string]any{"type": c.Auth.Type, "options": options},
+		"own_extensions": c.UserEnvironment.OwnExtensions,
+		"pages":          map[string]any{"name": c.Hub.Name, "announcement": c.Hub.Announcement, "logo": c.Hub.Logo},
+		"origins":        map[string]any{"user_port": c.Hub.UserPort, "user_domain": c.Hub.UserDomain},
+		"auth":           map[string]any{"type": c.Auth.Type, "options": options},
 		"users": map[string]any{
 			"allowed": sortedNames(c.Users.Allowed), "banned": sortedNames(c.Users.Banned), "admin": sortedNames(c.Users.Admin), "extra_user_groups": groups,
-			"account_prefix": c.Users.AccountPrefix, "home_root": c.Users.HomeRoot, "existing": true,
+			"account_prefix": c.Users.AccountPrefix, "home_root": c.Users.HomeRoot, "existing": true, "namespaces": c.Users.Namespaces,
+			"first_login": c.Users.FirstLogin, "class_code": c.Users.ClassCode,
 		},
 		"limits": limits,
 		"cull": map[string]any{

@@ -41,7 +41,7 @@ func asJSON(t *testing.T, text string) any {
 // values are what generated files are made of; those that the two judge by more than form are left out.
 var values = []string{
 	"true", "false", "null", "0", "1", "80", "971", "65535", "65536", "-1", "2.5", `""`, `"x"`, `"2G"`, `"2 G"`, `"1.5T"`, "1048576", "1048575", `"/"`, `"/x/"`, `"x/"`,
-	`"/srv/homes"`, `"/etc/hub.pem"`, `"/logo.png"`, "[]", "[alice]", `["a/b"]`, "[1]", "[[]]", "{}", "{a: b}", `{COURSE: "x"}`, `{"PATH": "x"}`, "{g: [alice]}", "{g: 1}", "{jupyterhub-admins: [a]}",
+	`"/srv/homes"`, `"/etc/hub.pem"`, `"/logo.png"`, "[]", "[alice]", `["a/b"]`, "[1]", "[[]]", "[/srv/homework]", "[/opt]", "[/opt/tljh/hub]", "[/var/lib/x/]", "{}", "{a: b}", `{COURSE: "x"}`, `{"PATH": "x"}`, "{g: [alice]}", "{g: 1}", "{jupyterhub-admins: [a]}",
 	`"https://example.org/x"`, `"teacher@example.org"`, `[hub.example.org]`, `"native"`, `"no such thing"`, `"none"`, `"all"`, `"notebook"`, `["all"]`, `["group:g"]`, `["group:"]`, `["numpy>=2"]`, `["-r x"]`,
 }
 
@@ -58,7 +58,7 @@ func paths() []string {
 }
 
 // What keys mean together is beyond a schema.
-var crossed = []string{"there is no group", "HTTPS needs", "is missing", "cannot both have", "only one can be used", "account of the system's"}
+var crossed = []string{"there is no group", "HTTPS needs", "is missing", "cannot both have", "only one can be used", "account of the system's", "is one without"}
 
 func structural(report Report) bool {
 	for _, problem := range report.Problems {

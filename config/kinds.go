@@ -112,6 +112,14 @@ var port = kind[int]{"port", obj{"type": "integer", "minimum": 1, "maximum": 655
 	return n, true
 }}
 
+// userPort is a port, or 0 for none.
+var userPort = kind[int]{"port or 0", obj{"type": "integer", "minimum": 0, "maximum": 65535, "not": obj{"enum": []int{971, 972, 973}}}, func(w *walker, node *yaml.Node, path string) (int, bool) {
+	if w.scalar(node, asWhole) && node.Value == "0" {
+		return 0, true
+	}
+	return port.read(w, node, path)
+}}
+
 // greatestCPUs is more than Linux can have.
 const greatestCPUs = 8192
 
@@ -143,13 +151,25 @@ const (
 	scarceSize = 128 << 20
 )
 
-var size = kind[*Bytes]{"size or null", sizeSchema, func(w *walker, node *yaml.Node, path string) (*Bytes, bool) {
+var (
+	size     = sizeKind("size or null", sizeSchema, "a size or null", "or null for no limit")
+	autoSize = sizeKind("size, auto or null", obj{"anyOf": []any{sizeSchema, obj{"const": Auto}}}, "a size, auto or null", "auto for a share of this machine's memory, or null for no limit")
+)
+
+// sizeKind is a size; want and others name what a key takes beside sizes.
+func sizeKind(name string, schema obj, want, others string) kind[*Bytes] {
+	return kind[*Bytes]{name, schema, func(w *walker, node *yaml.Node, path string) (*Bytes, bool) {
+		return w.size(node, path, want, others)
+	}}
+}
+
+func (w *walker) size(node *yaml.Node, path, want, others string) (*Bytes, bool) {
 	if !w.scalar(node, asWhole, asText) {
-		hint := "write a size such as 2G, or null for no limit"
+		hint := "write a size such as 2G, " + others
 		if w.scalar(node, asFraction) && len(node.Value) < 10 {
 			hint = fmt.Sprintf("did you mean %sG?", node.Value)
 		}
-		w.wrongType(node, path, "a size or null", hint)
+		w.wrongType(node, path, want, hint)
 		return nil, false
 	}
 	bytes, ok := parseSize(node.Value)
@@ -158,7 +178,7 @@ var size = kind[*Bytes]{"size or null", sizeSchema, func(w *walker, node *yaml.N
 		if what == "" {
 			what = "an empty text"
 		}
-		w.fail(node, path, fmt.Sprintf("%s must be a size or null, not %s", path, what), sizeHint(node))
+		w.fail(node, path, fmt.Sprintf("%s must be %s, not %s", path, want, what), sizeHint(node, others))
 		return nil, false
 	}
 	if bytes < leastSize {
@@ -173,7 +193,7 @@ var size = kind[*Bytes]{"size or null", sizeSchema, func(w *walker, node *yaml.N
 		w.tell(Warning, node, path, fmt.Sprintf("%s is %s, and a server hardly starts with less than 128M", path, short(node.Value)), "")
 	}
 	return &bytes, true
-}}
+}
 
 var sizeSchema = obj{"anyOf": []any{
 	obj{"type": "integer", "minimum": leastSize},
@@ -199,7 +219,7 @@ func parseSize(text string) (Bytes, bool) {
 	return Bytes(n), err == nil && n < math.MaxInt64
 }
 
-func sizeHint(node *yaml.Node) string {
+func sizeHint(node *yaml.Node, others string) string {
 	switch match := sizeNear.FindStringSubmatch(node.Value); {
 	case decimals.MatchString(node.Value):
 		return "write it without quotes: " + short(node.Value)
@@ -210,7 +230,7 @@ func sizeHint(node *yaml.Node) string {
 	case strings.EqualFold(node.Value, "none"):
 		return "write null for no limit"
 	}
-	return "write a size such as 2G or 512M, or null for no limit"
+	return "write a size such as 2G or 512M, " + others
 }
 
 // text is a text that check accepts; check may return it in the form that is kept. The pattern says the same to programs, as far as one can.

@@ -2,16 +2,19 @@ package config
 
 import (
 	"bytes"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"tljh/internal/keypair"
+	"tljh/internal/layout"
 )
 
 // Machine is what a config may name files of.
@@ -19,23 +22,31 @@ type Machine interface {
 	Read(path string) ([]byte, error)
 }
 
+// Resources are what a machine has; 0 is unknown.
+type Resources struct {
+	Memory Bytes
+	CPUs   int
+}
+
 // CheckMachine finds what is wrong with the files that a config names. The report is the one of its Parse. Where a key is what it is in the config in effect
 // (asked for only when something is wrong; nil for none), that is no reason to refuse the rest: it is a warning.
-func CheckMachine(c *Config, r Report, m Machine, now time.Time, inEffect func() *Config) []Problem {
+func CheckMachine(c *Config, r Report, m Machine, has Resources, now time.Time, inEffect func() *Config) []Problem {
 	problems := r.more(func(w *walker) {
+		w.checkLimits(c, has)
 		w.checkAuthorities(c, m)
 		w.checkLogo(c, m)
+		w.checkWritablePaths(c, m)
 		if c.HTTPS.Enabled && c.HTTPS.TLS.Cert != "" && c.HTTPS.TLS.Key != "" {
-			w.checkPair(c.HTTPS.TLS, m, now)
+			w.checkPair(c, m, now)
 		}
 	})
-	if !anyError(problems) {
+	if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Error || p.Unready }) {
 		return problems
 	}
 	before := inEffect()
 	for i, problem := range problems {
-		if before != nil && sameFile(problem.Path, c, before) {
-			problems[i].Severity = Warning
+		if before != nil && sameFile(problem.Path, c, before) && (!problem.Unready || slices.Equal(namesOf(c), namesOf(before))) {
+			problems[i].Severity, problems[i].Unready = Warning, false
 		}
 	}
 	return problems
@@ -77,13 +88,39 @@ func reason(err error) string {
 	return err.Error()
 }
 
+// checkLimits warns of limits that are larger than the machine.
+func (w *walker) checkLimits(c *Config, has Resources) {
+	w.checkLimit("limits", Limit{Memory: c.Limits.Memory, CPU: c.Limits.CPU}, has)
+	for _, group := range slices.Sorted(maps.Keys(c.Limits.Groups)) {
+		w.checkLimit("limits.groups."+group, c.Limits.Groups[group], has)
+	}
+	for _, user := range slices.Sorted(maps.Keys(c.Limits.Users)) {
+		w.checkLimit("limits.users."+user, c.Limits.Users[user], has)
+	}
+}
+
+func (w *walker) checkLimit(path string, limit Limit, has Resources) {
+	above := func(what, value, all string) {
+		key := path + "." + what
+		w.tell(Warning, w.place(key, path, "limits"), key, fmt.Sprintf("%s is %s, and this machine has %s: the limit has no effect", key, value, all), "")
+	}
+	if limit.Memory != nil && has.Memory > 0 && *limit.Memory > has.Memory {
+		above("memory", limit.Memory.String(), fmt.Sprintf("%.1fG", float64(has.Memory)/(1<<30)))
+	}
+	if limit.CPU != nil && has.CPUs > 0 && *limit.CPU > float64(has.CPUs) {
+		above("cpu", strconv.FormatFloat(*limit.CPU, 'f', -1, 64), counted(has.CPUs, "CPU"))
+	}
+}
+
 func (w *walker) checkAuthorities(c *Config, m Machine) {
 	for path, file := range map[string]string{"sources.ca": c.Sources.CA, "https.letsencrypt.ca": c.HTTPS.LetsEncrypt.CA} {
 		if file == "" {
 			continue
 		}
-		if data, ok := w.readFile(m, path, file); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-			w.fail(w.place(path), path, short(file)+" holds no certificate", "it must be a PEM file: a text with -----BEGIN CERTIFICATE-----")
+		if data, ok := w.readFile(m, path, file); ok {
+			if _, err := keypair.Authorities(data); err != nil {
+				w.failPart(path, file, err)
+			}
 		}
 	}
 }
@@ -105,46 +142,103 @@ func (w *walker) checkLogo(c *Config, m Machine) {
 	}
 }
 
+// checkWritablePaths warns of folders that are not there: systemd gives the hub only what it finds when the hub starts.
+func (w *walker) checkWritablePaths(c *Config, m Machine) {
+	const path = "hub.writable_paths"
+	for _, folder := range c.Hub.WritablePaths {
+		if _, err := m.Read(folder); errors.Is(err, fs.ErrNotExist) {
+			w.tell(Warning, w.place(path+"["+folder+"]", path), path, "there is no folder "+short(folder), "make it, then restart the hub: mkdir "+folder+"; systemctl restart "+layout.HubUnit)
+		}
+	}
+}
+
 // soon is how long before its end a certificate is worth a warning.
 const soon = 14 * 24 * time.Hour
 
-func (w *walker) checkPair(pair TLS, m Machine, now time.Time) {
+// unready is what keeps a config from being put into effect, and not from being saved: keys are set one after the other.
+func (w *walker) unready(path, message, hint string) {
+	before := len(w.problems)
+	w.tell(Warning, w.place(path), path, message, hint)
+	for n := range w.problems[before:] {
+		w.problems[before+n].Unready = true
+	}
+}
+
+func (w *walker) checkPair(c *Config, m Machine, now time.Time) {
+	pair := c.HTTPS.TLS
 	const certPath, keyPath = "https.tls.cert", "https.tls.key"
 	cert, ok := w.readFile(m, certPath, pair.Cert)
 	key, okay := w.readFile(m, keyPath, pair.Key)
 	if !ok || !okay {
 		return
 	}
-	block, _ := pem.Decode(cert)
-	if block == nil || block.Type != "CERTIFICATE" {
-		w.fail(w.place(certPath), certPath, short(pair.Cert)+" holds no certificate", "it must be a PEM file: a text with -----BEGIN CERTIFICATE-----")
+	found, err := keypair.Read(cert, key)
+	if errors.Is(err, keypair.ErrMismatch) {
+		w.unready(keyPath, fmt.Sprintf("the key %s does not belong to the certificate %s: they are not put into effect until both match", short(pair.Key), short(pair.Cert)),
+			"set the other one too, https.tls.cert or https.tls.key; or set both at once: sudo tljh-install config edit")
 		return
 	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
+	if problem := new(keypair.Problem); errors.As(err, &problem) && problem.Part == keypair.Key {
+		w.failPart(keyPath, pair.Key, err)
+		return
+	}
 	if err != nil {
-		w.fail(w.place(certPath), certPath, short(pair.Cert)+" holds a certificate that cannot be read", "")
+		w.failPart(certPath, pair.Cert, err)
 		return
 	}
-	if message := keyTrouble(key); message != "" {
-		w.fail(w.place(keyPath), keyPath, short(pair.Key)+" "+message, "it must be a PEM file with a private key that has no passphrase")
-		return
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		w.fail(w.place(keyPath), keyPath, "the key does not belong to the certificate in "+short(pair.Cert), "the first certificate in that file must be the server's")
-		return
-	}
-	w.checkTimes(leaf, now)
+	w.checkTimes(found.Leaf, now)
+	w.checkNames(c, found.Leaf)
 }
 
-func keyTrouble(key []byte) string {
-	block, _ := pem.Decode(key)
+// namesOf returns the names that browsers ask the hub's certificate for, as far as the config says; *. stands for any name below.
+func namesOf(c *Config) []string {
+	names := []string{}
 	switch {
-	case block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY"):
-		return "holds no private key"
-	case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
-		return "is protected by a passphrase, which nobody can type when the machine starts"
+	case c.Hub.UserDomain != "":
+		names = append(names, c.HubDomain(), "*."+c.Hub.UserDomain)
+	case c.Hub.Domain != "":
+		names = append(names, c.Hub.Domain)
 	}
-	return ""
+	if public, err := url.Parse(c.HTTP.PublicURL); err == nil && public.Hostname() != "" && len(c.HTTP.TrustedProxies) == 0 && !slices.Contains(names, public.Hostname()) {
+		names = append(names, public.Hostname()) // no proxy in front has a certificate of its own for it
+	}
+	return names
+}
+
+// holds reports whether browsers take a certificate for a name.
+func holds(leaf *x509.Certificate, name string) bool {
+	return leaf.VerifyHostname(strings.Replace(name, "*", "any-user", 1)) == nil
+}
+
+// checkNames finds names that the certificate lacks: browsers refuse the hub, or every single-user server, without a word in any log.
+func (w *walker) checkNames(c *Config, leaf *x509.Certificate) {
+	const path = "https.tls.cert"
+	wanted := namesOf(c)
+	missing := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return holds(leaf, name) })
+	if len(missing) == 0 {
+		return
+	}
+	held := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		held = append(held, ip.String())
+	}
+	message := fmt.Sprintf("the certificate lacks %s; it holds %s", strings.Join(missing, " and "), listed(held))
+	hint := "get one that holds " + strings.Join(wanted, " and ")
+	each := strings.HasPrefix(missing[0], "*.") && slices.ContainsFunc(held, func(name string) bool { return strings.HasSuffix(name, missing[0][1:]) })
+	if len(missing) == 1 && each { // perhaps one by one for each user
+		w.tell(Warning, w.place(path), path, message, hint)
+		return
+	}
+	w.unready(path, message+": browsers refuse the addresses that it lacks", hint)
+}
+
+// failPart reports a file that holds no usable certificate or key.
+func (w *walker) failPart(path, file string, err error) {
+	if problem := new(keypair.Problem); errors.As(err, &problem) {
+		w.fail(w.place(path), path, short(file)+" "+problem.Why, problem.Hint)
+		return
+	}
+	w.fail(w.place(path), path, "cannot read "+short(file)+": "+err.Error(), "")
 }
 
 func (w *walker) checkTimes(leaf *x509.Certificate, now time.Time) {

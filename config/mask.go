@@ -77,9 +77,9 @@ func secretSpans(src *source, node *yaml.Node, path string, spans []span) []span
 	return spans
 }
 
-// mayHoldSecrets tells whether a path is of a section whose names are not this program's.
+// mayHoldSecrets tells whether a path is of a section whose names are not this program's, or of a key that is a secret.
 func mayHoldSecrets(path string) bool {
-	return slices.ContainsFunc([]string{"auth.", "user_environment.variables.", "traefik_api."}, func(section string) bool { return strings.HasPrefix(path, section) })
+	return path == "users.class_code" || slices.ContainsFunc([]string{"auth.", "user_environment.variables.", "traefik_api."}, func(section string) bool { return strings.HasPrefix(path, section) })
 }
 
 // shows tells whether a value is none that one could know or not.

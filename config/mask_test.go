@@ -122,3 +122,9 @@ func TestLargeDiff(t *testing.T) {
 	a, b := bytes.Repeat([]byte("one\n"), 5000), bytes.Repeat([]byte("two\n"), 5000)
 	require.Contains(t, Diff(a, b, "", ""), "+two")
 }
+
+func TestTheClassCodeIsMasked(t *testing.T) {
+	text := Mask([]byte("users:\n  first_login: code\n  class_code: maple-42-river\n"))
+	assert.NotContains(t, string(text), "maple")
+	assert.Contains(t, string(text), "first_login: code")
+}

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	gopath "path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -73,6 +75,36 @@ var folder = but("^/$|^("+strings.Join(systemFolders, "|")+")(/|$)|"+crooked, te
 	return text, "", ""
 }))
 
+// notWritable are no places for the hub to write to: those of the system and of this installation. Above them, the folder that holds them counts alone.
+var (
+	notWritable      = slices.Concat(systemFolders, []string{"/lib32", "/lib64", "/libx32", "/var/lib/private", "/var/lib/tljh-edge", "/var/backups/tljh"})
+	aboveNotWritable = []string{"/", "/opt", "/var", "/var/lib", "/var/backups"}
+)
+
+// writable is a list of folders that the hub may write to.
+var writable = listOfNames("list of folders", obj{"type": "string", "pattern": plainPath.String(), "not": obj{
+	"pattern": "^(" + strings.Join(aboveNotWritable, "|") + ")/?$|^(" + strings.Join(notWritable, "|") + ")(/|$)|" + crooked,
+}}, entry("a folder", checkWritablePath))
+
+func checkWritablePath(text string) (string, error) {
+	if trouble, _ := checkAbsolute(text); trouble != "" {
+		return "", errors.New("a folder " + trouble)
+	}
+	text = gopath.Clean(text)
+	if !plainPath.MatchString(text) {
+		return "", fmt.Errorf("%s can hold letters, digits, slashes and . _ @ + - only", short(text))
+	}
+	if slices.Contains(aboveNotWritable, text) {
+		return "", fmt.Errorf("%s cannot be given to the hub as a whole: name the folder that is needed, such as /srv/homework", text)
+	}
+	for _, system := range notWritable {
+		if text == system || strings.HasPrefix(text, system+"/") {
+			return "", fmt.Errorf("%s cannot be given to the hub: %s belongs to the system or to this installation", short(text), system)
+		}
+	}
+	return text, nil
+}
+
 var file = but(crooked, text("path", "the absolute path of a file", `^(/.*[^/])?$`, func(text string) (string, string, string) {
 	if text == "" {
 		return "", "", ""
@@ -105,7 +137,7 @@ func line(longest int) kind[string] {
 		switch {
 		case len([]rune(text)) > longest:
 			return "", fmt.Sprintf("is too long: at most %d characters can be used", longest), ""
-		case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || !unicode.IsGraphic(r) && !unicode.IsSpace(r) }):
+		case strings.ContainsFunc(text, unicode.IsControl):
 			return "", "must be one line of text", "write it behind the colon, in quotes; or, for several lines that are shown as one, begin with >-"
 		}
 		return text, "", ""
@@ -113,6 +145,16 @@ func line(longest int) kind[string] {
 	k.schema["maxLength"] = longest
 	return k
 }
+
+var classCodeForm = regexp.MustCompile(`^([^\x00-\x20\x7f-\x9f][^\x00-\x1f\x7f-\x9f]{4,98}[^\x00-\x20\x7f-\x9f])?$`)
+
+// classCode is what students type from a blackboard. One that can be guessed would be none.
+var classCode = text("class code", "a text", classCodeForm.String(), func(text string) (string, string, string) {
+	if !classCodeForm.MatchString(text) {
+		return "", "must have 6 to 100 characters, with no spaces at its ends", ""
+	}
+	return text, "", ""
+})
 
 var webAddress = text("web address", "a web address", `^(https?://[^\s/]+(/\S*)?)?$`, func(text string) (string, string, string) {
 	if text == "" {
@@ -187,6 +229,16 @@ func checkDomain(name string) error {
 	return nil
 }
 
+var domain = text("domain name", "a domain name", `^(([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`, func(text string) (string, string, string) {
+	if text == "" {
+		return "", "", ""
+	}
+	if err := checkDomain(text); err != nil {
+		return "", "is no domain name: " + short(text), "write the name only, such as users.example.org"
+	}
+	return strings.ToLower(text), "", ""
+})
+
 // entry makes the reader of a list's items from a check.
 func entry(what string, check func(text string) (kept string, err error)) func(w *walker, node *yaml.Node, path string) (string, bool) {
 	return func(w *walker, node *yaml.Node, path string) (string, bool) {
@@ -208,6 +260,45 @@ func entry(what string, check func(text string) (kept string, err error)) func(w
 		return kept, err == nil
 	}
 }
+
+// origin is an address without anything behind the name and port.
+var origin = text("web address", "a web address", `^([hH][tT][tT][pP][sS]?://[^\s/?#@]+/?)?$`, func(text string) (string, string, string) {
+	if text == "" {
+		return "", "", ""
+	}
+	parsed, err := url.Parse(strings.TrimSuffix(text, "/"))
+	if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || !isHostOrIP(parsed.Hostname()) || parsed.User != nil || parsed.Path+parsed.RawQuery+parsed.Fragment != "" {
+		return "", "must be the beginning of a web address: scheme and name, and a port where it is an unusual one", "write, for example, https://hub.example.org; what comes behind it is base_url"
+	}
+	if port := parsed.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", "has no valid port", "a port is a number from 1 to 65535"
+		}
+	}
+	return parsed.Scheme + "://" + strings.ToLower(parsed.Host), "", ""
+})
+
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+
+func isHostOrIP(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return err == nil || len(name) <= 253 && hostForm.MatchString(name)
+}
+
+var networks = listOfNames("list of addresses and networks", obj{"type": "string", "pattern": `^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f]*:[0-9A-Fa-f.:]*(/[0-9]{1,3})?)$`},
+	entry("an address or a network", func(text string) (string, error) {
+		if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
+			return ip.Unmap().String(), nil
+		}
+		network, err := netip.ParsePrefix(text)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("%s is neither an address nor a network: write, for example, 192.0.2.10 or 10.0.0.0/24", short(text))
+		case network.Bits() == 0:
+			return "", fmt.Errorf("%s is the whole internet: whoever comes from there could say what they like about themselves", short(text))
+		}
+		return network.Masked().String(), nil
+	}))
 
 var domains = listOfNames("list of domain names", obj{"type": "string", "pattern": `^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$`},
 	entry("a domain name", func(text string) (string, error) { return strings.ToLower(text), checkDomain(text) }))
@@ -251,29 +342,11 @@ var members = listOfNames("list of users and groups", obj{
 		return strings.ToLower(text), CheckUserName(text)
 	}))
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// Variables that the hub and the servers depend on.
-var (
-	ownVariables = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PYTHONHOME", "PYTHONPATH"}
-	ownPrefixes  = []string{"LD_", "JUPYTERHUB_", "JPY_", "CONFIGPROXY_"}
-)
-
-func checkVariable(name string) error {
-	switch {
-	case !variableName.MatchString(name):
-		return fmt.Errorf("%s cannot be the name of an environment variable", short(name))
-	case slices.Contains(ownVariables, name) || slices.ContainsFunc(ownPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }):
-		return fmt.Errorf("%s cannot be set here: users' servers depend on it", short(name))
-	}
-	return nil
-}
-
 var variableValue = text("text", "a text", `^[^\x00]*$`, func(text string) (string, string, string) { return text, "", "" })
 
 var variables = kind[map[string]string]{"texts by name", obj{
 	"type": "object", "additionalProperties": obj{"anyOf": []any{obj{"type": "string"}, obj{"type": "null"}}},
-	"propertyNames": obj{"pattern": variableName.String(), "not": obj{"pattern": "^(" + strings.Join(ownVariables, "$|") + "$|" + strings.Join(ownPrefixes, "|") + ")"}},
+	"propertyNames": obj{"pattern": variableName.String(), "not": obj{"pattern": refusedVariables()}},
 }, func(w *walker, node *yaml.Node, path string) (map[string]string, bool) {
 	found := map[string]string{}
 	w.mapping(node, path, func(name, value *yaml.Node) {
@@ -291,3 +364,9 @@ var variables = kind[map[string]string]{"texts by name", obj{
 	})
 	return found, node.Kind == yaml.MappingNode
 }}
+
+// CheckWritable returns why a folder cannot stand in hub.writable_paths.
+func CheckWritable(folder string) error {
+	_, err := checkWritablePath(folder)
+	return err
+}

@@ -192,13 +192,15 @@ func (m *maker) section(schema map[string]any, depth int) map[string]any {
 var beyondForms = regexp.MustCompile(strings.Join([]string{
 	`there is no group`, `HTTPS needs`, `is missing$`, `cannot both have`, `only one can be used`, `account of the system's`, `given a second time`, `is banned, and an admin`,
 	`holds the capital letter`, `that cannot be shown`, `holds a space`, // letters of all alphabets
-	`must be at least 1M`, `must be a size or null, not [0-9.]+[KMGT]$`, // 1K, 0.5K, 99999999T
-	`is too long: at most`,     // bytes against characters
-	`is no IP address`,         // IPv6
-	`is no e-mail address`,     // quoted and odd ones
-	`must be a web address`,    // ports and escapes
-	`of a channel$`,            // the same
-	`is no domain name`,        // 253 characters
+	`must be at least 1M`, `must be a size(, auto)? or null, not [0-9.]+[KMGT]$`, // 1K, 0.5K, 99999999T
+	`is too long: at most`, // bytes against characters
+	`is neither an address nor a network`, `is the whole internet`, `has no valid port`, `must be the beginning of a web address`, `is one without`,
+	`is no IP address`,                                                         // IPv6
+	`is no e-mail address`,                                                     // quoted and odd ones
+	`must be a web address`,                                                    // ports and escapes
+	`of a channel$`,                                                            // the same
+	`is no domain name`,                                                        // 253 characters
+	`is below hub.user_domain`, `cannot have both`, `must be one line of text`, // soft hyphens and the like
 	`an authenticator's class`, // the class of auth.type may have any name
 }, "|"))
 

@@ -27,6 +27,9 @@ type Problem struct {
 	Message  string   `json:"message"`
 	Hint     string   `json:"hint,omitempty"`
 
+	// Unready is a warning for a config that is saved, as keys are set one by one, and an error for one that is put into effect.
+	Unready bool `json:"-"`
+
 	width int // of what is meant, in characters
 }
 
@@ -64,6 +67,16 @@ func sorted(problems []Problem) []Problem {
 func (r Report) With(problems []Problem) Report {
 	r.Problems = sorted(slices.Concat(r.Problems, problems))
 	return r
+}
+
+// Unready returns why a config that can be saved cannot be put into effect yet; nil if nothing is in the way.
+func (r Report) Unready() *Problem {
+	for n, problem := range r.Problems {
+		if problem.Unready {
+			return &r.Problems[n]
+		}
+	}
+	return nil
 }
 
 func (r Report) count(severity Severity) int {

@@ -43,7 +43,7 @@ func wholeReport(t *testing.T, file string, d *Document) Report {
 		return report
 	}
 	if strings.HasPrefix(filepath.Base(file), "machine-") {
-		report = report.With(CheckMachine(d.Config, d.Report, machineOfReports(t), day, func() *Config { return nil }))
+		report = report.With(CheckMachine(d.Config, d.Report, machineOfReports(t), Resources{}, day, func() *Config { return nil }))
 	}
 	answer, err := os.ReadFile(strings.TrimSuffix(file, ".yaml") + ".hub.json")
 	if err == nil {

@@ -34,8 +34,15 @@ func schema(c *Config) []key {
 			"/srv/homes", "The folder for the homes of accounts that the hub makes. Homes that are there stay where they are."),
 		row("users.admin_sudo", &c.Users.AdminSudo, SudoAll, oneOf(SudoAll, SudoEnvironment, SudoNone), onSudo,
 			"none", "What sudo gives admins: all, environment (changing the user environment's packages), or none."),
-		row("limits.memory", &c.Limits.Memory, nil, size, onHub,
-			"2G", "The memory that each user's server may take: a number of bytes, or one with K, M, G or T (powers of 1024). null is no limit."),
+		row("users.first_login", &c.Users.FirstLogin, FirstOpen, oneOf(FirstOpen, FirstCode, FirstPassword), onHub,
+			"code", "Who chooses the password of a user who has none: open: the first person who logs in with that name. code: the same, with users.class_code. password: nobody; an admin makes one-time passwords. It holds for the authenticator that a hub has by default."),
+		row("users.class_code", &c.Users.ClassCode, "", classCode, onHub,
+			"maple-42-river", "What a class is given for first logins, with users.first_login: code. At least 6 characters; upper and lower case make no difference."),
+		row("users.may_listen", &c.Users.MayListen, false, boolean, onFilter,
+			"true", "Whether other machines can connect to ports (TCP) that users' processes open. Browsers send the hub's cookies to every port of its name, so over plain HTTP a student's page there could take over the session of whoever opens it."),
+		row("users.namespaces", &c.Users.Namespaces, false, boolean, onHub,
+			"true", "Whether users who are not admins may make Linux namespaces. podman, bubblewrap and the sandbox of Chromium need it."),
+		memoryRow(&c.Limits),
 		row("limits.cpu", &c.Limits.CPU, nil, number, onHub,
 			"1.5", "The CPUs that each user's server may use: 2 is two whole ones, 0.5 half of one. null is no limit."),
 	},
@@ -46,12 +53,18 @@ func schema(c *Config) []key {
 				"192.0.2.7", "The IP address on which visitors are served. Without it, all addresses of the machine."),
 			row("http.port", &c.HTTP.Port, 80, port, onDoor,
 				"8080", "The port on which visitors are served."),
+			row("http.public_url", &c.HTTP.PublicURL, "", origin, onDoor,
+				"https://hub.example.org", "The address that visitors have in their browsers, where that is another than this machine's: behind a proxy, a load balancer or a router that forwards ports. Redirects lead there, and with https:// cookies are Secure."),
+			row("http.trusted_proxies", &c.HTTP.TrustedProxies, nil, networks, onDoor,
+				"[192.0.2.10, 10.0.0.0/24]", "The addresses and networks of proxies in front, whose word about visitors is believed: X-Forwarded-For, -Proto, -Host and -Port, Forwarded, and the PROXY protocol. From everybody else, these are taken away."),
 			row("https.enabled", &https.Enabled, false, boolean, onDoor,
 				"true", "Whether visitors are served over HTTPS. HTTP then only sends them there. It needs a certificate, of one's own or from Let's Encrypt."),
 			row("https.address", &https.Address, "", address, onDoor,
 				"192.0.2.7", "The IP address on which visitors are served over HTTPS. Without it, all addresses of the machine."),
 			row("https.port", &https.Port, 443, port, onDoor,
 				"8443", "The port on which visitors are served over HTTPS."),
+			row("https.hsts", &https.HSTS, true, boolean, onDoor,
+				"false", "Whether browsers are told to use nothing but HTTPS for this name, for 30 days after each visit (Strict-Transport-Security). It begins when a certificate that browsers trust has been in use for a day. false tells browsers to forget it."),
 			row("https.tls.key", &https.TLS.Key, "", file, onDoor,
 				"/etc/ssl/private/hub.key", "The private key of a certificate of one's own: a PEM file without a passphrase."),
 			row("https.tls.cert", &https.TLS.Cert, "", file, onDoor,
@@ -70,17 +83,27 @@ func schema(c *Config) []key {
 				"notebook", "What users see first: jupyterlab, notebook (the plain notebook), or classic (the older name of notebook)."),
 			row("user_environment.variables", &c.UserEnvironment.Variables, map[string]string{}, variables, onHub,
 				"{COURSE: physics}", "Environment variables of every user's server."),
+			row("user_environment.own_extensions", &c.UserEnvironment.OwnExtensions, false, boolean, onHub,
+				"true", "Whether servers load Jupyter's config, extensions and templates from their users' homes. By default they run trusted code only."),
 			row("user_environment.packages", &c.UserEnvironment.Packages, nil, packages, onEnvironment,
 				"[numpy, \"pandas>=2\"]", "Packages that the user environment has beside the standard ones. They are installed by tljh-install install."),
 		},
 		folderRows(c),
 		[]key{
 			row("hub.name", &c.Hub.Name, "", line(80), onHub,
-				"Physics 101", "The title of the hub's pages."),
+				"Physics 101", "The name of the hub: the title of its pages, also in their header and on the login page."),
 			row("hub.announcement", &c.Hub.Announcement, "", line(2000), onHub,
 				"The exam begins at nine.", "A text shown on the hub's pages."),
 			row("hub.logo", &c.Hub.Logo, "", picture, onHub,
 				"/etc/tljh/logo.png", "A picture shown instead of JupyterHub's: a png, svg or jpg file."),
+			row("hub.user_port", &c.Hub.UserPort, 0, userPort, onHub|onDoor,
+				"8443", "The port on which single-user servers are served, so that browsers keep their pages apart from the hub's. It speaks HTTPS where the hub does. 0 is none."),
+			row("hub.user_domain", &c.Hub.UserDomain, "", domain, onHub|onDoor,
+				"users.example.org", "The domain below which each single-user server has a name of its own (alice.users.example.org), so that browsers keep its pages apart from the hub's and from other users'."),
+			row("hub.domain", &c.Hub.Domain, "", domain, onDoor,
+				"hub.example.org", "The hub's own name, for hub.user_domain and for the address that status shows. Without it, the first of https.letsencrypt.domains, or else hub.user_domain itself."),
+			row("hub.writable_paths", &c.Hub.WritablePaths, nil, writable, onUnits,
+				"[/srv/homework]", "Folders outside homes that code of jupyterhub_config.d may write to. Everything else but the hub's own state, /etc, /run, /tmp and /var/log is read-only for the hub. They must be there when the hub starts."),
 			row("sources.index", &c.Sources.Index, "", webAddress, onNothing,
 				"https://packages.example.org/simple", "The Python package index. Without it, the one that pip and uv are set up for."),
 			row("sources.channel", &c.Sources.Channel, "", channel, onNothing,
@@ -97,8 +120,8 @@ func schema(c *Config) []key {
 				"https://releases.example.org/tljh", "The folder that tljh-install upgrade looks for releases in. Without it, the one where the installed release came from. What is there has to be signed all the same."),
 			row("services.cull.enabled", &cull.Enabled, true, boolean, onHub,
 				"false", "Whether servers that nobody uses are stopped."),
-			row("services.cull.timeout", &cull.Timeout, 600, seconds(1), onHub,
-				"3600", "Seconds without activity after which a server is stopped."),
+			row("services.cull.timeout", &cull.Timeout, 3600, seconds(1), onHub,
+				"1800", "Seconds after which a server is stopped that nobody uses: no page of it is open and no cell runs. Files are kept; what was in memory is not."),
 			row("services.cull.every", &cull.Every, 60, seconds(1), onHub,
 				"300", "Seconds between two looks for idle servers."),
 			row("services.cull.concurrency", &cull.Concurrency, 5, whole("whole number", 1, 1000), onHub,
@@ -112,6 +135,35 @@ func schema(c *Config) []key {
 			unused("services.configurator", "The older TLJH's page for settings is not part of this version."),
 			unused("traefik_api", "There is no Traefik in this version."),
 		})
+}
+
+// memoryRow is the row of the memory limit for all: the one key where null, a value and none at all each mean something.
+func memoryRow(l *Limits) key {
+	return key{
+		path: "limits.memory", typ: autoSize.name, touches: onHub, def: Auto, example: "2G",
+		schema: autoSize.schema,
+		doc: "The memory limit of each user's server: a number of bytes, or one with K, M, G or T (powers of 1024). null is no limit. " +
+			"auto is a quarter of the memory that all users' servers may take together, and at least 1G: tljh-install config explain shows the figure.",
+		reset: func() { l.Memory, l.MemoryAuto = nil, true },
+		value: func() any {
+			if l.MemoryAuto {
+				return Auto
+			}
+			return l.Memory
+		},
+		read: func(w *walker, node *yaml.Node, path string) {
+			switch {
+			case w.isNull(node):
+				l.Memory, l.MemoryAuto = nil, false
+			case w.scalar(node, asText) && node.Value == Auto:
+				l.Memory, l.MemoryAuto = nil, true
+			default:
+				if bytes, ok := autoSize.read(w, node, path); ok {
+					l.Memory, l.MemoryAuto = bytes, false
+				}
+			}
+		},
+	}
 }
 
 // limitRows are those of a limit for some users.
@@ -144,6 +196,7 @@ const (
 	onFolders
 	onEnvironment
 	onTrust
+	onFilter
 	onUpgrade         // nothing that runs: it is read when the next release is looked for
 	onNothing touches = 0
 )
@@ -153,8 +206,8 @@ var effects = []struct {
 	touch touches
 	name  string
 }{
-	{onHub, "hub restart"}, {onDoor, "public door restart"}, {onUnits, "units"}, {onSudo, "sudo rules"}, {onFolders, "groups and shared folders"},
-	{onTrust, "certificates to trust"}, {onEnvironment, "user environment, by tljh-install install"},
+	{onHub, "hub restart"}, {onDoor, "edge restart"}, {onUnits, "units"}, {onSudo, "sudo rules"}, {onFolders, "groups and shared folders"},
+	{onTrust, "certificates to trust"}, {onFilter, "packet filter"}, {onEnvironment, "user environment, by tljh-install install"},
 }
 
 // key is a row of the table.

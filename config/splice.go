@@ -309,10 +309,20 @@ func targetOf(path string) (*target, error) {
 	if isSection(parts) {
 		return nil, fmt.Errorf("%s is a section: give one of its keys, such as %s", short(path), keyIn(parts))
 	}
+	if unquoted := withoutQuotes(parts); unquoted != nil {
+		return nil, unquoted
+	}
 	w := &walker{keys: schema(&Config{})}
 	section, at := tree(w.keys), 0
-	for at < len(parts)-1 && section.sections[parts[at]] != nil {
-		section = section.sections[parts[at]]
+	for at < len(parts)-1 {
+		next := section.sections[parts[at]]
+		if next == nil && section.any != nil {
+			next = section.sections["*"]
+		}
+		if next == nil {
+			break
+		}
+		section = next
 		at++
 	}
 	hint := w.suggestion(parts[at], strings.Join(parts[:at], "."), section)
@@ -324,6 +334,45 @@ func targetOf(path string) (*target, error) {
 		}
 	}
 	return nil, fmt.Errorf("there is no key %s; %s", short(path), hint)
+}
+
+// UnquotedError is a path with a name in it that holds dots and stands without quotes.
+type UnquotedError struct {
+	Path, Name string
+	Quoted     string // the same path with the name between quotes
+}
+
+func (e *UnquotedError) Error() string {
+	return fmt.Sprintf("there is no key %s; put the name %s between quotes: '%s'", short(e.Path), short(e.Name), e.Quoted)
+}
+
+// withoutQuotes finds the name in a path of more parts than its key has.
+func withoutQuotes(parts []string) *UnquotedError {
+	for _, key := range schema(&Config{}) {
+		row := strings.Split(key.path, ".")
+		var check func(string) error
+		switch {
+		case key.any != nil:
+			check = key.any.check
+		case key.path == "users.extra_user_groups":
+			row, check = append(row, "*"), checkGroupName
+		default:
+			continue
+		}
+		star := slices.Index(row, "*")
+		behind := row[star+1:]
+		end := len(parts) - len(behind)
+		if end-star < 2 || !slices.Equal(parts[:star], row[:star]) || !slices.Equal(parts[end:], behind) {
+			continue
+		}
+		name := strings.Join(parts[star:end], ".")
+		if check(name) != nil {
+			continue
+		}
+		quoted := slices.Concat(row[:star], []string{`"` + name + `"`}, behind)
+		return &UnquotedError{Path: strings.Join(parts, "."), Name: name, Quoted: strings.Join(quoted, ".")}
+	}
+	return nil
 }
 
 // deeper tells whether a key's value can hold something so many levels down.

@@ -50,7 +50,9 @@ var splices = []struct{ before, op, after string }{
 	{"", "set https.letsencrypt.email a@example.org", "https:\n  letsencrypt:\n    email: a@example.org\n"},
 
 	// What is refused.
-	{"", "set limits.memory lots", "!limits.memory must be a size or null, not lots"},
+	{"", "set limits.memory lots", "!limits.memory must be a size, auto or null, not lots"},
+	{"", "set limits.memory 5Q", "!limits.memory must be a size, auto or null, not 5Q"},
+	{"", "set limits.users.bob.memory 5Q", "!limits.users.bob.memory must be a size or null, not 5Q"},
 	{"", "set limits.memroy 2G", "!did you mean limits.memory?"},
 	{"", "set limts.memory 2G", "!there is no key limts.memory; did you mean limits"},
 	{"", "set limits 2G", "!limits is a section: give one of its keys, such as limits.memory"},
@@ -58,6 +60,12 @@ var splices = []struct{ before, op, after string }{
 	{"limits:\n  users:\n    bob:\n      cpu: 2\n    carol:\n      cpu: 1\n", "unset limits.users.bob", "limits:\n  users:\n    carol:\n      cpu: 1\n"},
 	{"shared_folders:\n  data: {read: [all]}\n", "unset shared_folders.data", ""},
 	{"", "set limits.memory.x 2G", "!there is no key limits.memory.x"},
+	{"", "set limits.users.j.doe.memory 300M", `!there is no key limits.users.j.doe.memory; put the name j.doe between quotes: 'limits.users."j.doe".memory'`},
+	{"", "set limits.groups.a.b.c.cpu 1", `!put the name a.b.c between quotes: 'limits.groups."a.b.c".cpu'`},
+	{"", "set users.extra_user_groups.course.a [bob]", `!put the name course.a between quotes: 'users.extra_user_groups."course.a"'`},
+	{"", "set limits.users.bob.foo 300M", "!there is no key limits.users.bob.foo; the keys of limits.users.bob are memory, cpu"},
+	{"", "set limits.users.j.doe.foo 300M", "!there is no key limits.users.j.doe.foo; the keys of limits.users.j are memory, cpu"},
+	{"", "set shared_folders.my.data.read [all]", "!the keys of shared_folders.my are read, write"},
 	{"", "set a..b 2G", "!not the path of a key"},
 	{"", "set http.port 80 80", "!http.port must be a whole number"},
 	{"users: {banned: [bob]}", "set users.admin [bob]", "!bob is banned, and an admin"},

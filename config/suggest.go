@@ -2,6 +2,21 @@ package config
 
 import "strings"
 
+// Nearest returns the candidate that a word was probably meant to be, or "".
+func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
+
+// NearKey returns the key that a word with a dot in it is, or was probably meant to be, or "".
+func NearKey(word string) string {
+	if !strings.Contains(word, ".") {
+		return ""
+	}
+	paths := []string{}
+	for _, doc := range Keys() {
+		paths = append(paths, doc.Path)
+	}
+	return nearest(word, paths)
+}
+
 // nearest returns the candidate that a word was probably meant to be, or "".
 func nearest(word string, candidates []string) string {
 	best, least := "", 0

@@ -369,6 +369,9 @@ func (w *walker) suggestion(name, path string, s *section) string {
 	if path == "" {
 		return "the keys here are " + strings.Join(s.names, ", ")
 	}
+	if len(s.names) == 0 {
+		return "write the path of a key: " + strings.Replace(keyIn(strings.Split(path, ".")), "*", "NAME", 1)
+	}
 	return "the keys of " + path + " are " + strings.Join(s.names, ", ")
 }
 

@@ -55,6 +55,9 @@ type acmeKeeper struct {
 	config  *certmagic.Config
 	issuer  *certmagic.ACMEIssuer
 
+	demand   *demand           // nil where single-user servers have no names of their own
+	demanded *certmagic.Config // as config, for those names
+
 	lock      sync.Mutex
 	inherited map[string]*tls.Certificate // certificates of before, of domains that have none yet
 	there     map[string]bool             // domains that have a certificate
@@ -82,6 +85,9 @@ func tidyDomains(domains []string) []string {
 // portsOf returns where the doors listen.
 func portsOf(doors []Door) (host string, http, https int) {
 	for _, door := range doors {
+		if door.Users {
+			continue
+		}
 		if door.Scheme == schemeHTTPS {
 			https = portOf(door.Addr())
 			continue
@@ -121,16 +127,22 @@ func (a *acmeKeeper) prepare(doors []Door) error {
 	}
 	storage := &certmagic.FileStorage{Path: a.options.State}
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.config, nil },
+		GetConfigForCert: func(certificate certmagic.Certificate) (*certmagic.Config, error) {
+			if len(certificate.Names) > 0 && a.demand.covers(certificate.Names[0]) {
+				return a.demanded, nil
+			}
+			return a.config, nil
+		},
 		RenewCheckInterval: a.options.renewCheck,
 		Logger:             a.zap(),
 	})
-	a.config = certmagic.New(a.cache, certmagic.Config{
+	settings := certmagic.Config{
 		Storage: storage, Logger: a.zap(), OnEvent: a.event, ShouldEmitFunc: func(name string) bool { return slices.Contains(events, name) },
 		// Somebody who comes by another name, or by the address, sees in the browser which name this server has.
 		DefaultServerName: a.options.Domains[0], FallbackServerName: a.options.Domains[0],
 		OCSP: certmagic.OCSPConfig{DisableStapling: true},
-	})
+	}
+	a.config = certmagic.New(a.cache, settings)
 	host, httpPort, httpsPort := portsOf(doors)
 	a.issuer = certmagic.NewACMEIssuer(a.config, certmagic.ACMEIssuer{
 		CA: a.options.directory(), Email: a.options.Email, Agreed: true, TrustedRoots: trusted, Logger: a.zap(),
@@ -138,6 +150,7 @@ func (a *acmeKeeper) prepare(doors []Door) error {
 		ListenHost: host, AltHTTPPort: httpPort, AltTLSALPNPort: httpsPort,
 	})
 	a.config.Issuers = []certmagic.Issuer{a.issuer}
+	a.onDemand(settings)
 	return nil
 }
 
@@ -255,6 +268,9 @@ func (a *acmeKeeper) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) 
 	if a.config == nil {
 		return nil, errNoCertificate
 	}
+	if a.demand.covers(hello.ServerName) {
+		return a.showDemanded(hello)
+	}
 	return a.config.GetCertificate(hello)
 }
 
@@ -266,6 +282,9 @@ func (a *acmeKeeper) name(host string) string {
 }
 
 func (a *acmeKeeper) served(host string) string {
+	if a.demand.covers(host) {
+		return host // its certificate is fetched when it is needed
+	}
 	has := func(domain string) bool { return a.there[domain] || a.inherited[domain] != nil }
 	if has(host) {
 		return host

@@ -1,4 +1,4 @@
-// Package edge is the public door: it takes every request from outside to the proxy on loopback.
+// Package edge is the reverse proxy that browsers connect to: it takes every request from outside to the proxy on loopback.
 //
 // It exists so that nobody is refused while the proxy or the hub restarts (systemd keeps the ports, requests wait), so that what clients
 // claim about themselves is replaced by what is known about them, and so that plain words stand where a bare 502 would. Routing is no
@@ -24,8 +24,12 @@ import (
 // Options say how the door behaves. The zero value of each is a sane choice, but for Upstream.
 type Options struct {
 	Upstream string // the proxy's host:port
+	Hub      string // the hub's own host:port, for questions that are not visitors'
 	BaseURL  string // the hub's base_url; /
+	Token    string // by which the hub knows the edge
 	HTTPS    *HTTPS // nil serves the hub over HTTP; else HTTP only leads to HTTPS
+	Origins  Origins
+	Proxies  Proxies
 
 	Wait       time.Duration // how long a request waits for the proxy or the hub to come back; 15 s
 	MaxWaiting int           // how many may wait at once; 1000. More are told to come back
@@ -33,6 +37,7 @@ type Options struct {
 	Header     time.Duration // how long a client may take to send a request's header; 20 s
 	Idle       time.Duration // how long a connection without a request stays open; 2 min
 	Stall      time.Duration // how long one that sends or takes a body may stand still; 5 min
+	Limits     Limits        // of what strangers can make the edge hold
 
 	Log       io.Writer // one line each time something ends or begins to work; os.Stderr
 	AccessLog io.Writer // one line a request; nil for none
@@ -61,6 +66,7 @@ func (o Options) withDefaults() Options {
 type Door struct {
 	net.Listener
 	Scheme string // "http" or "https"
+	Users  bool   // single-user servers are served here, and nothing else
 }
 
 const (
@@ -68,13 +74,17 @@ const (
 	schemeHTTPS = "https"
 )
 
-// Server is the public door.
+// Server is the edge.
 type Server struct {
 	options  Options
 	upstream *upstream
 	handler  http.Handler
 	keeper   keeper // nil without HTTPS
 	log      *log.Logger
+	doors    []Door
+
+	connections *connections
+	hsts        *hsts // nil without HTTPS
 
 	access sync.Mutex // held while a line of the access log is written
 }
@@ -83,16 +93,21 @@ type Server struct {
 func New(options Options) *Server {
 	options = options.withDefaults()
 	s := &Server{options: options, log: log.New(options.Log, "", 0)}
+	s.connections = newConnections(options.Limits, s.log)
 	s.upstream = newUpstream(options, s.log)
 	s.keeper = s.newKeeper()
-	s.handler = s.front(&httputil.ReverseProxy{
-		Rewrite:       s.rewrite,
-		Transport:     s.upstream,
-		FlushInterval: -1, // what the hub sends piece by piece must arrive piece by piece
-		BufferPool:    newBuffers(),
-		ErrorHandler:  s.fail,
-		ErrorLog:      log.New(io.Discard, "", 0), // a line for every visitor that goes away helps nobody; fail tells what matters
-	})
+	if options.HTTPS != nil {
+		s.hsts = newHSTS(options.HTTPS.HSTS, s.log)
+	}
+	s.handler = s.front(s.separate(&httputil.ReverseProxy{
+		Rewrite:        s.rewrite,
+		ModifyResponse: s.scrub,
+		Transport:      s.upstream,
+		FlushInterval:  -1, // what the hub sends piece by piece must arrive piece by piece
+		BufferPool:     newBuffers(),
+		ErrorHandler:   s.fail,
+		ErrorLog:       log.New(io.Discard, "", 0), // a line for every visitor that goes away helps nobody; fail tells what matters
+	}))
 	return s
 }
 
@@ -108,6 +123,7 @@ func (s *Server) Serve(ctx context.Context, doors ...Door) error {
 	if s.keeper == nil && securePort(doors) != 0 {
 		return errors.New("a port for HTTPS was passed, and no certificate to serve it with")
 	}
+	s.doors = doors
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	if s.keeper != nil {
@@ -115,9 +131,11 @@ func (s *Server) Serve(ctx context.Context, doors ...Door) error {
 		wait := s.keeper.keep(keeping, doors)
 		defer func() { end(); wait() }()
 	}
+	go s.connections.watchMemory(requests)
 	failed := make(chan error, len(doors))
 	servers := []*http.Server{}
 	for _, door := range doors {
+		door.Listener = &listener{Listener: door.Listener, among: s.connections, trusts: s.options.Proxies.trusts}
 		server := s.server(requests, door, doors)
 		servers = append(servers, server)
 		go func() { failed <- serve(server, door) }()
@@ -147,7 +165,10 @@ func (s *Server) server(requests context.Context, door Door, doors []Door) *http
 		// HTTP/2 for pages; a browser opens websockets over HTTP/1.1, since this server offers none within HTTP/2.
 		server.TLSConfig = s.tlsConfig()
 		server.Protocols.SetHTTP2(true)
-		server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: s.options.Stall}
+		server.HTTP2 = &http.HTTP2Config{
+			WriteByteTimeout: s.options.Stall, MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10,
+			MaxReceiveBufferPerConnection: 512 << 10, MaxReceiveBufferPerStream: 256 << 10,
+		}
 	case s.keeper != nil:
 		server.Handler = s.front(s.toHTTPS(securePort(doors)))
 	}
@@ -161,12 +182,19 @@ func (s *Server) bareServer(requests context.Context, door Door) *http.Server {
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.options.Header,
 		IdleTimeout:       s.options.Idle,
-		MaxHeaderBytes:    64 << 10,
+		MaxHeaderBytes:    64 << 10, // beyond maxHeader there is a page that says so, beyond this nothing but the status
 		Protocols:         protocols,
 		ErrorLog:          log.New(&panicsOnly{s.options.Log}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, visitKey{}, visitOf(conn.RemoteAddr(), conn.LocalAddr(), door.Scheme))
+			counted := connOf(conn)
+			ctx = context.WithValue(ctx, connKey{}, counted)
+			if counted != nil {
+				if fronted, ok := counted.Conn.(*fronted); ok {
+					ctx = context.WithValue(ctx, frontedKey{}, fronted)
+				}
+			}
+			return context.WithValue(ctx, visitKey{}, visitOf(conn.RemoteAddr(), conn.LocalAddr(), door))
 		},
 	}
 }
@@ -199,7 +227,8 @@ func (s *Server) front(next http.Handler) http.Handler {
 			r.Header.Del("Upgrade") // another protocol behind the door could carry requests that nobody looked at
 		}
 		start := time.Now()
-		answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.options.Stall, stream: r.ProtoMajor > 1}
+		r = s.learn(r)
+		answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.options.Stall, stream: r.ProtoMajor > 1, hsts: s.hsts.words(r)}
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &incoming{ReadCloser: r.Body, control: answer.control, stall: s.options.Stall, stream: answer.stream}
 		}
@@ -207,7 +236,7 @@ func (s *Server) front(next http.Handler) http.Handler {
 			_ = answer.control.SetWriteDeadline(time.Now().Add(s.options.Stall)) // for what the server itself still has to send
 			s.note(r, answer, start)
 		}()
-		next.ServeHTTP(answer, r)
+		s.limit(next).ServeHTTP(answer, r)
 	})
 }
 
@@ -234,6 +263,7 @@ type answer struct {
 	set     time.Time
 	status  int
 	bytes   int64
+	hsts    string // the value of Strict-Transport-Security; nobody else sets it
 }
 
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
@@ -268,6 +298,10 @@ func (a *answer) FlushError() error {
 // begin keeps the server from guessing the type of an answer that has none: a guess could make a page of what is none.
 func (a *answer) begin(status int) {
 	a.status = status
+	a.Header().Del(hstsHeader)
+	if a.hsts != "" {
+		a.Header().Set(hstsHeader, a.hsts)
+	}
 	if header := a.Header(); header.Get("Content-Type") == "" {
 		header["Content-Type"] = nil
 	}

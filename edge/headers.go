@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -15,12 +16,13 @@ type visit struct {
 	client string // its IP address
 	port   string // the one it came to
 	scheme string
+	users  bool // at a port for single-user servers
 }
 
 type visitKey struct{}
 
-func visitOf(remote, local net.Addr, scheme string) visit {
-	v := visit{client: clientIP(remote.String()), scheme: scheme}
+func visitOf(remote, local net.Addr, door Door) visit {
+	v := visit{client: clientIP(remote.String()), scheme: door.Scheme, users: door.Users}
 	if address, err := netip.ParseAddrPort(local.String()); err == nil {
 		v.port = strconv.Itoa(int(address.Port()))
 	}
@@ -53,7 +55,8 @@ var untrusted = map[string]bool{
 	"x-remote-addr": true, "x-cluster-client-ip": true, "x-original-forwarded-for": true, "x-originating-ip": true, "x-original-host": true, "x-original-url": true,
 	"x-original-uri": true, "x-original-proto": true, "x-rewrite-url": true, "x-host": true, "x-url-scheme": true, "x-proxyscheme": true, "x-proxycontextpath": true,
 	"x-script-name": true, "x-prefix": true, "front-end-https": true, "true-client-ip": true, "cf-connecting-ip": true, "fastly-client-ip": true, "via": true,
-	"proxy": true, "proxy-connection": true, // Proxy would become HTTP_PROXY in a CGI program
+	"x-tljh-edge": true,
+	"proxy":       true, "proxy-connection": true, // Proxy would become HTTP_PROXY in a CGI program
 }
 
 // isUntrusted judges a header's name. Programs that turn names into variables take an underscore for a hyphen, so it is one here.
@@ -85,12 +88,26 @@ func (s *Server) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it is, whatever Go thinks of semicolons
 	r.Out.Host = r.In.Host
 	clean(r.Out.Header, visitFrom(r.In), r.In.Host)
+	if s.options.Token != "" && s.isForHub(r.In.URL) {
+		r.Out.Header.Set(tokenHeader, s.options.Token)
+	}
 	if _, set := r.Out.Header["User-Agent"]; !set {
 		r.Out.Header["User-Agent"] = nil // or Go names itself
 	}
 	if body, ok := r.In.Body.(*incoming); ok {
 		r.Out = r.Out.WithContext(context.WithValue(r.Out.Context(), bodyKey{}, body))
 	}
+}
+
+// tokenHeader proves to the hub that a request came through the edge: every program of the machine can send one to the proxy and to the hub.
+const tokenHeader = "X-Tljh-Edge"
+
+// isForHub reports whether an address leads to the hub and to nobody else, who could use the token.
+func (s *Server) isForHub(address *url.URL) bool {
+	base := s.options.BaseURL
+	where, _ := locate(base, address)
+	_, ofUser, _ := userPath(base, address)
+	return where == ofHub && !ofUser && !strings.HasPrefix(asProxyReads(address), base+"services/")
 }
 
 // bodyKey finds a request's incoming body in its context.

@@ -78,6 +78,31 @@ func TestPathsPassAsTheyAre(t *testing.T) {
 	}
 }
 
+func TestWhatTheProxyCannotReadIsRefused(t *testing.T) {
+	door := open(t, Options{Upstream: newBehind(t, seen(nil)).start().address})
+	for _, path := range []string{"/user/%ff", "/%c3%28/x", "/user/bob/files/%e9t%e9.txt"} {
+		_, answer := door.raw(t, "GET "+path+" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		response, err := http.ReadResponse(answer, nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusBadRequest, response.StatusCode, path)
+	}
+}
+
+// The hub, and nobody else, is shown that a request came through the edge.
+func TestTheHubKnowsTheEdge(t *testing.T) {
+	got := make(chan *http.Request, 1)
+	door := open(t, Options{Upstream: newBehind(t, seen(got)).start().address, Token: "secret"})
+	for path, wanted := range map[string]string{
+		"/hub/login": "secret", "/": "secret", "/user/alice/lab": "", "/user/alice/..%2f..%2fhub": "", "//x/user/alice/": "", "/%75ser/alice/": "",
+		"/services/x/": "", "/services%2fx/": "", "//x/services/x/": "",
+	} {
+		_, answer := door.raw(t, "GET "+path+" HTTP/1.1\r\nHost: h\r\nX-Tljh-Edge: guess\r\nX_Tljh_Edge: guess\r\nConnection: close, X-Tljh-Edge\r\n\r\n")
+		_, err := http.ReadResponse(answer, nil)
+		require.NoError(t, err)
+		require.Equal(t, wanted, (<-got).Header.Get("X-Tljh-Edge"), path)
+	}
+}
+
 func TestMethodsForProxiesAreRefused(t *testing.T) {
 	door := open(t, Options{Upstream: newBehind(t, seen(nil)).start().address})
 	for _, request := range []string{"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n"} {

@@ -18,6 +18,7 @@ import (
 type HTTPS struct {
 	Pair string // a file made by Provide; it is read again when it changes
 	ACME *ACME
+	HSTS HSTS
 
 	Look time.Duration // how often it is looked whether Pair has changed; 10 s
 }
@@ -46,7 +47,11 @@ func (s *Server) newKeeper() keeper {
 	case https == nil:
 		return nil
 	case https.ACME != nil:
-		return newACMEKeeper(*https.ACME, s.log)
+		keeper := newACMEKeeper(*https.ACME, s.log)
+		if s.options.Origins.UserDomain != "" {
+			keeper.demand = newDemand(s.options.Origins, s.options.Hub, s.options.BaseURL)
+		}
+		return keeper
 	}
 	return newPair(*https, s.log)
 }
@@ -60,7 +65,7 @@ var portAway = trouble{
 // securePort returns the port to which visitors of HTTP are sent, or 0.
 func securePort(doors []Door) int {
 	for _, door := range doors {
-		if door.Scheme == schemeHTTPS {
+		if door.Scheme == schemeHTTPS && !door.Users {
 			return portOf(door.Addr())
 		}
 	}
@@ -79,9 +84,17 @@ func portOf(address net.Addr) int {
 func (s *Server) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
-		GetCertificate: s.keeper.show,
+		GetCertificate: s.show,
 		NextProtos:     append([]string{"h2", "http/1.1"}, s.keeper.protocols()...),
 	}
+}
+
+func (s *Server) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	certificate, err := s.keeper.show(hello)
+	if err == nil && certificate != nil {
+		s.hsts.saw(hello, certificate)
+	}
+	return certificate, err
 }
 
 var errNoCertificate = errors.New("there is no certificate")
@@ -93,7 +106,14 @@ func (s *Server) toHTTPS(port int) http.HandlerFunc {
 		if s.keeper.solve(w, r) {
 			return
 		}
-		name := s.keeper.name(hostOf(r))
+		if visitFrom(r).scheme == schemeHTTPS {
+			s.handler.ServeHTTP(w, r) // a trusted proxy has it, or the public origin is behind one
+			return
+		}
+		name, port := s.keeper.name(hostOf(r)), port
+		if p := s.options.Proxies; p.isPublic(r) {
+			name, port = strings.ToLower(p.Public.Hostname()), p.publicPort()
+		}
 		switch {
 		case port == 0:
 			s.tell(w, r, portAway)

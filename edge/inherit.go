@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3"
+
+	"tljh/internal/keypair"
 )
 
 // traefikStore is what Traefik keeps of an authority: since its second version for each that it knows, before that for the only one.
@@ -35,7 +37,7 @@ func Inherit(store []byte, domains []string, now time.Time) (files map[string][]
 	files = map[string][]byte{}
 	for _, domain := range tidyDomains(domains) {
 		for _, c := range all {
-			if pair, err := parsePair(c.Certificate, c.Key); err == nil && serves(pair, domain, now) {
+			if pair, err := keypair.Read(c.Certificate, c.Key); err == nil && serves(pair, domain, now) {
 				files[inheritedFile(domain)] = slices.Concat(c.Certificate, []byte("\n"), c.Key)
 				break
 			}

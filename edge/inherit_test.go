@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"tljh/internal/keypair"
 )
 
 // traefik returns what Traefik keeps of certificates: in its first version's form, or a later one's.
@@ -50,7 +52,7 @@ func TestInherit(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, files, len(c.serves))
 			for _, domain := range c.serves {
-				pair, err := parsePair(files[inheritedFile(domain)], files[inheritedFile(domain)])
+				pair, err := keypair.Read(files[inheritedFile(domain)], files[inheritedFile(domain)])
 				require.NoError(t, err)
 				require.Equal(t, good.leaf.Raw, pair.Leaf.Raw)
 			}

@@ -45,6 +45,14 @@ var (
 		Status: http.StatusNotFound, Title: "There is nothing here", Home: true,
 		Text: "The hub of this server has another address.",
 	}
+	headerTooBig = trouble{
+		Status: http.StatusRequestHeaderFieldsTooLarge, Title: "Your browser sends too much with its request",
+		Text: "Most of it is cookies that this server's pages have set. Remove the cookies of this site in your browser's settings, then log in again. If it is the address that is too long, use a shorter one.",
+	}
+	crowded = trouble{
+		Status: http.StatusServiceUnavailable, Title: "Too many big requests at once", Unit: layout.EdgeUnit, Retry: 5,
+		Text: "The cookies that your browser sends are big, and others send such requests, too. Try again in a moment, or remove the cookies of this site in your browser's settings.",
+	}
 	lost = trouble{
 		Status: http.StatusBadGateway, Title: "The connection to the hub was lost", Unit: layout.ProxyUnit,
 		Text: "It ended before the answer came. Your request may or may not have been carried out.",

@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -16,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tljh/internal/keypair"
 	"tljh/internal/layout"
 )
 
@@ -79,14 +78,14 @@ func (p *pair) again() {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	p.seen, _ = os.Stat(p.file)
-	certificate, err := readPair(p.file)
+	pair, err := readPair(p.file)
 	if err != nil {
 		p.fail(err)
 		return
 	}
 	p.failed = ""
-	if old := p.current.Swap(certificate); old == nil || !bytes.Equal(old.Leaf.Raw, certificate.Leaf.Raw) {
-		p.log.Printf("HTTPS has a certificate for %s, valid until %s", namesOf(certificate.Leaf), day(certificate.Leaf.NotAfter))
+	if old := p.current.Swap(pair); old == nil || !bytes.Equal(old.Leaf.Raw, pair.Leaf.Raw) {
+		p.log.Printf("HTTPS has a certificate for %s, valid until %s", namesOf(pair.Leaf), day(pair.Leaf.NotAfter))
 		p.warned = time.Time{}
 	}
 	p.warnLocked()
@@ -180,52 +179,5 @@ func readPair(file string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the certificate and its key: %w", err)
 	}
-	return parsePair(data, data)
-}
-
-// parsePair makes a certificate of PEM texts, and says in words what is wrong with them. No byte of a key gets into an error.
-func parsePair(cert, key []byte) (*tls.Certificate, error) {
-	if err := checkPEM(cert, key); err != nil {
-		return nil, err
-	}
-	certificate, err := tls.X509KeyPair(cert, key)
-	switch {
-	case err == nil:
-		return &certificate, nil
-	case strings.Contains(err.Error(), "does not match"):
-		return nil, errors.New("the key and the certificate do not belong together (in the certificate's file, the server's own comes first, then those of the authorities between)")
-	case strings.Contains(err.Error(), "parse private key"):
-		return nil, errors.New("the key cannot be read: it is broken, or of a kind that servers cannot use (RSA, ECDSA and Ed25519 can)")
-	}
-	return nil, fmt.Errorf("the certificate cannot be read: %w", err)
-}
-
-func checkPEM(cert, key []byte) error {
-	certTypes, keyTypes := typesOf(cert), typesOf(key)
-	switch {
-	case !strings.Contains(certTypes, "CERTIFICATE\n"):
-		return fmt.Errorf("there is no certificate in the certificate's file: it holds %s, and should hold a PEM text that begins with -----BEGIN CERTIFICATE-----", contents(certTypes))
-	case strings.Contains(keyTypes, "ENCRYPTED") || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED")):
-		return errors.New("the key is locked with a passphrase, which nobody can type when the server starts: unlock it with openssl pkey -in LOCKED.key -out SERVER.key")
-	case !strings.Contains(keyTypes, "PRIVATE KEY\n"):
-		return fmt.Errorf("there is no key in the key's file: it holds %s, and should hold a PEM text that begins with -----BEGIN PRIVATE KEY-----", contents(keyTypes))
-	}
-	return nil
-}
-
-// typesOf returns the types of a PEM text's blocks, a line for each.
-func typesOf(text []byte) string {
-	var types strings.Builder
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		types.WriteString(block.Type + "\n")
-	}
-	return types.String()
-}
-
-func contents(types string) string {
-	first, _, found := strings.Cut(types, "\n")
-	if !found {
-		return "no PEM text"
-	}
-	return fmt.Sprintf("%q", first)
+	return keypair.Read(data, data)
 }

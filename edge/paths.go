@@ -39,3 +39,9 @@ func locate(base string, address *url.URL) (place, string) {
 	}
 	return ofHub, base + "hub/health"
 }
+
+// isPlain reports whether an address is one that the proxy, which decodes and tidies paths before it looks for a route, understands as locate does.
+func isPlain(address *url.URL) bool {
+	path := address.EscapedPath()
+	return !strings.HasPrefix(path, "//") && !strings.Contains(path, "/.") && !strings.ContainsAny(path, `%\`)
+}

@@ -11,6 +11,7 @@ import (
 	"path"
 	"syscall"
 
+	"tljh/internal/keypair"
 	"tljh/internal/layout"
 )
 
@@ -31,7 +32,7 @@ var (
 func Provide(folder string, sources Sources) (changed bool, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
-		return false, fmt.Errorf("cannot open the door's folder: %w", err)
+		return false, fmt.Errorf("cannot open the edge's folder: %w", err)
 	}
 	defer root.Close()
 	if sources.Cert != "" || sources.Key != "" {
@@ -40,7 +41,7 @@ func Provide(folder string, sources Sources) (changed bool, err error) {
 			return false, err
 		}
 		if changed, err = replace(root, pairFile, pair); err != nil {
-			return false, fmt.Errorf("cannot hand the certificate to the door: %w", err)
+			return false, fmt.Errorf("cannot hand the certificate to the edge: %w", err)
 		}
 	}
 	if sources.CA != "" {
@@ -50,14 +51,14 @@ func Provide(folder string, sources Sources) (changed bool, err error) {
 		}
 		another, err := replace(root, authoritiesFile, authorities)
 		if err != nil {
-			return changed, fmt.Errorf("cannot hand the authority's certificates to the door: %w", err)
+			return changed, fmt.Errorf("cannot hand the authority's certificates to the edge: %w", err)
 		}
 		changed = changed || another
 	}
 	return changed, nil
 }
 
-// pair returns certificate and key as one text: one file is never half old and half new.
+// pair returns certificate and key as one text in one form: one file is never half old and half new.
 func (s Sources) pair() ([]byte, error) {
 	cert, err := readSmall(s.Cert)
 	if err != nil {
@@ -67,10 +68,11 @@ func (s Sources) pair() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key (https.tls.key): %w", err)
 	}
-	if _, err := parsePair(cert, key); err != nil {
+	pair, err := keypair.Read(cert, key)
+	if err != nil {
 		return nil, fmt.Errorf("%w (https.tls.cert is %s, https.tls.key is %s)", err, s.Cert, s.Key)
 	}
-	return bytes.Join([][]byte{cert, key}, []byte("\n")), nil
+	return keypair.PEM(pair)
 }
 
 func (s Sources) authorities() ([]byte, error) {

@@ -18,9 +18,9 @@ import (
 var schemes = map[string]string{"http": schemeHTTP, "https": schemeHTTPS}
 
 // Run serves on the sockets that systemd passed, until ctx or a signal ends it; SIGUSR1 makes it read its certificate again. A socket with the port
-// secure is for HTTPS: all that are in one unit have the same name.
+// secure is for HTTPS, and one with Origins.UserPort for single-user servers: all that are in one unit have the same name.
 func Run(ctx context.Context, options Options, secure int) error {
-	doors, err := passedDoors(secure)
+	doors, err := passedDoors(secure, options.Origins.UserPort)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func Run(ctx context.Context, options Options, secure int) error {
 	}()
 	// The ports have been listening since before this process began: it is ready when it is about to accept.
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		return fmt.Errorf("cannot tell systemd that the door is open: %w", err)
+		return fmt.Errorf("cannot tell systemd that the edge listens: %w", err)
 	}
 	return server.Serve(ctx, doors...)
 }
@@ -63,7 +63,7 @@ func (s *Server) listenForReload(ctx context.Context) {
 	}()
 }
 
-func passedDoors(secure int) ([]Door, error) {
+func passedDoors(secure, users int) ([]Door, error) {
 	named, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("cannot take the ports from systemd: %w", err)
@@ -79,7 +79,9 @@ func passedDoors(secure int) ([]Door, error) {
 				return nil, fmt.Errorf("a socket that systemd passed is no listening stream: see %s", layout.EdgeSocket)
 			}
 			door := Door{Listener: listener, Scheme: scheme}
-			if secure != 0 && portOf(listener.Addr()) == secure {
+			port := portOf(listener.Addr())
+			door.Users = users != 0 && port == users
+			if secure != 0 && (port == secure || door.Users) {
 				door.Scheme = schemeHTTPS
 			}
 			doors = append(doors, door)

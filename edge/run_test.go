@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 			options.HTTPS = &HTTPS{Pair: pair, Look: time.Hour}
 		}
 		secure, _ := strconv.Atoi(os.Getenv("EDGE_TEST_PORT"))
+		options.Origins.UserPort, _ = strconv.Atoi(os.Getenv("EDGE_TEST_USERS"))
 		if err := Run(context.Background(), options, secure); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -113,6 +114,43 @@ func TestRunHTTPSUnderSystemd(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.Equal(t, "STOPPING=1", notified())
 	require.NoError(t, cmd.Wait(), "%q", words.lines())
+}
+
+func TestServersHaveTheSchemeAndCertificateOfTheHub(t *testing.T) {
+	plain, secure, users := newListener(t), newListener(t), newListener(t)
+	c := certify(t, -time.Hour, year)
+	upstream := newBehind(t, hello).start().address
+	t.Setenv("EDGE_TEST_USERS", strconv.Itoa(portOf(users.Addr())))
+	ask := func(address string) (int, string) {
+		t.Helper()
+		response, err := trusting(t, c).Get(address)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		return response.StatusCode, response.Header.Get("Location")
+	}
+	end := func(cmd *exec.Cmd) {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait())
+	}
+	cmd, _, notified := startAsSystemdDoes(t, upstream, "http:http", plain, users)
+	notified()
+	status, to := ask("http://" + plain.Addr().String() + "/user/alice/lab")
+	require.Equal(t, 302, status)
+	require.Equal(t, "http://"+users.Addr().String()+"/user/alice/lab", to)
+	status, _ = ask(to)
+	require.Equal(t, 200, status)
+	end(cmd)
+
+	t.Setenv("EDGE_TEST_PAIR", c.https(t).Pair)
+	t.Setenv("EDGE_TEST_PORT", strconv.Itoa(portOf(secure.Addr())))
+	cmd, _, notified = startAsSystemdDoes(t, upstream, "http:http:http", plain, secure, users)
+	notified()
+	status, to = ask("https://" + secure.Addr().String() + "/user/alice/lab")
+	require.Equal(t, 302, status)
+	require.Equal(t, "https://"+users.Addr().String()+"/user/alice/lab", to)
+	status, _ = ask(to)
+	require.Equal(t, 200, status)
+	end(cmd)
 }
 
 // A new process takes up where the old one ended: what came in between waited in the socket.

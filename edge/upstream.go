@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // Reasons why a request got no answer from behind the door.
@@ -42,6 +42,7 @@ type upstream struct {
 	stopped chan struct{} // closed when nobody should wait any more
 	once    sync.Once
 	links   links
+	asking  singleflight.Group // questions whether the hub answers
 
 	proxyState, hubState state
 }
@@ -108,37 +109,6 @@ func resendable(r *http.Request) bool {
 	return safe && (r.Body == nil || r.Body == http.NoBody)
 }
 
-// proxysOwn tells whether an answer was made by the proxy itself: 404 when it has no route, 503 when the route's target does not answer. Such an
-// answer comes from no known server and is a short page with the proxy's name, or nothing but the status's; to a websocket it says
-// even less. Other answers are left whole.
-func proxysOwn(r *http.Request, response *http.Response) bool {
-	header := response.Header
-	kind := header.Get("Content-Type")
-	if response.StatusCode != http.StatusNotFound && response.StatusCode != http.StatusServiceUnavailable ||
-		kind != "" && kind != "text/html" || header.Get("Server") != "" || header.Get("X-Jupyterhub-Version") != "" {
-		return false
-	}
-	words := http.StatusText(response.StatusCode)
-	if r.Header.Get("Upgrade") != "" {
-		return response.ContentLength == 0 && header.Get("Date") == "" && !strings.Contains(response.Status, words)
-	}
-	if r.Method == http.MethodHead {
-		return response.StatusCode == http.StatusServiceUnavailable
-	}
-	begin, err := io.ReadAll(io.LimitReader(response.Body, 1024))
-	if err == nil && (kind == "" && string(begin) == words || kind != "" && bytes.Contains(begin, proxysMark)) {
-		return true
-	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(begin), response.Body), response.Body}
-	return false
-}
-
-// proxysMark is in the pages that configurable-http-proxy brings along.
-var proxysMark = []byte("<p>configurable-http-proxy</p>")
-
 // turn is one request's way through RoundTrip.
 type turn struct {
 	upstream *upstream
@@ -146,6 +116,7 @@ type turn struct {
 	until    time.Time // zero until the request had to wait
 	delay    time.Duration
 	hubless  bool // the proxy has told it that there is no hub
+	doubted  bool // it was sent again, since an answer may have been the proxy's although the hub answers
 }
 
 // lookAhead keeps a request that can't be sent twice until there is someone to receive it. The proxy, once it has been restarted, has no routes, and
@@ -194,18 +165,22 @@ func isRedirect(response *http.Response) bool { return response.StatusCode == ht
 func (t *turn) send(r *http.Request) (*http.Response, error) {
 	u := t.upstream
 	for sent := 0; ; {
-		state := u.links.state()
+		state, settled := u.links.state(), u.links.settled()
 		response, err := u.base.RoundTrip(attempt(r))
 		var dial dialError
 		switch {
 		case err == nil:
 			u.proxyState.set(false, nil)
-			if !proxysOwn(r, response) {
+			switch t.judge(r, response, settled) {
+			case othersOwn:
 				t.answered(r, response, state)
 				return response, nil
+			case proxysOwn:
+				_ = response.Body.Close()
+				err = t.refused(r, response.StatusCode)
+			case unsure:
+				_ = response.Body.Close()
 			}
-			_ = response.Body.Close()
-			err = t.refused(r, response.StatusCode)
 		case r.Context().Err() != nil:
 			return nil, err
 		case errors.As(err, &dial):

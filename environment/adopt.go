@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -56,13 +55,18 @@ func LookAt(files host.Files, dir string) (Foreign, error) {
 	return found, err
 }
 
-// notTaken are folders at the top of an environment that are not copied: conda's cache of packages, which may be larger than all the rest.
-var notTaken = []string{"pkgs"}
+// notTaken are folders at the top of an environment that are not copied: conda's cache of packages, which may be larger than all the rest, and environments
+// that admins made by name, which are moved in the end.
+var notTaken = []string{"pkgs", namedFolder}
 
 func treeSize(files host.Files, dir string) (int64, error) {
+	root, err := files.Within(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
 	var total int64
-	root := files.Path(dir)
-	err := filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -70,8 +74,8 @@ func treeSize(files host.Files, dir string) (int64, error) {
 			return err
 		}
 		if entry.IsDir() {
-			if filepath.Dir(p) == root && slices.Contains(notTaken, entry.Name()) {
-				return filepath.SkipDir
+			if slices.Contains(notTaken, name) {
+				return fs.SkipDir
 			}
 			return nil
 		}
@@ -164,6 +168,9 @@ func (b *Builder) fit(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := removeLeftovers(b.Host.Files, dir); err != nil {
+		return err
+	}
 	lacking := []string{}
 	for _, name := range serverPackages {
 		if _, there := packages[name]; !there {
@@ -181,7 +188,7 @@ func (b *Builder) fit(ctx context.Context, dir string) error {
 	if err := b.Host.Files.Mkdir(condaHome(), host.Attr{Mode: 0o700, UID: owner.UID, GID: owner.GID}); err != nil {
 		return err
 	}
-	if err := errors.Join(c.complete(ctx, dir, lacking), b.unlock(dir)); err != nil {
+	if err := c.complete(ctx, dir, lacking); err != nil {
 		return err
 	}
 	return b.forgetConda(dir, "jupyterhub")
@@ -201,7 +208,7 @@ func (b *Builder) forgetConda(dir, name string) error {
 	for _, each := range all {
 		byIndex := func(c contents) bool { return c.name == name && !c.byConda && c.version != each.version }
 		if each.byConda && each.entry.Name == name && slices.ContainsFunc(all, byIndex) {
-			err = errors.Join(err, b.Host.Files.Remove(path.Join(dir, each.entry.File)))
+			err = errors.Join(err, env.Remove(each.entry.File))
 		}
 	}
 	return err

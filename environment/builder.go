@@ -11,6 +11,7 @@ import (
 	"path"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,8 +143,8 @@ func (b *Builder) InstallUV(ctx context.Context) error {
 
 // venv makes an empty virtual environment on the carried CPython.
 func (b *Builder) venv(ctx context.Context, dir string, options ...string) error {
-	_, err := b.run(ctx, append(append([]string{uvProgram(), "venv", "--quiet", "--no-project", "--no-config", "--python", pythonProgram()}, options...), dir)...)
-	return err
+	argv := []string{uvProgram(), "venv", "--quiet", "--no-project", "--no-config", "--python", pythonProgram()}
+	return b.uv(ctx, dir, host.Command{Argv: slices.Concat(argv, options, []string{dir}), Env: b.env()})
 }
 
 // userVenv makes one for users. What they may not write to is no dead end: pip installs into their homes then, and what is there is found after
@@ -152,11 +153,29 @@ func (b *Builder) userVenv(ctx context.Context, dir string) error {
 	return b.venv(ctx, dir, "--system-site-packages")
 }
 
+// uv runs uv in an environment. It leaves a lock file there that everybody can change, which is removed.
+func (b *Builder) uv(ctx context.Context, dir string, command host.Command) error {
+	_, err := b.Host.Runner.Run(ctx, command)
+	return errors.Join(err, b.unlock(dir))
+}
+
+func (b *Builder) unlock(dir string) error {
+	env, err := b.Host.Files.Within(dir)
+	if err == nil {
+		defer env.Close()
+		err = env.Remove(".lock")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // uvInstall installs a lock from wheels that are here, checked against the lock's hashes: nothing of a package runs, and nothing is fetched.
 func (b *Builder) uvInstall(ctx context.Context, lock, cache, python string) error {
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheelsDir(), "--cache-dir", uvCache(cache),
 		"--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=hardlink", "--python", python, "--requirement", lock}
-	_, err := b.run(ctx, argv...)
+	err := b.uv(ctx, path.Dir(path.Dir(python)), host.Command{Argv: argv, Env: b.env()})
 	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, forgetWheels(b.Host.Files)) // one of them may be the reason
 	}
@@ -171,7 +190,7 @@ func (b *Builder) compile(ctx context.Context, python string, dirs ...string) er
 
 // compileAs does so as an environment's owner. What has its byte code already is passed over.
 func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python string, dirs ...string) error {
-	script := "import compileall, re, sys; skip = re.compile('/(tests?|pip)/')\n" +
+	script := "import compileall, re, sys; skip = re.compile('/(tests?|pip|sqlalchemy/testing)/')\n" +
 		"for folder in sys.argv[1:]: compileall.compile_dir(folder, quiet=2, workers=0, maxlevels=50, rx=skip)"
 	env := b.env()
 	if owner.UID == 0 {
@@ -183,6 +202,7 @@ func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python string,
 	}
 	_, err := b.Host.Runner.Run(ctx, host.Command{
 		Argv: append([]string{python, "-I", "-W", "ignore", "-c", script}, dirs...), Env: env, UID: uint32(owner.UID), GID: uint32(owner.GID),
+		Confine: confine(owner, nil, path.Dir(path.Dir(python))),
 	})
 	return err
 }
@@ -198,9 +218,12 @@ func (b *Builder) build(ctx context.Context, generation Generation, fill, test f
 		return generation, err
 	}
 	generation.Number, generation.Python, generation.Version, generation.Created = number, PythonRelease, version.Version, b.Now().UTC().Truncate(time.Second)
+	if err := errors.Join(b.Host.EndLeftovers(ctx, 0), begin(files, generation.Path())); err != nil {
+		return generation, err
+	}
 	for _, do := range []func(context.Context, string) error{fill, test} {
 		if err := do(ctx, generation.Path()); err != nil {
-			if removeErr := files.RemoveTree(generation.Path()); removeErr != nil {
+			if removeErr := RemoveGeneration(files, generation.Path()); removeErr != nil {
 				return generation, fmt.Errorf("%w (and %w)", err, removeErr)
 			}
 			return generation, err
@@ -212,28 +235,27 @@ func (b *Builder) build(ctx context.Context, generation Generation, fill, test f
 	return generation, seal(files, generation)
 }
 
-// closeUp removes the lock file, open to all, that uv leaves where it worked, and gives the folder of packages a name that holds for any Python: it
-// is watched by that.
+// closeUp gives the folder of packages of a user environment a name that holds for any Python: it is watched by that.
 func (b *Builder) closeUp(generation Generation) error {
-	dir := generation.Path()
-	if err := b.unlock(dir); err != nil || generation.Kind != User {
-		return err
+	if generation.Kind != User {
+		return nil
 	}
-	env, err := b.Host.Files.Within(dir)
+	env, err := b.Host.Files.Within(generation.Path())
 	if err != nil {
 		return err
 	}
 	defer env.Close()
-	return b.Host.Files.Link(siteWithin(env), path.Join(dir, siteLink))
+	return env.Link(siteWithin(env), siteLink)
 }
 
 // siteLink leads to the packages of a user environment.
 const siteLink = "site-packages"
 
-func (b *Builder) unlock(dir string) error { return b.Host.Files.Remove(path.Join(dir, ".lock")) }
-
 // Switch makes a generation the live one.
 func Switch(files host.Files, generation Generation) error {
+	if generation.Kind == User {
+		_ = linkToNamed(files, generation) // going back must be possible on a full disk, too
+	}
 	return files.Link(generation.Path(), generation.Kind.Link())
 }
 

@@ -3,7 +3,6 @@ package environment
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"path"
 	"strings"
 
@@ -22,6 +21,9 @@ func (b *Builder) Compose(ctx context.Context, kind Kind, manager Manager, sourc
 		test = b.testKernel
 	}
 	return b.build(ctx, generation, func(ctx context.Context, dir string) error {
+		if err := b.endLeftovers(ctx); err != nil {
+			return err
+		}
 		if err := manager.Compose(ctx, dir, source, kernel); err != nil {
 			return err
 		}
@@ -58,32 +60,25 @@ func (b *Builder) postBuild(ctx context.Context, dir string, source *Source) err
 	if info, err := b.Host.Files.Lstat(program); err == nil && info.Mode().Perm()&0o100 == 0 {
 		argv = []string{"bash", program}
 	}
-	if _, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: env, Dir: source.Dir, UID: uint32(owner.UID), GID: uint32(owner.GID)}); err != nil {
+	if _, err := b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: env, Dir: source.Dir, UID: uint32(owner.UID), GID: uint32(owner.GID), Confine: confine(owner, nil, dir, path.Dir(source.Dir))}); err != nil {
 		return fmt.Errorf("postBuild failed: %w", err)
 	}
 	return nil
 }
 
-// keepStart keeps a source's start in the environment. Nobody else can write there yet.
+// keepStart keeps a source's start in the environment, which is another account's by now.
 func (b *Builder) keepStart(dir string, source *Source) error {
-	from, err := b.Host.Files.Within(source.Dir)
+	env, err := b.Host.Files.Within(dir)
 	if err != nil {
 		return err
 	}
-	defer from.Close()
-	data, err := from.Read(fileStart, sourceLimit)
-	if err != nil {
-		return err
-	}
+	defer env.Close()
 	for _, folder := range []string{"etc", path.Dir(startProgram)} {
-		if info, err := b.Host.Files.Lstat(path.Join(dir, folder)); err == nil && info.Mode().Type() != fs.ModeDir {
-			return fmt.Errorf("%s of the new environment is no folder", folder)
-		}
-		if err := b.Host.Files.Mkdir(path.Join(dir, folder), host.Attr{Mode: 0o755}); err != nil {
-			return err
+		if err := env.Mkdir(folder, 0o755); err != nil {
+			return fmt.Errorf("cannot keep %s in the new environment: %w", fileStart, err)
 		}
 	}
-	return b.Host.Files.Write(path.Join(dir, startProgram), data, host.Attr{Mode: 0o755})
+	return env.Write(startProgram, source.start, host.Attr{Mode: 0o755})
 }
 
 // testKernel proves that an environment can be a kernel.

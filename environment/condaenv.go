@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -43,6 +45,9 @@ func (c Conda) Create(ctx context.Context, dir string) error {
 func (c Conda) Compose(ctx context.Context, dir string, source *Source, kernel bool) error {
 	if err := c.prepare(dir); err != nil {
 		return err
+	}
+	if len(source.Locked) > 0 {
+		return c.locked(ctx, dir, source, kernel)
 	}
 	specs := slices.Clone(byConda)
 	if kernel {
@@ -90,7 +95,7 @@ func (c Conda) owner() (host.Attr, error) {
 
 // attempt lets conda do something with specs. Where the channel lacks some of them, they are told and the others are left to be tried again.
 func (c Conda) attempt(ctx context.Context, verb func(prefix string, specs []string) []string, dir string, specs []string) (left, lacking []string, err error) {
-	output, err := c.run(ctx, verb(dir, specs))
+	output, err := c.run(ctx, dir, verb(dir, specs))
 	if err == nil || ctx.Err() != nil {
 		return nil, nil, err
 	}
@@ -130,8 +135,8 @@ func explainConda(err error, output string) error {
 	return err
 }
 
-// run runs conda as the account of the user environment.
-func (c Conda) run(ctx context.Context, argv []string) (output string, err error) {
+// run runs conda as the account of the user environment; it may change the environment in dir.
+func (c Conda) run(ctx context.Context, dir string, argv []string) (output string, err error) {
 	owner, err := c.owner()
 	if err != nil {
 		return "", err
@@ -144,7 +149,9 @@ func (c Conda) run(ctx context.Context, argv []string) (output string, err error
 			return "", err
 		}
 	}
-	result, err := c.Builder.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: c.Builder.condaEnv(), UID: uint32(owner.UID), GID: uint32(owner.GID)})
+	result, err := c.Builder.Host.Runner.Run(ctx, host.Command{
+		Argv: argv, Env: c.Builder.condaEnv(), UID: uint32(owner.UID), GID: uint32(owner.GID), Confine: c.confine(owner, dir),
+	})
 	return string(result.Output), err
 }
 
@@ -166,12 +173,43 @@ func (c Conda) hold(dir string) error {
 	if err != nil {
 		return err
 	}
-	text := "# Made by tljh-install. The hub and the users' servers must have the same version.\njupyterhub ==" + JupyterHubVersion() + "\n"
+	text := "# Made by tljh-install. The hub and the users' servers must have the same version of JupyterHub,\n" +
+		"# and with another Python all that pip installed would be gone, JupyterHub included.\njupyterhub ==" + JupyterHubVersion() + "\n"
+	pin, err := c.pythonPin(dir)
+	if err != nil {
+		return err
+	}
+	text += pin
 	if text, err = c.withPins(dir, text); err != nil {
 		return err
 	}
-	return c.Builder.Host.Files.Write(path.Join(dir, conda.Pinned), []byte(text), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID})
+	env, err := c.Builder.Host.Files.Within(dir)
+	if err != nil {
+		return err
+	}
+	defer env.Close()
+	if err := env.Mkdir(conda.Meta, 0o755); err != nil {
+		return err
+	}
+	return env.Write(conda.Pinned, []byte(text), host.Attr{Mode: 0o644, UID: owner.UID, GID: owner.GID})
 }
+
+// pythonPin keeps conda from giving the environment another Python.
+func (c Conda) pythonPin(dir string) (string, error) {
+	env, err := c.Builder.Host.Files.Within(dir)
+	if err != nil {
+		return "", err
+	}
+	defer env.Close()
+	minor, ok := strings.CutPrefix(path.Base(path.Dir(siteWithin(env))), "python")
+	if !ok {
+		return "", nil
+	}
+	return "python " + minor + ".*\n", nil
+}
+
+// ours are lines of the file that are written anew: another release may have written others.
+var ours = regexp.MustCompile(`^(# Made by tljh-install\.|# and with another Python |python 3\.\d+\.\*$)`)
 
 // withPins adds what admins have pinned themselves.
 func (c Conda) withPins(dir, text string) (string, error) {
@@ -185,7 +223,7 @@ func (c Conda) withPins(dir, text string) (string, error) {
 		return text, nil // there are none
 	}
 	for line := range strings.Lines(string(pins)) {
-		if spec := strings.TrimSpace(line); spec != "" && !strings.Contains(text, spec) && conda.Name(spec) != "jupyterhub" {
+		if spec := strings.TrimSpace(line); spec != "" && !strings.Contains(text, spec) && !ours.MatchString(spec) && conda.Name(spec) != "jupyterhub" {
 			text += spec + "\n"
 		}
 	}
@@ -214,7 +252,7 @@ func (c Conda) pip(ctx context.Context, dir string, wanted []string) error {
 			constraints = append(constraints, each.name+"=="+each.version)
 		}
 	}
-	file := path.Join(condaHome(), "constraints.txt")
+	file := path.Join(layout.Cache, "constraints-conda.txt")
 	if err := c.Builder.Host.Files.Write(file, []byte(strings.Join(constraints, "\n")+"\n"), host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
@@ -266,7 +304,10 @@ func (c Conda) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error
 		return err
 	}
 	if err := c.explicit(ctx, "create", dir, snapshot.Explicit); err != nil {
-		return err
+		emptied := func() error { return errors.Join(c.Builder.Host.Files.RemoveTree(dir), c.prepare(dir)) }
+		if err := c.fromSources(ctx, c.Builder.Conda.Create, dir, snapshot.Explicit, err, emptied); err != nil {
+			return err
+		}
 	}
 	if len(snapshot.Pip) > 0 {
 		if err := c.Builder.add(ctx, dir, "", Pins(snapshot.Pip), "--no-deps", "--reinstall"); err != nil {
@@ -284,8 +325,27 @@ func (c Conda) explicit(ctx context.Context, verb, dir string, lines []string) e
 	if err := c.Builder.Host.Files.Write(list, conda.List(lines), host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
-	output, err := c.run(ctx, conda.Explicit(verb, dir, list))
+	output, err := c.run(ctx, dir, conda.Explicit(verb, dir, list))
 	return explainConda(err, output)
+}
+
+// fromSources installs just the packages of an explicit list from the channel of the config, after their own addresses failed: a mirror may have moved, or a
+// record may name a place that this machine does not reach. prepare undoes what the failure left.
+func (c Conda) fromSources(
+	ctx context.Context, verb func(prefix string, specs []string) []string, dir string, lines []string, failed error, prepare func() error,
+) error {
+	specs := conda.Specs(lines)
+	if ctx.Err() != nil || len(specs) != len(lines) || c.Builder.Conda.Has(lines) {
+		return failed
+	}
+	if err := prepare(); err != nil {
+		return errors.Join(failed, err)
+	}
+	output, err := c.run(ctx, dir, verb(dir, append([]string{"--no-deps"}, specs...)))
+	if err != nil {
+		return errors.Join(failed, explainConda(err, output))
+	}
+	return nil
 }
 
 // Reinstall implements Manager: conda's packages by conda, the others from the index.
@@ -329,7 +389,9 @@ func (c Conda) again(ctx context.Context, dir string, names, lines []string) err
 		}
 		asides = append(asides, aside)
 	}
-	err = c.explicit(ctx, "install", dir, lines)
+	if err = c.explicit(ctx, "install", dir, lines); err != nil {
+		err = c.fromSources(ctx, c.Builder.Conda.Install, dir, lines, err, func() error { return nil })
+	}
 	for _, aside := range asides {
 		record := strings.TrimSuffix(aside, conda.Aside)
 		if _, missing := env.Lstat(record); missing != nil {
@@ -393,7 +455,15 @@ func (c Conda) moveEntry(env *host.Within, entry conda.Entry, dir, before string
 	if bytes.Equal(moved, data) {
 		return nil
 	}
-	return c.Builder.rewrite(env, dir, entry.File, moved)
+	// When a record was written tells whether conda has ended (Settled), and whether it or pip came last.
+	info, err := env.Lstat(entry.File)
+	if err != nil {
+		return err
+	}
+	if err := c.Builder.rewrite(env, dir, entry.File, moved); err != nil {
+		return err
+	}
+	return os.Chtimes(c.Builder.Host.Files.Path(path.Join(dir, entry.File)), info.ModTime(), info.ModTime())
 }
 
 // moveFile returns the sha256 of the file as it is then; "" when it was not changed.

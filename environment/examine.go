@@ -22,7 +22,6 @@ import (
 
 	"tljh/conda"
 	"tljh/internal/host"
-	"tljh/internal/layout"
 )
 
 // Trouble is something wrong with the user environment.
@@ -35,62 +34,6 @@ type Trouble struct {
 
 // needed are what a user's server cannot do without.
 const needed = "import jupyterhub.singleuser, jupyter_server, jupyterlab, notebook, ipykernel, ipywidgets"
-
-// Examine looks whether the live user environment is whole: its files against their records, whose they are, what a server needs, and JupyterHub's
-// version. Nothing in it runs with any rights.
-func (b *Builder) Examine(ctx context.Context) ([]Trouble, error) {
-	live, ok := Current(b.Host.Files, User)
-	if !ok {
-		return nil, errNoUserEnvironment
-	}
-	env, err := b.Host.Files.Within(live.Path())
-	if err != nil {
-		return nil, err
-	}
-	defer env.Close()
-	x := &examination{env: env, site: siteWithin(env), found: []Trouble{}}
-	// It takes as long as to read all files: side by side, and given up where these tell what is wrong.
-	trying, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	tried := make(chan error, 1)
-	go func() { tried <- b.tryServer(trying, live.Path()) }()
-	if err := x.all(ctx, live.Manager == "conda"); err != nil {
-		return nil, err
-	}
-	settled, err := Kept(b.Host.Files)
-	if err != nil {
-		return nil, err
-	}
-	if err := x.whose(b.Host.Files, settled); err != nil {
-		return nil, err
-	}
-	if live.Manager == "conda" {
-		if damaged := b.BaseDamaged(); damaged != "" {
-			x.tell(Trouble{Words: "conda itself is damaged: " + damaged})
-		}
-	}
-	packages, _, err := Packages(b.Host.Files, live.Path())
-	if err != nil {
-		return nil, err
-	}
-	if version := packages["jupyterhub"]; version != JupyterHubVersion() {
-		words := fmt.Sprintf("it holds JupyterHub %s; the hub's is %s, and servers of another version do not start", version, JupyterHubVersion())
-		if version == "" {
-			words = "JupyterHub is missing: no server starts without it"
-		}
-		x.tell(Trouble{Package: "jupyterhub", Version: JupyterHubVersion(), Words: words})
-	}
-	if len(x.found) == 0 { // else, why an import fails is known
-		err := <-tried
-		if err != nil && ctx.Err() != nil {
-			return nil, err
-		}
-		if err != nil {
-			x.tell(Trouble{Words: "a server would not start: " + lastLine(err)})
-		}
-	}
-	return x.sorted(), nil
-}
 
 // tryServer runs what a server runs.
 func (b *Builder) tryServer(ctx context.Context, dir string) error {
@@ -111,7 +54,7 @@ func lastLine(err error) string {
 
 func (b *Builder) asNobody(ctx context.Context, argv []string, dir string) (host.Result, error) {
 	return b.Host.Runner.Run(ctx, host.Command{
-		Argv: argv, UID: nobody, GID: nobody,
+		Argv: argv, UID: nobody, GID: nobody, Confine: &host.Confine{Throwaway: true, Offline: true},
 		Env: []string{"PATH=" + path.Join(dir, "bin") + ":" + host.Path, "HOME=/nonexistent", "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"},
 	})
 }
@@ -121,8 +64,27 @@ type examination struct {
 	env  *host.Within
 	site string // where Python's packages are
 
+	kept *host.Within // the last healthy snapshot of the same folder; nil for none
+
 	mu    sync.Mutex
 	found []Trouble
+	notes []Trouble // what is worth knowing, and no damage
+}
+
+func examinationOf(files host.Files, env *host.Within, dir string) *examination {
+	return &examination{env: env, site: siteWithin(env), kept: keptOf(files, dir), found: []Trouble{}}
+}
+
+func (x *examination) close() {
+	if x.kept != nil {
+		_ = x.kept.Close()
+	}
+}
+
+func (x *examination) note(about Trouble) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.notes = append(x.notes, about)
 }
 
 func (x *examination) tell(trouble Trouble) {
@@ -131,9 +93,11 @@ func (x *examination) tell(trouble Trouble) {
 	x.found = append(x.found, trouble)
 }
 
-func (x *examination) sorted() []Trouble {
-	slices.SortFunc(x.found, func(a, b Trouble) int { return strings.Compare(a.Package+a.Words, b.Package+b.Words) })
-	return x.found
+func (x *examination) health() Health {
+	for _, found := range [][]Trouble{x.found, x.notes} {
+		slices.SortFunc(found, func(a, b Trouble) int { return strings.Compare(a.Package+a.Words, b.Package+b.Words) })
+	}
+	return Health{x.found, x.notes}
 }
 
 // all looks at all packages, as many side by side as there are processors.
@@ -153,28 +117,33 @@ func (x *examination) all(ctx context.Context, byConda bool) error {
 		return err
 	}
 	if byConda && len(entries) == 0 {
-		x.tell(Trouble{Words: "conda's records of what it installed are missing"})
+		x.tell(Trouble{Words: noRecords})
 	}
-	for _, entry := range entries {
-		each(func() { x.condaPackage(entry) })
-	}
-	names, err := x.env.List(x.site)
+	metadata, err := x.listMetadata(byConda)
 	if err != nil {
 		x.tell(Trouble{Words: "its packages cannot be read: " + err.Error()})
 	}
-	for _, name := range names {
-		match := distInfo.FindStringSubmatch(name)
-		if match == nil || byConda && ofConda(x.env, path.Join(x.site, name)) {
-			continue
+	layers := layers{metadata: metadata, owned: map[string]int{}}
+	records := x.records(entries)
+	for _, noted := range records {
+		for _, file := range noted.record.Paths.Paths {
+			layers.owned[file.Path]++
 		}
-		each(func() {
-			if words := x.wheel(name); words != "" {
-				x.tell(Trouble{Package: plainName(match[1]), Version: match[2], Words: words})
-			}
-		})
+		layers.claim(noted.record)
+	}
+	x.interrupted(layers, records)
+	for _, noted := range records {
+		each(func() { x.condaPackage(noted, layers) })
+	}
+	for _, one := range metadata {
+		if !one.byConda {
+			each(func() { x.indexPackage(one, layers) })
+		}
 	}
 	return running.Wait()
 }
+
+const noRecords = "conda's records of what it installed are missing"
 
 const recordLimit = 64 << 20
 
@@ -195,8 +164,13 @@ func (x *examination) wheel(name string) string {
 		if err != nil || len(row) == 0 {
 			return "the list of its files cannot be read"
 		}
-		// Byte code is renewed as Python likes, and programs are written by the installer.
-		if strings.HasSuffix(row[0], ".pyc") || !filepath.IsLocal(row[0]) {
+		// Byte code is renewed as Python likes.
+		name := path.Join(x.site, row[0])
+		if strings.HasSuffix(row[0], ".pyc") || path.IsAbs(row[0]) || !filepath.IsLocal(name) {
+			continue
+		}
+		if !filepath.IsLocal(row[0]) {
+			broken.add(name, x.installed(name))
 			continue
 		}
 		sum := ""
@@ -206,40 +180,7 @@ func (x *examination) wheel(name string) string {
 				sum = hex.EncodeToString(raw)
 			}
 		}
-		broken.add(row[0], x.file(path.Join(x.site, row[0]), sum))
-	}
-}
-
-// condaPackage looks at a package of conda's.
-func (x *examination) condaPackage(entry conda.Entry) {
-	record, err := entry.Read(x.env)
-	if err != nil {
-		x.tell(Trouble{Package: entry.Name, Version: entry.Version, Words: "conda's record of it is damaged"})
-		return
-	}
-	var broken findings
-	if entry.Interrupted() {
-		broken.add("its repair", "was interrupted")
-	}
-	for _, file := range record.Paths.Paths {
-		if strings.HasSuffix(file.Path, ".pyc") || !filepath.IsLocal(file.Path) {
-			continue
-		}
-		switch file.Type {
-		case "hardlink", "":
-			sum := file.InPrefix
-			if sum == "" {
-				sum = file.SHA256
-			}
-			broken.add(file.Path, x.file(file.Path, sum))
-		case "softlink":
-			if info, err := x.env.Lstat(file.Path); err != nil || info.Mode().Type() != fs.ModeSymlink {
-				broken.add(file.Path, "is missing")
-			}
-		}
-	}
-	if words := broken.words(); words != "" {
-		x.tell(Trouble{Package: entry.Name, Version: entry.Version, Explicit: record.Explicitly(), Words: words})
+		broken.add(row[0], x.file(name, sum))
 	}
 }
 
@@ -273,6 +214,8 @@ func (x *examination) file(name, sum string) string {
 		return "is missing"
 	case err != nil || !info.Mode().IsRegular():
 		return "is no file any more"
+	case info.Size() > fileLimit:
+		return "was changed: it is larger than any file of a package"
 	case sum == "":
 		return ""
 	}
@@ -291,10 +234,37 @@ func (x *examination) file(name, sum string) string {
 	return ""
 }
 
-// whose looks whether all can read the environment, and only those change it who may. What an admin has just installed is the admin's, until it is
-// settled.
-func (x *examination) whose(files host.Files, settled bool) error {
-	uid, _, err := files.AccountIDs(layout.EnvironmentUser)
+// installed returns what is wrong with a program of a package. Whoever installs programs writes them anew, with the environment's path in them, so that their
+// sums say nothing. Data is not looked at: what no server needs is left out on purpose.
+func (x *examination) installed(name string) string {
+	if path.Dir(name) != "bin" {
+		return ""
+	}
+	if words := x.file(name, ""); words != "" {
+		return words
+	}
+	if info, err := x.env.Lstat(name); err != nil || info.Mode().Perm()&0o111 != 0o111 {
+		return "cannot be run by all users"
+	}
+	return ""
+}
+
+// program tells when what a server's unit runs is not there, whichever package it belongs to: the hub would start no server from this environment.
+func (x *examination) program() {
+	const name = "bin/jupyterhub-singleuser"
+	for _, known := range x.found {
+		if known.Package == "jupyterhub" {
+			return
+		}
+	}
+	if words := x.installed(name); words != "" {
+		x.tell(Trouble{Package: "jupyterhub", Version: JupyterHubVersion(), Words: name + " " + words})
+	}
+}
+
+// whose checks that all can read the environment, and only those change it who may.
+func (x *examination) whose(files host.Files) error {
+	may, err := owners(files)
 	if err != nil {
 		return nil // no installation of ours, as in a test
 	}
@@ -310,8 +280,7 @@ func (x *examination) whose(files host.Files, settled bool) error {
 		if err != nil || info.Mode().Type() == fs.ModeSymlink {
 			return nil
 		}
-		// What root itself noted there is nobody else's.
-		if owner := host.AttrOf(info).UID; settled && owner != uid && owner != 0 {
+		if owner := host.AttrOf(info).UID; !may[owner] {
 			strange.add(name, "belongs to "+files.AccountName(owner))
 		}
 		if info.Mode().Perm()&0o004 == 0 || info.IsDir() && info.Mode().Perm()&0o001 == 0 {
@@ -333,18 +302,4 @@ func (x *examination) whose(files host.Files, settled bool) error {
 func hexSum(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
-}
-
-// Repair puts back what Examine found broken, package by package. It runs as the environment's owner.
-func (b *Builder) Repair(ctx context.Context, troubles []Trouble) error {
-	live, ok := Current(b.Host.Files, User)
-	if !ok {
-		return errNoUserEnvironment
-	}
-	if live.Manager == "conda" && b.BaseDamaged() != "" {
-		if err := b.EnsureMiniforge(ctx); err != nil {
-			return err
-		}
-	}
-	return b.Manager(live.Manager).Reinstall(ctx, live.Path(), troubles)
 }

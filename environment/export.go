@@ -1,7 +1,9 @@
 package environment
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,8 +14,8 @@ import (
 	"tljh/internal/host"
 )
 
-// Export describes the live user environment by files that ReadSource reads: name → contents.
-func Export(files host.Files) (map[string]string, error) {
+// Export describes the live user environment by files that ReadSource reads: name → contents. Locked, conda's packages come with their checksums.
+func Export(files host.Files, locked bool) (map[string]string, error) {
 	live, ok := Current(files, User)
 	if !ok {
 		return nil, errNoUserEnvironment
@@ -31,6 +33,14 @@ func Export(files host.Files) (map[string]string, error) {
 	if data, err := env.Read(startProgram, sourceLimit); err == nil {
 		described[fileStart] = string(data)
 	}
+	if locked && live.Manager != "conda" {
+		return nil, errNoLock
+	}
+	if locked {
+		files, err := lock(env, all)
+		maps.Copy(described, files)
+		return described, err
+	}
 	if live.Manager == "conda" {
 		text, err := exportConda(env, all)
 		described[fileEnvironment] = text
@@ -45,6 +55,9 @@ func Export(files host.Files) (map[string]string, error) {
 	described[fileRequirements] = strings.Join(Pins(packages), "\n") + "\n"
 	return described, nil
 }
+
+// errNoLock is what an environment of uv says to who wants to lock it.
+var errNoLock = host.Hint(errors.New("only an environment that conda made can be locked"), "write the checksums into a requirements.txt (pip-compile --generate-hashes): they are verified")
 
 func exportConda(env *host.Within, all []contents) (string, error) {
 	channels, specs, pip := []string{}, []any{}, map[string]string{}

@@ -153,12 +153,12 @@ func (b *Builder) installFrom(ctx context.Context, wheels, dir, what string) err
 	python := path.Join(dir, "bin", "python")
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheels, "--no-cache",
 		"--overrides", path.Join(wheels, overridesName), "--link-mode=copy", "--python", python, what}
-	_, err = b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: b.env(), UID: uint32(owner.UID), GID: uint32(owner.GID)})
+	err = b.uv(ctx, dir, host.Command{Argv: argv, Env: b.env(), UID: uint32(owner.UID), GID: uint32(owner.GID), Confine: confine(owner, nil, dir)})
 	if err == nil {
 		err = b.compileAs(ctx, owner, python, path.Join(dir, siteLink))
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot give the user environment %s: %w", what, err)
 	}
-	return host.Hint(errors.Join(err, b.unlock(dir)), "a package in the user environment may ask for another version: tljh-install env check tells; pip install can change it")
+	return host.Hint(err, "a package in the user environment may ask for another version: tljh-install env check tells; pip install can change it")
 }

@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -100,15 +99,6 @@ func sortByNumber(generations []Generation) {
 	}
 }
 
-func readMeta(files host.Files, dir string) (Generation, error) {
-	var generation Generation
-	data, err := files.Read(path.Join(dir, metaName))
-	if err != nil {
-		return generation, err
-	}
-	return generation, json.Unmarshal(data, &generation)
-}
-
 // Current returns the live generation of a kind; ok is false when there is none.
 func Current(files host.Files, kind Kind) (generation Generation, ok bool) {
 	target, err := files.Readlink(kind.Link())
@@ -142,8 +132,12 @@ func seal(files host.Files, generation Generation) error {
 	if err != nil {
 		return err
 	}
-	attr := host.Attr{Mode: 0o644}
-	if err := files.Write(path.Join(generation.Path(), manifestName), manifest, attr); err != nil {
+	if generation.Kind != Hub {
+		if err := files.MkdirAll(madeFolder(), host.Attr{Mode: 0o755}); err != nil {
+			return err
+		}
+	}
+	if err := files.Write(manifestOf(generation), manifest, host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
 	if err := files.Sync(generation.Path()); err != nil {
@@ -153,32 +147,32 @@ func seal(files host.Files, generation Generation) error {
 	if err != nil {
 		return fmt.Errorf("cannot describe the generation: %w", err)
 	}
-	return files.Write(path.Join(generation.Path(), metaName), append(meta, '\n'), attr)
+	return describe(files, generation, append(meta, '\n'))
 }
 
 // listFiles returns the manifest of a folder. Byte code is left out, for Python renews it as it likes, and so is what skip says; nil is nothing.
 func listFiles(files host.Files, dir string, skip func(name string) bool) ([]byte, error) {
 	var manifest bytes.Buffer
-	root := files.Path(dir)
-	err := filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
+	root, err := files.Within(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if entry.IsDir() {
 			if entry.Name() == "__pycache__" {
-				return filepath.SkipDir
+				return fs.SkipDir
 			}
 			return nil
 		}
 		info, err := entry.Info()
-		if err != nil {
+		if err != nil || strings.Contains(name, "\n") || skip != nil && skip(name) {
 			return err
 		}
-		rel, err := filepath.Rel(root, p)
-		if err != nil || strings.Contains(rel, "\n") || skip != nil && skip(rel) {
-			return err
-		}
-		_, err = fmt.Fprintf(&manifest, "%d %s\n", info.Size(), rel)
+		_, err = fmt.Fprintf(&manifest, "%d %s\n", info.Size(), name)
 		return err
 	})
 	if err != nil {
@@ -189,7 +183,7 @@ func listFiles(files host.Files, dir string, skip func(name string) bool) ([]byt
 
 // Damaged returns the first file of a generation that is missing or has another size than when it was built; "" when there is none.
 func Damaged(files host.Files, generation Generation) string {
-	return differs(files, generation.Path(), path.Join(generation.Path(), manifestName))
+	return differs(files, generation.Path(), manifestOf(generation))
 }
 
 // differs returns the first file that a manifest lists and that is missing in dir or has another size.
@@ -213,16 +207,16 @@ func differs(files host.Files, dir, manifest string) string {
 
 // RemoveHalfBuilt deletes what interrupted builds left: generations that were never completed.
 func RemoveHalfBuilt(files host.Files, kind Kind) error {
-	_, half, err := Generations(files, kind)
+	complete, half, err := Generations(files, kind)
 	if err != nil {
 		return err
 	}
 	for _, dir := range half {
-		if err := files.RemoveTree(dir); err != nil {
+		if err := RemoveGeneration(files, dir); err != nil {
 			return err
 		}
 	}
-	return nil
+	return adoptMeta(files, complete)
 }
 
 // Kept generations beside the live one. The user environment's are what a rollback goes back to at once.

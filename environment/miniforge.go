@@ -75,6 +75,9 @@ func (b *Builder) InstallMiniforge(ctx context.Context) error {
 	if err := foreignConda(files); err != nil {
 		return err
 	}
+	if err := b.keepNamed(m); err != nil {
+		return err
+	}
 	if err := files.RemoveTree(m.Folder()); err != nil {
 		return err
 	}
@@ -90,13 +93,16 @@ func (b *Builder) InstallMiniforge(ctx context.Context) error {
 	if err := files.Write(path.Join(m.Folder(), condarc), b.Conda.Condarc(), host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
+	if err := b.giveNamedBack(m); err != nil {
+		return err
+	}
 	if err := files.Sync(m.Folder()); err != nil {
 		return err
 	}
 	if err := files.Write(m.Complete(), manifest, host.Attr{Mode: 0o644}); err != nil {
 		return err
 	}
-	return files.Link(m.Folder(), layout.Conda)
+	return errors.Join(files.Link(m.Folder(), layout.Conda), b.linkNamed())
 }
 
 // EnsureMiniforge brings and installs it where it is not there, or damaged.
@@ -115,7 +121,7 @@ const condarc = ".condarc"
 
 // changing are files of conda's base that conda, or this program, writes anew.
 func changing(name string) bool {
-	return name == condarc || strings.HasPrefix(name, "pkgs/")
+	return name == condarc || strings.HasPrefix(name, "pkgs/") || strings.HasPrefix(name, namedFolder+"/")
 }
 
 // foreignConda tells of a conda that somebody else put where ours is to be.
@@ -127,22 +133,6 @@ func foreignConda(files host.Files) error {
 		return nil
 	}
 	return host.Hint(errors.New(layout.Conda+" is there and was not made by this program"), "move it away, or use --package-manager uv, then run the same command again")
-}
-
-// OldMiniforges returns the folders of bases that another release or another mirror brought, or that were never finished.
-func (b *Builder) OldMiniforges() ([]string, error) {
-	names, err := b.Host.Files.List(layout.Tools)
-	if err != nil {
-		return nil, err
-	}
-	live, _ := b.Host.Files.Readlink(layout.Conda)
-	old := []string{}
-	for _, name := range names {
-		if dir := path.Join(layout.Tools, name); strings.HasPrefix(name, "miniforge-") && dir != live {
-			old = append(old, dir)
-		}
-	}
-	return old, nil
 }
 
 // ChannelAnswers tells, within a short time, whether Miniforge's installer can be fetched and, where the channel is named by an address, the channel,

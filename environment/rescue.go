@@ -79,10 +79,7 @@ func (b *Builder) fillRescue(ctx context.Context, generation string) error {
 	}
 	// Python reads this file: each line is a folder to look for packages in, after the environment's own.
 	shared := path.Join(sitePackages(dir), "hub.pth")
-	if err := b.Host.Files.Write(shared, []byte(sitePackages(generation)+"\n"), host.Attr{Mode: 0o644}); err != nil {
-		return err
-	}
-	return b.unlock(dir)
+	return b.Host.Files.Write(shared, []byte(sitePackages(generation)+"\n"), host.Attr{Mode: 0o644})
 }
 
 // unpackForRescue puts a wheel's files where they belong. Nothing is ever installed beside them, so there is no more to it; programs for the

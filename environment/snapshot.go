@@ -2,7 +2,7 @@ package environment
 
 import (
 	"bytes"
-	"context"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,10 +32,22 @@ type Snapshot struct {
 	Explicit []string          `json:"explicit,omitempty"` // where conda has its packages from, for an explicit list
 	Pip      map[string]string `json:"pip,omitempty"`      // those from the index: name → version
 	Command  string            `json:"command,omitempty"`  // the last that conda noted; that of the snapshot before, where something else changed it
+	Title    string            `json:"title,omitempty"`    // the command that made the change, where that is known
+	Name     string            `json:"name,omitempty"`     // that an admin gave it: it is never pruned
+	Broken   string            `json:"broken,omitempty"`   // why this state does not pass the check; "" where it does
+	Parent   int               `json:"parent,omitempty"`   // the snapshot that the change was made after
+	Of       int               `json:"of,omitempty"`       // the snapshot that this is the state of again, after a rollback or a redo
+	Tip      int               `json:"tip,omitempty"`      // then, the last change before somebody began to go back
 }
 
-// keep is how many snapshots are kept; the oldest go.
-const keep = 10
+// Occasion is why a snapshot is taken.
+type Occasion struct {
+	Title  string // the command
+	Who    string // who gave it; "" is the account that owns what was changed last
+	Of     int    // as in Snapshot
+	Broken string // as in Snapshot
+	Again  bool   // keep it though the last snapshot has the same packages: its files were repaired, and those of the snapshot may be broken
+}
 
 func (s Snapshot) tree() string { return path.Join(layout.Snapshots, strconv.Itoa(s.Number)) }
 func (s Snapshot) meta() string { return s.tree() + ".json" }
@@ -67,9 +79,11 @@ func plainName(name string) string {
 }
 
 // ofConda tells whether a package's files came with a package of conda's, by the mark that is left in its folder.
-func ofConda(env *host.Within, folder string) bool {
-	data, err := env.Read(path.Join(folder, "INSTALLER"), 1<<10)
-	return err == nil && strings.TrimSpace(string(data)) == "conda"
+func ofConda(env *host.Within, folder string) bool { return installer(env, folder) == "conda" }
+
+func installer(env *host.Within, folder string) string {
+	data, _ := env.Read(path.Join(folder, "INSTALLER"), 1<<10)
+	return strings.TrimSpace(string(data))
 }
 
 // Packages returns what is installed in an environment, by name, and the account that owns what came last.
@@ -120,7 +134,10 @@ func installed(env *host.Within) ([]contents, error) {
 		if match == nil || len(entries) > 0 && ofConda(env, path.Join(site, name)) {
 			continue
 		}
-		all = append(all, contents{name: plainName(match[1]), version: match[2]}.from(env, path.Join(site, name)))
+		found := contents{name: plainName(match[1]), version: match[2]}.from(env, path.Join(site, name))
+		if !laidOver(env, site, name, found.name, all) {
+			all = append(all, found)
+		}
 	}
 	return all, err
 }
@@ -178,26 +195,41 @@ func (s *Snapshot) describe(files host.Files) error {
 	return nil
 }
 
-// Kept tells whether the live user environment is that of the last snapshot, by its packages.
+// Kept reports whether the live user environment is that of the last snapshot, by its packages.
 func Kept(files host.Files) (bool, error) {
+	last, err := lastOf(files)
+	return last != nil, err
+}
+
+// KeptHealthy reports whether it is, and was healthy then.
+func KeptHealthy(files host.Files) (bool, error) {
+	last, err := lastOf(files)
+	return last != nil && last.Broken == "", err
+}
+
+// lastOf returns the last snapshot if it is of the live user environment, by its packages.
+func lastOf(files host.Files) (*Snapshot, error) {
 	live, ok := Current(files, User)
 	if !ok {
-		return false, nil
+		return nil, nil
 	}
 	packages, _, err := Packages(files, live.Path())
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	all, err := Snapshots(files)
 	if err != nil || len(all) == 0 {
-		return false, err
+		return nil, err
 	}
 	last := all[len(all)-1]
-	return last.From == live.Path() && maps.Equal(last.Packages, packages), nil
+	if last.From != live.Path() || !maps.Equal(last.Packages, packages) {
+		return nil, nil
+	}
+	return &last, nil
 }
 
 // TakeSnapshot keeps the live user environment as it is, unless the last snapshot has the same packages.
-func TakeSnapshot(files host.Files, now time.Time) (Snapshot, bool, error) {
+func TakeSnapshot(files host.Files, now time.Time, why Occasion) (Snapshot, bool, error) {
 	live, ok := Current(files, User)
 	if !ok {
 		return Snapshot{}, false, errNoUserEnvironment
@@ -210,56 +242,81 @@ func TakeSnapshot(files host.Files, now time.Time) (Snapshot, bool, error) {
 	if err != nil {
 		return Snapshot{}, false, err
 	}
-	snapshot := Snapshot{Number: 1, Time: now.UTC().Truncate(time.Second), Who: who, From: live.Path(), Manager: live.Manager, Packages: packages}
+	line := Lineage(all)
+	snapshot := Snapshot{
+		Number: 1, Time: now.UTC().Truncate(time.Second), Who: cmp.Or(why.Who, who), From: live.Path(), Manager: live.Manager, Packages: packages,
+		Title: why.Title, Broken: why.Broken, Parent: line.base(),
+	}
 	if len(all) > 0 {
 		last := all[len(all)-1]
-		if maps.Equal(last.Packages, packages) && last.From == live.Path() {
+		if !why.Again && maps.Equal(last.Packages, packages) && last.From == live.Path() && (last.Broken == "" || why.Broken != "") {
 			return last, false, nil
 		}
 		snapshot.Number = last.Number + 1
 	}
+	if why.Of != 0 {
+		snapshot.Parent, snapshot.Of, snapshot.Tip = 0, why.Of, line.tip()
+	}
 	if err := snapshot.describe(files); err != nil {
 		return Snapshot{}, false, err
 	}
+	if err := snapshot.keep(files); err != nil {
+		return Snapshot{}, false, err
+	}
+	return snapshot, true, prune(files, append(all, snapshot), now)
+}
+
+// keep links the files, and then writes what makes them a snapshot.
+func (s Snapshot) keep(files host.Files) error {
 	if err := files.Mkdir(layout.Snapshots, host.Attr{Mode: 0o700}); err != nil {
-		return Snapshot{}, false, err
+		return err
 	}
-	if err := removeAll(files, snapshot.tree()); err != nil { // of an interruption
-		return Snapshot{}, false, err
+	if err := removeAll(files, s.tree()); err != nil { // of an interruption
+		return err
 	}
-	if err := files.LinkTree(live.Path(), snapshot.tree()); err != nil {
-		return Snapshot{}, false, err
+	if err := files.LinkTree(s.From, s.tree()); err != nil {
+		return err
 	}
-	data, err := json.MarshalIndent(snapshot, "", "  ")
+	return s.write(files)
+}
+
+func (s Snapshot) write(files host.Files) error {
+	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
-		return Snapshot{}, false, err
+		return err
 	}
-	if err := files.Write(snapshot.meta(), append(data, '\n'), host.Attr{Mode: 0o600}); err != nil {
-		return Snapshot{}, false, err
+	return files.Write(s.meta(), append(data, '\n'), host.Attr{Mode: 0o600})
+}
+
+// NameLast gives the newest snapshot a name. One that has another name already keeps both.
+func NameLast(files host.Files, name string) error {
+	all, err := Snapshots(files)
+	if err != nil || len(all) == 0 {
+		return errors.Join(err, errNoUserEnvironment)
 	}
-	return snapshot, true, prune(files, append(all, snapshot))
+	last := all[len(all)-1]
+	if last.Name != "" && last.Name != name {
+		name = last.Name + ", " + name
+	}
+	return NameSnapshot(files, last, name)
+}
+
+// NameSnapshot gives a snapshot a name. It is never pruned then.
+func NameSnapshot(files host.Files, snapshot Snapshot, name string) error {
+	snapshot.Name = name
+	return snapshot.write(files)
 }
 
 var errNoUserEnvironment = host.Hint(errors.New("there is no user environment"), "run tljh-install install")
 
-func prune(files host.Files, all []Snapshot) error {
-	for _, old := range all[:max(0, len(all)-keep)] {
+func prune(files host.Files, all []Snapshot, now time.Time) error {
+	for _, old := range Lineage(all).Superfluous(now) {
 		// The name goes first: a tree without one is no snapshot.
 		if err := errors.Join(files.Remove(old.meta()), files.RemoveTree(old.tree())); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// Restore makes a new generation of a snapshot, tests it, and leaves the switch to the caller. What runs goes on in the generation before.
-func (b *Builder) Restore(ctx context.Context, snapshot Snapshot) (Generation, error) {
-	if !b.Host.Files.Exists(snapshot.meta()) {
-		return Generation{}, fmt.Errorf("snapshot %d is not there any more", snapshot.Number)
-	}
-	return b.build(ctx, snapshot.generation(), func(_ context.Context, dir string) error {
-		return b.copyOf(snapshot.tree(), snapshot.From, snapshot.Manager, dir)
-	}, b.testUser)
 }
 
 // generation is one that is made of the snapshot.
@@ -288,13 +345,6 @@ func StillThere(files host.Files, snapshot Snapshot) (Generation, bool) {
 	}
 	packages, _, err := Packages(files, generation.Path())
 	return generation, err == nil && maps.Equal(packages, snapshot.Packages)
-}
-
-// Rebuild makes a new generation of the packages that a snapshot lists, from where they came: its files may be damaged as well.
-func (b *Builder) Rebuild(ctx context.Context, snapshot Snapshot) (Generation, error) {
-	return b.build(ctx, snapshot.generation(), func(ctx context.Context, dir string) error {
-		return b.Manager(snapshot.Manager).Rebuild(ctx, dir, snapshot)
-	}, b.testUser)
 }
 
 // renamePrograms makes an environment's programs run its own Python: their first line names the folder that they were installed in.

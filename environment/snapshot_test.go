@@ -41,21 +41,24 @@ func install(t *testing.T, files host.Files, generation Generation, name, versio
 	put(t, files, path.Join(site, name+".py"), module)
 	sum := sha256.Sum256([]byte(module))
 	info := name + "-" + version + ".dist-info"
+	program := path.Join(generation.Path(), "bin", name)
+	put(t, files, program, "#!"+generation.Path()+"/bin/python\n")
+	require.NoError(t, os.Chmod(files.Path(program), 0o755))
 	put(t, files, path.Join(site, info, "RECORD"), fmt.Sprintf("%s.py,sha256=%s,%d\n%s/RECORD,,\n../../../bin/%s,sha256=x,1\n__pycache__/%s.pyc,,\n",
 		name, base64.RawURLEncoding.EncodeToString(sum[:]), len(module), info, name, name))
 }
 
 func TestSnapshotsAreTakenOfChanges(t *testing.T) {
 	files := newFiles(t)
-	_, _, err := TakeSnapshot(files, time.Unix(0, 0))
+	_, _, err := TakeSnapshot(files, time.Unix(0, 0), Occasion{})
 	require.ErrorContains(t, err, "no user environment")
 
 	live := liveUser(t, files, 1)
 	install(t, files, live, "rich", "13.0")
-	first, taken, err := TakeSnapshot(files, time.Unix(100, 0))
+	first, taken, err := TakeSnapshot(files, time.Unix(100, 0), Occasion{})
 	require.NoError(t, err)
 	require.True(t, taken)
-	_, taken, err = TakeSnapshot(files, time.Unix(200, 0))
+	_, taken, err = TakeSnapshot(files, time.Unix(200, 0), Occasion{})
 	require.NoError(t, err)
 	assert.False(t, taken, "nothing had changed")
 
@@ -64,7 +67,7 @@ func TestSnapshotsAreTakenOfChanges(t *testing.T) {
 	kept, err := Kept(files)
 	require.NoError(t, err)
 	assert.False(t, kept)
-	second, taken, err := TakeSnapshot(files, time.Unix(300, 0))
+	second, taken, err := TakeSnapshot(files, time.Unix(300, 0), Occasion{})
 	require.NoError(t, err)
 	require.True(t, taken)
 	assert.Equal(t, 2, second.Number)
@@ -80,13 +83,13 @@ func TestHalfASnapshotIsNone(t *testing.T) {
 	files := newFiles(t)
 	live := liveUser(t, files, 1)
 	install(t, files, live, "rich", "13.0")
-	_, _, err := TakeSnapshot(files, time.Unix(0, 0))
+	_, _, err := TakeSnapshot(files, time.Unix(0, 0), Occasion{})
 	require.NoError(t, err)
 	put(t, files, layout.Snapshots+"/2/lib/half", "")
 	put(t, files, layout.Snapshots+"/7.json", `{"number": 3}`)
 	put(t, files, layout.Snapshots+"/8.json", `{"numb`)
 	install(t, files, live, "rich", "14.0")
-	second, taken, err := TakeSnapshot(files, time.Unix(1, 0))
+	second, taken, err := TakeSnapshot(files, time.Unix(1, 0), Occasion{})
 	require.NoError(t, err)
 	require.True(t, taken)
 	assert.Equal(t, 2, second.Number)
@@ -99,17 +102,39 @@ func TestHalfASnapshotIsNone(t *testing.T) {
 func TestOldSnapshotsGo(t *testing.T) {
 	files := newFiles(t)
 	live := liveUser(t, files, 1)
-	for n := range keep + 3 {
+	for n := range keptNewest + 4 {
 		install(t, files, live, "rich", fmt.Sprint(n))
-		_, taken, err := TakeSnapshot(files, time.Unix(int64(n), 0))
+		_, taken, err := TakeSnapshot(files, time.Unix(int64(n)*86400*400, 0), Occasion{})
 		require.NoError(t, err)
 		require.True(t, taken)
+		if n == 2 {
+			all, err := Snapshots(files)
+			require.NoError(t, err)
+			require.NoError(t, NameSnapshot(files, all[2], "exam"))
+		}
 	}
 	all, err := Snapshots(files)
 	require.NoError(t, err)
-	require.Len(t, all, keep)
-	assert.Equal(t, 4, all[0].Number)
-	assert.False(t, files.Exists(layout.Snapshots+"/1"))
+	require.Len(t, all, keptNewest+2)
+	assert.Equal(t, []int{1, 3, 5}, []int{all[0].Number, all[1].Number, all[2].Number}, "the first one, one with a name, and the last ten")
+	assert.Equal(t, "exam", all[1].Name)
+	assert.False(t, files.Exists(layout.Snapshots+"/2"))
+}
+
+func TestABrokenStateIsKeptAnewOnceItIsRepaired(t *testing.T) {
+	files := newFiles(t)
+	live := liveUser(t, files, 1)
+	install(t, files, live, "rich", "13.0")
+	first, _, err := TakeSnapshot(files, time.Unix(0, 0), Occasion{Broken: "rich.py is missing", Title: "pip install rich", Who: "alice"})
+	require.NoError(t, err)
+	assert.Equal(t, "alice", first.Who)
+	_, taken, err := TakeSnapshot(files, time.Unix(1, 0), Occasion{Broken: "rich.py is missing"})
+	require.NoError(t, err)
+	assert.False(t, taken)
+	second, taken, err := TakeSnapshot(files, time.Unix(2, 0), Occasion{})
+	require.NoError(t, err)
+	assert.True(t, taken)
+	assert.Empty(t, second.Broken)
 }
 
 func TestProgramsOfARestoredEnvironmentAreItsOwn(t *testing.T) {
@@ -144,6 +169,10 @@ func TestRecordsTellWhatIsBroken(t *testing.T) {
 		"changed": {func(files host.Files, site string) error {
 			return os.WriteFile(files.Path(site+"/rich.py"), []byte("version = '13.1'\n"), 0o644)
 		}, "rich.py was changed"},
+		"a program is missing": {func(files host.Files, site string) error { return files.Remove(path.Join(site, "../../../bin/rich")) }, "bin/rich is missing"},
+		"a program cannot be run": {func(files host.Files, site string) error {
+			return os.Chmod(files.Path(path.Join(site, "../../../bin/rich")), 0o644)
+		}, "bin/rich cannot be run by all users"},
 		"a link": {func(files host.Files, site string) error {
 			return files.Link("/etc/passwd", site+"/rich.py")
 		}, "rich.py is no file any more"},
@@ -178,7 +207,7 @@ func examineFiles(t *testing.T, files host.Files, dir string, byConda bool) []Tr
 	defer env.Close()
 	x := &examination{env: env, site: siteWithin(env), found: []Trouble{}}
 	require.NoError(t, x.all(t.Context(), byConda))
-	return x.sorted()
+	return x.health().Troubles
 }
 
 func FuzzRecord(f *testing.F) {

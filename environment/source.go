@@ -22,11 +22,13 @@ type Source struct {
 	Apt          []string // packages of the distribution
 	Channels     []string // of environment.yml, in order
 	Conda        []string // specs of environment.yml
+	Locked       []string // conda's packages by address and checksum, which take the place of Conda
 	Pip          []string // requirements of environment.yml's pip section
 	Requirements bool     // there is a requirements.txt that counts
 	Python       string   // its minor version, as 3.12; "" for any
 	PostBuild    bool
 	Start        bool
+	start        []byte // its text: the folder may change from now on
 
 	Unsupported []string // files that mean something to repo2docker and nothing here, each with what is said about it
 }
@@ -66,16 +68,18 @@ func ReadSource(files host.Files, dir string) (*Source, error) {
 		return nil, err
 	}
 	defer env.Close()
+	return ReadSourceWithin(env, dir)
+}
+
+// ReadSourceWithin reads a folder that is open already; dir is its path.
+func ReadSourceWithin(env *host.Within, dir string) (*Source, error) {
 	below, err := binderFolder(env)
 	if err != nil {
 		return nil, err
 	}
 	if below != "" {
 		dir = path.Join(dir, below)
-		if err := env.Close(); err != nil {
-			return nil, err
-		}
-		if env, err = files.Within(dir); err != nil {
+		if env, err = env.Within(below); err != nil {
 			return nil, err
 		}
 		defer env.Close()
@@ -113,7 +117,7 @@ func (s *Source) read(env *host.Within) error {
 	s.PostBuild, s.Start = has(filePostBuild), has(fileStart)
 	// Where there is an environment.yml, repo2docker leaves requirements.txt and runtime.txt to it.
 	s.Requirements = has(fileRequirements) && !has(fileEnvironment)
-	for name, read := range map[string]func([]byte) error{fileApt: s.readApt, fileEnvironment: s.readEnvironment, fileRuntime: s.readRuntime} {
+	for name, read := range map[string]func([]byte) error{LockFile(): s.readLocked, fileApt: s.readApt, fileEnvironment: s.readEnvironment, fileRuntime: s.readRuntime} {
 		if !has(name) || name == fileRuntime && has(fileEnvironment) {
 			continue
 		}
@@ -125,8 +129,34 @@ func (s *Source) read(env *host.Within) error {
 			return fmt.Errorf("%s: %w", name, plainPath(err))
 		}
 	}
-	if !s.Requirements && !has(fileEnvironment) && len(s.Apt) == 0 && s.Python == "" && !s.PostBuild && !s.Start && len(s.Unsupported) == 0 {
+	if s.Start {
+		if s.start, err = env.Read(fileStart, sourceLimit); err != nil {
+			return fmt.Errorf("%s: %w", fileStart, plainPath(err))
+		}
+	}
+	if err := s.lockOfOthers(has); err != nil {
+		return err
+	}
+	if !s.Requirements && !has(fileEnvironment) && len(s.Locked) == 0 && len(s.Apt) == 0 && s.Python == "" && !s.PostBuild && !s.Start && len(s.Unsupported) == 0 {
 		return errors.New("it holds none of the files that describe an environment: environment.yml, requirements.txt, apt.txt, runtime.txt, postBuild, start")
+	}
+	return nil
+}
+
+func (s *Source) readLocked(data []byte) (err error) {
+	s.Locked, err = readLock(data)
+	return err
+}
+
+// lockOfOthers refuses a lock that is for other machines only: what it verifies would be chosen by a solver here.
+func (s *Source) lockOfOthers(has func(string) bool) error {
+	if len(s.Locked) > 0 {
+		return nil
+	}
+	for _, name := range lockFiles {
+		if has(name) {
+			return fmt.Errorf("%s is for another kind of machine; this one needs %s", name, LockFile())
+		}
 	}
 	return nil
 }
@@ -217,7 +247,7 @@ func (s *Source) Names() []string {
 		name  string
 		there bool
 	}{
-		{fileApt, len(s.Apt) > 0}, {fileRuntime, s.Python != ""}, {fileEnvironment, len(s.Conda)+len(s.Pip) > 0}, {fileRequirements, s.Requirements},
+		{fileApt, len(s.Apt) > 0}, {fileRuntime, s.Python != ""}, {LockFile(), len(s.Locked) > 0}, {fileEnvironment, len(s.Conda)+len(s.Pip) > 0}, {fileRequirements, s.Requirements},
 		{filePostBuild, s.PostBuild}, {fileStart, s.Start},
 	} {
 		if each.there {
@@ -232,6 +262,9 @@ func (s *Source) Beyond(manager string) []string {
 	beyond := slices.Clone(s.Unsupported)
 	if manager == "conda" {
 		return beyond
+	}
+	if len(s.Locked) > 0 {
+		beyond = append(beyond, LockFile()+": its packages are conda's, and this hub's environments are made by uv (--package-manager conda makes this one with conda)")
 	}
 	for _, spec := range s.Conda {
 		if name := conda.Name(spec); name != "python" && name != "pip" {

@@ -49,7 +49,7 @@ func TestReadSource(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			got.Dir = ""
+			got.Dir, got.start = "", nil
 			assert.Equal(t, test.want, *got)
 		})
 	}

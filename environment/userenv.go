@@ -2,7 +2,6 @@ package environment
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -95,7 +94,7 @@ func (u UV) pip(ctx context.Context, dir, folder string, requirements []string, 
 		}
 		more = append(more, "--constraint", constraint)
 	}
-	return errors.Join(u.Builder.add(ctx, dir, folder, requirements, more...), u.Builder.unlock(dir))
+	return u.Builder.add(ctx, dir, folder, requirements, more...)
 }
 
 // constraint returns a file that holds JupyterHub's version: a server with another one would not start.
@@ -111,6 +110,9 @@ func (u UV) constraint() (string, error) {
 // Rebuild implements Manager.
 func (u UV) Rebuild(ctx context.Context, dir string, snapshot Snapshot) error {
 	if err := u.Builder.userVenv(ctx, dir); err != nil {
+		return err
+	}
+	if err := u.give(dir); err != nil {
 		return err
 	}
 	err := u.Builder.add(ctx, dir, "", Pins(snapshot.Pip), "--no-deps", "--only-binary=:all:")
@@ -137,11 +139,10 @@ func (b *Builder) add(ctx context.Context, dir, folder string, requirements []st
 	owner := host.AttrOf(info)
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode",
 		"--python", path.Join(dir, "bin", "python"), "--requirement", "-"}
-	_, err = b.Host.Runner.Run(ctx, host.Command{
+	return b.uv(ctx, dir, host.Command{
 		Argv: slices.Concat(argv, args, more), Env: env, UID: uint32(owner.UID), GID: uint32(owner.GID),
-		Dir: folder, Stdin: strings.NewReader(strings.Join(requirements, "\n") + "\n"),
+		Dir: folder, Stdin: strings.NewReader(strings.Join(requirements, "\n") + "\n"), Confine: confine(owner, named(requirements), dir, folder),
 	})
-	return err
 }
 
 // Install implements Manager. The hub's JupyterHub version is held: a server with another one would not start.
@@ -200,13 +201,16 @@ func (b *Builder) testUser(ctx context.Context, dir string) error {
 	return nil
 }
 
+// programs are what the hub runs of a user environment.
+var programs = []string{"bin/python", "bin/jupyterhub-singleuser"}
+
 // UserWorks tells, at a glance, whether the live user environment can start servers. It belongs to the instructor: what else
 // changed in it is no damage.
 func UserWorks(files host.Files) bool {
 	if _, ok := Current(files, User); !ok {
 		return false
 	}
-	for _, needed := range []string{"bin/python", "bin/jupyterhub-singleuser"} {
+	for _, needed := range programs {
 		if !files.Exists(path.Join(User.Link(), needed)) {
 			return false
 		}

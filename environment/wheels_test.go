@@ -396,3 +396,17 @@ func TestAWheelFromItsPlaceIsTheOneThatIsWanted(t *testing.T) {
 	_, there := s.builder.wheelHere(wanted)
 	assert.False(t, there)
 }
+
+// A package that is built may run what it likes, and a file that is not the lock's may be anything: neither is ever given to root's installation.
+func TestWheelsAreInstalledAsTheLockHasThem(t *testing.T) {
+	s := newShelf(t)
+	runner := &hosttest.Runner{}
+	runner.On(hosttest.Answer{}, uvProgram())
+	s.builder.Host.Runner = runner
+	require.NoError(t, s.builder.uvInstall(t.Context(), "/lock.txt", "hub", "/opt/tljh/hub/bin/python"))
+	runs := runner.Calls()
+	require.Len(t, runs, 1)
+	for _, option := range []string{"--require-hashes", "--only-binary=:all:", "--no-deps", "--no-index", "--offline", "--no-config"} {
+		assert.Contains(t, runs[0].Argv, option)
+	}
+}

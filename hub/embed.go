@@ -13,7 +13,7 @@ import (
 
 // Only named kinds of file: a developer's folder also holds byte code and tests.
 //
-//go:embed src/tljh/*.py src/tljh/templates/*.html
+//go:embed src/tljh/*.py src/tljh/singleuser/*.py src/tljh/singleuser/always src/tljh/templates/*.html
 var source embed.FS
 
 //go:embed locks/hub.txt locks/user.txt locks/uv.txt locks/node.txt

@@ -33,6 +33,9 @@ type Older struct {
 	ConfigFiles []string    `json:"config_files"` // of jupyterhub_config.d
 	Traefik     []string    `json:"traefik_files"`
 	Plugins     []string    `json:"plugins"` // packages of its hub environment that were plugins of it
+	Hooks       []olderHook `json:"hooks"`   // what its jupyterhub_config.d does that the hub may not do
+	GivenBack   []givenBack `json:"given_back"`
+	Named       []string    `json:"named_environments"`
 	dbm         string      // its file of passwords, below its folder of state
 	missing     []string    // what it lacks to be a whole one
 	unreadable  error       // why its state can't be read
@@ -59,7 +62,7 @@ type olderFolder struct {
 // Names of an older TLJH that ours has not.
 const (
 	olderSudoers    = "/etc/sudoers.d/jupyterhub-admins"
-	olderConfigLink = "/usr/bin/tljh-config"
+	olderConfigLink = layout.SystemConfig
 	olderTraefikDir = layout.ConfigDir + "/traefik_config.d"
 	olderAuthority  = layout.State + "/acme.json"
 	olderDBM        = "passwords.dbm"
@@ -137,7 +140,10 @@ func lookForOlder(ctx context.Context, h *host.Host, cfg *config.Config) (*Older
 	}
 	older.Servers, older.Plugins = olderServers(h.Files), olderPlugins(h.Files)
 	older.ConfigFiles, older.Traefik = listed(h.Files, layout.ConfigD, ".py"), listed(h.Files, olderTraefikDir, "")
+	older.Named = environment.NamedIn(h.Files, layout.User)
 	older.State, older.unreadable = readOlder(ctx, h, older.dbm)
+	older.Hooks = lookAtHooks(ctx, h, older.ConfigFiles)
+	older.GivenBack, _ = giveBackHomes(h.Files, true) // what cannot be looked at is told when it is due
 	return older, nil
 }
 
@@ -172,9 +178,14 @@ func listed(files host.Files, dir, ext string) []string {
 
 // readOlder asks the first Python that can.
 func readOlder(ctx context.Context, h *host.Host, dbm string) (state olderState, err error) {
-	script, err := fs.ReadFile(hub.PackageFS(), "older_look.py")
+	return state, askOlderPython(ctx, h, "older_look.py", &state, h.Files.Path(layout.State), dbm)
+}
+
+// askOlderPython has a script of ours run by the first Python that can.
+func askOlderPython(ctx context.Context, h *host.Host, name string, answer any, arguments ...string) error {
+	script, err := fs.ReadFile(hub.PackageFS(), name)
 	if err != nil {
-		return state, err
+		return err
 	}
 	err = errors.New("there is no Python")
 	for _, python := range olderPythons {
@@ -182,14 +193,12 @@ func readOlder(ctx context.Context, h *host.Host, dbm string) (state olderState,
 			continue
 		}
 		var result host.Result
-		result, err = h.Runner.Run(ctx, host.Command{
-			Argv: []string{python, "-I", "-", h.Files.Path(layout.State), dbm}, Stdin: bytes.NewReader(script),
-		})
+		result, err = h.Runner.Run(ctx, host.Command{Argv: append([]string{python, "-I", "-"}, arguments...), Stdin: bytes.NewReader(script)})
 		if err == nil {
-			return state, json.Unmarshal(result.Stdout, &state)
+			return json.Unmarshal(result.Stdout, answer)
 		}
 	}
-	return state, err
+	return err
 }
 
 // olderServers are the units of users' servers that the older hub has started: those of ours are in a slice.
@@ -201,7 +210,7 @@ func olderServers(files host.Files) []string {
 	})
 }
 
-// olderAnswers tells whether its hub answers at its public door.
+// olderAnswers tells whether its hub answers at its public address.
 func olderAnswers(ctx context.Context, cfg *config.Config, patience time.Duration) error {
 	address := "http://" + publicAddress(cfg.HTTP.Address, cfg.HTTP.Port)
 	if cfg.HTTPS.Enabled {
@@ -241,7 +250,7 @@ func (i *Installer) olderChecks(ctx context.Context, in *Inputs) []check.Finding
 	if len(older.missing) > 0 {
 		whole.Severity = check.Failed
 		whole.Message = "it is not whole; missing: " + strings.Join(older.missing, ", ")
-		whole.Hint = "complete it with its own installer, of its last release, or move it away: mv " + layout.Root + " " + layout.Root + ".old; then run the same command again"
+		whole.Hint = "run its own installer, of its last release, once more: it completes what is missing; then run this command again"
 		return []check.Finding{whole}
 	}
 	whole.Message = fmt.Sprintf("JupyterHub %s with %d users and %d passwords", older.JupyterHub, len(older.State.Users), len(older.State.Passwords))
@@ -249,7 +258,7 @@ func (i *Installer) olderChecks(ctx context.Context, in *Inputs) []check.Finding
 		whole.Severity, whole.Message = check.Failed, "its database or passwords cannot be read: "+older.unreadable.Error()
 		whole.Hint = "see that " + layout.Hub + "/bin/python3 or /usr/bin/python3 works, and that the files in " + layout.State + " are whole"
 	}
-	return []check.Finding{whole, olderAlive(ctx, in.Config), i.olderEnvironmentCheck(ctx, older, in.fresh)}
+	return []check.Finding{whole, olderAlive(ctx, in.Config), i.olderEnvironmentCheck(ctx, older, in.fresh), hooksCheck(i.Host.Files, older, in.Config)}
 }
 
 func olderAlive(ctx context.Context, cfg *config.Config) check.Finding {
@@ -334,7 +343,7 @@ func certificateWords(files host.Files, https config.HTTPS) string {
 	return words + "serves until then"
 }
 
-// inheritedCertificates are those of Traefik, by their paths in the folder of the door.
+// inheritedCertificates are those of Traefik, by their paths in the folder of the edge.
 func inheritedCertificates(files host.Files, https config.HTTPS) (map[string][]byte, error) {
 	store, regular, err := files.ReadFile(olderAuthority)
 	if err != nil || !regular || len(store) == 0 || !https.Enabled {
@@ -357,11 +366,17 @@ func (t *Takeover) Text() string {
 	row("groups", strings.Join(older.State.Groups, ", "))
 	row("passwords", fmt.Sprintf("%d, which stay what they are", len(older.State.Passwords)))
 	row("homes", "stay where they are, with their accounts")
+	for _, each := range older.GivenBack {
+		row("", "what root left in the home of an admin becomes the admin's: "+each.words())
+	}
 	users := fmt.Sprintf("a copy of %s (Python %s, %d packages, %d MB)", layout.User, older.Environment.Python, older.Environment.Packages, older.Environment.Bytes>>20)
 	if t.Fresh {
 		row("environment", "a new one; "+users+" becomes the kernel "+olderKernel)
 	} else {
 		row("environment", users+", which gets JupyterHub "+t.To)
+	}
+	if len(older.Named) > 0 {
+		row("", "those that admins made go to "+layout.Environments+", and are found in their old places, too: "+strings.Join(older.Named, ", "))
 	}
 	if t.diff == "" {
 		row("config", "stays as it is")

@@ -13,6 +13,7 @@ import (
 
 	"tljh/environment"
 	"tljh/internal/check"
+	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -159,6 +160,37 @@ func TestTakingOverIsShown(t *testing.T) {
 	assert.Contains(t, text, "+https:")
 }
 
+// sudo -E, which the older TLJH's documentation has admins use, leaves root's files in their homes.
+func TestWhatSudoLeftInHomesOfAdminsIsGivenBack(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	s := olderSite(t)
+	s.put("/etc/group", "root:x:0:\njupyterhub-admins:x:990:jupyter-alice,ghost,root\njupyterhub-users:x:991:jupyter-bob\n")
+	s.put("/etc/passwd", "root:x:0:0::/root:/bin/sh\njupyter-alice:x:65534:65534::/home/jupyter-alice:/bin/sh\njupyter-bob:x:65533:65533::/home/jupyter-bob:/bin/sh\n")
+	for _, name := range []string{"/home/jupyter-alice/.conda/environments.txt", "/home/jupyter-alice/notes", "/home/jupyter-bob/.cache/x", "/root/.cache/y"} {
+		s.put(name, "x")
+	}
+	require.NoError(t, os.Chown(s.files.Path("/home/jupyter-alice"), 65534, 65534))
+	require.NoError(t, os.Chown(s.files.Path("/home/jupyter-bob"), 65533, 65533))
+	in := s.olderInputs(olderConfig)
+	assert.Contains(t, takeoverOf(s.files, in).Text(), "what root left in the home of an admin becomes the admin's: jupyter-alice (2 in .conda)")
+	uid := func(name string) int {
+		info, err := s.files.Lstat(name)
+		require.NoError(t, err)
+		return host.AttrOf(info).UID
+	}
+	assert.Equal(t, 0, uid("/home/jupyter-alice/.conda"), "it was only looked at")
+	s.installer().giveBackToAdmins()
+	assert.Equal(t, 65534, uid("/home/jupyter-alice/.conda/environments.txt"))
+	for _, name := range []string{"/home/jupyter-alice/notes", "/home/jupyter-bob/.cache/x", "/root/.cache/y"} {
+		assert.Equal(t, 0, uid(name), name)
+	}
+	found, err := giveBackHomes(s.files, true)
+	require.NoError(t, err)
+	assert.Empty(t, found)
+}
+
 func TestWhatKeepsAnOlderTLJHFromBeingTakenOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(s *wholeSite)
@@ -202,17 +234,29 @@ func (s *wholeSite) oldPython() {
 
 // Whatever was set aside when a run ended, going back brings all of it back.
 func TestGoingBackToTheOlderTLJHFromAnywhere(t *testing.T) {
-	for done := range len(olderPieces) + 3 {
+	for done := range len(olderPieces) + 4 {
 		s := olderSite(t)
 		i := s.installer()
 		in := s.olderInputs(olderConfig)
+		wants := layout.Units + "/multi-user.target.wants/"
+		require.NoError(t, s.files.MkdirAll(wants, rootDir))
+		for _, name := range check.OlderUnits {
+			s.link(layout.Units+"/"+name, wants+name)
+		}
 		a, err := i.beginAdoption(t.Context(), in.older, false)
 		require.NoError(t, err)
+		for n := range a.Units {
+			a.Units[n].Enabled = true
+		}
 		require.NoError(t, s.files.Remove(layout.Adopt))
 		before := s.tree()
 		require.NoError(t, a.enter(s.files, phaseSwitching))
-		require.NoError(t, s.files.MkdirAll(olderPlace(layout.Units), private))
-		for _, dir := range []string{path.Dir(olderSudoers), path.Dir(olderConfigLink), layout.State, layout.ConfigDir} {
+		for _, name := range check.OlderUnits {
+			require.NoError(t, i.disableOlder(t.Context(), name))
+			require.False(t, s.files.Exists(wants+name))
+		}
+		require.NoError(t, reserveRoom(s.files, 4096))
+		for _, dir := range []string{layout.State, layout.ConfigDir} {
 			require.NoError(t, s.files.MkdirAll(olderPlace(dir), private))
 		}
 		for _, piece := range olderPieces[:min(done, len(olderPieces))] {
@@ -228,6 +272,9 @@ func TestGoingBackToTheOlderTLJHFromAnywhere(t *testing.T) {
 		if done > len(olderPieces)+1 {
 			s.install(plainConfig)
 			s.put(layout.State+"/passwords.sqlite", "passwords")
+		}
+		if done > len(olderPieces)+2 { // an earlier try could not take ours away
+			require.NoError(t, i.piecesBack())
 		}
 		err = i.giveBack(t.Context(), in, a, assert.AnError)
 		var notAdopted *NotAdoptedError

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"tljh/config"
@@ -108,19 +109,15 @@ func (i *Installer) adopt(ctx context.Context, in *Inputs) (Outcome, error) {
 		}
 	}
 	if a.Phase == phasePreparing {
-		if err := i.chooseEnvironment(a, in.fresh); err != nil {
-			return Outcome{}, err
+		taker, err := i.prepareAdoption(ctx, in, a)
+		if err != nil {
+			return Outcome{}, i.notPrepared(ctx, a, err)
 		}
-		if err := i.run(ctx, func() (Plan, error) { return aheadOfAdoption(in, i.Builder) }); err != nil {
-			return Outcome{}, err
-		}
-		// How its units stand may have changed since it was journalled.
-		var err error
-		if a.Units, err = i.olderUnitsNow(ctx); err != nil {
-			return Outcome{}, err
-		}
-		if err := a.enter(files, phaseSwitching); err != nil {
-			return Outcome{}, err
+		defer taker.end()
+		in.taker = taker
+		if err := errors.Join(reserveRoom(files, backRoom), a.enter(files, phaseSwitching)); err != nil {
+			a.Phase = phasePreparing
+			return Outcome{}, i.notPrepared(ctx, a, errors.Join(err, files.Remove(layout.Room)))
 		}
 	}
 	var outcome Outcome
@@ -132,11 +129,72 @@ func (i *Installer) adopt(ctx context.Context, in *Inputs) (Outcome, error) {
 			}
 			return outcome, i.giveBack(ctx, in, a, err)
 		}
-		if err := a.enter(files, phaseProved); err != nil {
+		if err := errors.Join(files.Remove(layout.Room), a.enter(files, phaseProved)); err != nil {
 			return outcome, err
 		}
 	}
 	return outcome, i.retire(ctx, a)
+}
+
+// prepareAdoption builds all that is new, and returns a process that has tried to take over what the older one knows, and waits for it to be stopped.
+func (i *Installer) prepareAdoption(ctx context.Context, in *Inputs, a *Adoption) (*migration, error) {
+	if err := i.chooseEnvironment(a, in.fresh); err != nil {
+		return nil, err
+	}
+	if err := i.run(ctx, func() (Plan, error) { return aheadOfAdoption(in, i.Builder) }); err != nil {
+		return nil, err
+	}
+	// How its units stand may have changed since it was journalled.
+	var err error
+	if a.Units, err = i.olderUnitsNow(ctx); err != nil {
+		return nil, err
+	}
+	return i.beginTaking(ctx, a)
+}
+
+// beginTaking starts the process that takes over database and passwords. Whatever it could fail in has been tried on copies when it is ready, and all that
+// it and the hub need is in memory.
+func (i *Installer) beginTaking(ctx context.Context, a *Adoption) (*migration, error) {
+	files := i.Host.Files
+	hub, ok := environment.ReadyHub(files)
+	if !ok {
+		return nil, errors.New("the new hub environment is not there")
+	}
+	ready := path.Join(layout.State, "adopt.ready")
+	m, err := beginMigration(ctx, i.Host, ready, path.Join(hub.Path(), "bin/python"), "-m", "tljh.older", "take",
+		files.Path(layout.State), a.DBM, files.Path(liveDatabase), files.Path(olderPlace(liveDatabase)), files.Path(ready),
+		files.Path(olderPlace(layout.Hub)+"/bin/python3"), files.Path(layout.Hub+"/bin/python3"), "/usr/bin/python3")
+	if err != nil {
+		return nil, fmt.Errorf("cannot take over copies of its database and passwords: %w", err)
+	}
+	return m, nil
+}
+
+// notPrepared ends an adoption before anything of the older one was touched. On a disk that is full, what was built for it does not stay: people work there.
+func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) error {
+	if !outOfSpace(i.Host.Files, cause) {
+		return host.Hint(cause, "the older TLJH works as before. What was built beside it stays for the next try; tljh-install uninstall removes it")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
+	defer cancel()
+	if err := i.abandon(ctx, a); err != nil {
+		return host.Hint(errors.Join(cause, fmt.Errorf("cannot remove what was built: %w", err)), "tljh-install uninstall removes it; the older TLJH works as before")
+	}
+	return fmt.Errorf("%w\nThe disk is full: what was built was removed again, and the older TLJH works as before", cause)
+}
+
+// abandon removes what was built beside the older one, and the journal.
+func (i *Installer) abandon(ctx context.Context, a *Adoption) error {
+	files := i.Host.Files
+	if files.Exists(layout.Receipt) {
+		if err := i.dismantleOurs(ctx); err != nil {
+			return err
+		}
+		if err := files.Remove(layout.Receipt); err != nil {
+			return err
+		}
+	}
+	return errors.Join(forgetOurs(files, layout.State, a.State), files.RemoveWhole(layout.Older)) // its journal, too
 }
 
 // chooseEnvironment removes what was built by a run that was told otherwise.
@@ -146,14 +204,26 @@ func (i *Installer) chooseEnvironment(a *Adoption, fresh bool) error {
 	}
 	all, _, err := environment.Generations(i.Host.Files, environment.User)
 	for _, generation := range all {
-		err = errors.Join(err, i.Host.Files.RemoveTree(generation.Path()))
+		err = errors.Join(err, environment.RemoveGeneration(i.Host.Files, generation.Path()))
 	}
 	a.Fresh = fresh
 	return errors.Join(err, a.enter(i.Host.Files, phasePreparing))
 }
 
+// managerFor finds out what builds the user environment. An adoption asks for it only where that is open: nothing else is announced.
+func (i *Installer) managerFor(ctx context.Context, in *Inputs, asked string) <-chan ManagerChoice {
+	if in.older != nil || in.adoption != nil {
+		if choice, known := in.managerOfAdoption(i.Host.Files); known {
+			chosen := make(chan ManagerChoice, 1)
+			chosen <- choice
+			return chosen
+		}
+	}
+	return i.chooseManager(ctx, asked)
+}
+
 // managerOfAdoption is what the user environment is changed with afterwards: what it was made by, where it is there.
-func (in *Inputs) managerOfAdoption(files host.Files) ManagerChoice {
+func (in *Inputs) managerOfAdoption(files host.Files) (choice ManagerChoice, known bool) {
 	fresh := in.fresh
 	if in.adoption.begun() {
 		fresh = in.adoption.Fresh
@@ -161,11 +231,11 @@ func (in *Inputs) managerOfAdoption(files host.Files) ManagerChoice {
 	user, ok := environment.NewestUser(files)
 	switch {
 	case !fresh:
-		return ManagerChoice{Name: environment.Conda{}.Name()}
+		return ManagerChoice{Name: environment.Conda{}.Name()}, true
 	case ok && in.adoption != nil && in.adoption.Fresh:
-		return ManagerChoice{Name: user.Manager}
+		return ManagerChoice{Name: user.Manager}, true
 	}
-	return in.Manager
+	return ManagerChoice{}, false
 }
 
 // olderUnitsNow is how the units of the older one stand.
@@ -203,6 +273,7 @@ func (i *Installer) takeOver(ctx context.Context, in *Inputs, a *Adoption) (Outc
 	if user, ok := environment.NewestUser(i.Host.Files); ok {
 		in.Manager = ManagerChoice{Name: user.Manager} // which may not be what was asked first
 	}
+	in.switching = true
 	return i.change(ctx, in)
 }
 
@@ -228,6 +299,9 @@ func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
 		p.then(phaseFolders, dir)
 	}
 	p.then(phaseFolders, step.Account{Name: layout.EnvironmentUser})
+	// What the older one has no part in need not be written while there is no hub.
+	p.then(phaseFolders, step.Group{Name: layout.ProxyGroup})
+	p.manual()
 	if err := p.authorities(phaseFolders); err != nil {
 		return Plan{}, err
 	}
@@ -336,24 +410,81 @@ func (i *Installer) olderRunning(ctx context.Context) ([]string, error) {
 	return append(found, olderServers(i.Host.Files)...), nil
 }
 
+// stopOlder stops users' servers first, while the hub still serves its pages: they may take their time to end. Those that are started meanwhile end with the hub.
 func (i *Installer) stopOlder(ctx context.Context) error {
 	running, err := i.olderRunning(ctx)
 	if err != nil {
 		return err
 	}
-	c := &step.Context{Host: i.Host}
-	for _, name := range running {
-		if slices.Contains(check.OlderUnits, name) {
+	units := slices.DeleteFunc(slices.Clone(running), func(name string) bool { return !slices.Contains(check.OlderUnits, name) })
+	// What may find no room on the disk comes first: a hub whose servers were stopped while it cannot write takes them for running.
+	if err := i.disableOlder(ctx, units...); err != nil {
+		return err
+	}
+	if err := i.stopAtOnce(ctx, olderServers(i.Host.Files)); err != nil {
+		return err
+	}
+	if err := i.stopAtOnce(ctx, running); err != nil {
+		return err
+	}
+	return i.stopAtOnce(ctx, olderServers(i.Host.Files))
+}
+
+// stopAtOnce stops units side by side.
+func (i *Installer) stopAtOnce(ctx context.Context, units []string) error {
+	errs := make([]error, len(units))
+	var all sync.WaitGroup
+	for n, name := range units {
+		all.Go(func() { errs[n] = step.StopUnit(ctx, &step.Context{Host: i.Host}, name) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// disableOlder renames the links that start units at boot. They get their names back without a byte being written. systemd goes by no such name.
+func (i *Installer) disableOlder(ctx context.Context, units ...string) error {
+	files := i.Host.Files
+	for _, name := range units {
+		for _, link := range wantsLinks(files, name) {
+			if err := files.Rename(link, aside(link)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := i.Host.Systemd.Reload(ctx); err != nil {
+		return err
+	}
+	for _, name := range units {
+		unit, err := i.Host.Systemd.Unit(ctx, name)
+		if err != nil {
+			return err
+		}
+		if unit.Enabled == "enabled" {
 			if err := i.Host.Systemd.Disable(ctx, name); err != nil {
 				return err
 			}
 		}
-		if err := step.StopUnit(ctx, c, name); err != nil {
-			return err
-		}
 	}
 	return nil
 }
+
+// wantsLinks are the links by which other units start one.
+func wantsLinks(files host.Files, name string) []string {
+	found := []string{}
+	dirs, _ := files.List(layout.Units)
+	for _, dir := range dirs {
+		if ext := path.Ext(dir); ext != ".wants" && ext != ".requires" {
+			continue
+		}
+		if link := path.Join(layout.Units, dir, name); files.Exists(link) {
+			found = append(found, link)
+		}
+	}
+	return found
+}
+
+// aside is the name of something of the older one in its own folder, until the new hub has proved itself: neither systemd nor sudo reads a file of that name.
+func aside(p string) string { return p + ".tljh-older" }
 
 // olderPlace is where something of the older one is kept until the new hub has proved itself.
 func olderPlace(p string) string { return layout.Older + p }
@@ -372,7 +503,7 @@ var olderPieces = []olderPiece{
 	olderDir{layout.Hub}, olderDir{layout.User},
 }
 
-// olderFile may lie on another file system.
+// olderFile stays in its folder, which may be on another file system.
 type olderFile struct{ path string }
 
 func (f olderFile) stands(files host.Files) bool {
@@ -380,23 +511,15 @@ func (f olderFile) stands(files host.Files) bool {
 	return err == nil && regular && !step.Marked(data)
 }
 
-func (f olderFile) aside(files host.Files) error { return carry(files, f.path, olderPlace(f.path)) }
-func (f olderFile) back(files host.Files) error  { return carry(files, olderPlace(f.path), f.path) }
+func (f olderFile) aside(files host.Files) error { return files.Rename(f.path, aside(f.path)) }
+func (f olderFile) back(files host.Files) error  { return nameBack(files, f.path) }
 
-// carry moves a file. The copy is whole before the original goes.
-func carry(files host.Files, from, to string) error {
-	data, regular, err := files.ReadFile(from)
-	if err != nil || !regular {
-		return err
+// nameBack gives something its name back, in the place of whatever has it now.
+func nameBack(files host.Files, p string) error {
+	if _, err := files.Lstat(aside(p)); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	info, err := files.Lstat(from)
-	if err != nil {
-		return err
-	}
-	if err := files.Write(to, data, host.AttrOf(info)); err != nil {
-		return err
-	}
-	return files.Remove(from)
+	return files.Rename(aside(p), p)
 }
 
 type olderLink struct{ path string }
@@ -406,22 +529,8 @@ func (l olderLink) stands(files host.Files) bool {
 	return err == nil && strings.HasPrefix(target, layout.Hub+"/")
 }
 
-func (l olderLink) aside(files host.Files) error { return carryLink(files, l.path, olderPlace(l.path)) }
-func (l olderLink) back(files host.Files) error  { return carryLink(files, olderPlace(l.path), l.path) }
-
-func carryLink(files host.Files, from, to string) error {
-	target, err := files.Readlink(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = files.Link(target, to)
-	}
-	if err != nil {
-		return err
-	}
-	return files.Remove(from)
-}
+func (l olderLink) aside(files host.Files) error { return files.Rename(l.path, aside(l.path)) }
+func (l olderLink) back(files host.Files) error  { return nameBack(files, l.path) }
 
 // olderDir is a folder, where ours has a link.
 type olderDir struct{ path string }
@@ -446,7 +555,7 @@ func (i *Installer) setOlderAside(ctx context.Context) error {
 	if err := files.Mkdir(layout.Older, private); err != nil {
 		return err
 	}
-	for _, p := range []string{layout.Units, path.Dir(olderSudoers), path.Dir(olderConfigLink), layout.State, layout.ConfigDir} {
+	for _, p := range []string{layout.State, layout.ConfigDir} {
 		if err := files.MkdirAll(olderPlace(p), private); err != nil {
 			return err
 		}
@@ -477,21 +586,16 @@ func (i *Installer) takeOlderState(ctx context.Context, in *Inputs, a *Adoption)
 	if err := i.keepOlderConfig(); err != nil {
 		return err
 	}
-	python := path.Join(hub.Path(), "bin/python")
-	if files.Exists(liveDatabase) {
-		kept := olderPlace(liveDatabase)
-		if !files.Exists(kept) {
-			if err := i.python(ctx, python, "tljh.database", "copy", files.Path(liveDatabase), files.Path(kept)); err != nil {
-				return fmt.Errorf("cannot copy its database: %w", err)
-			}
+	if in.taker == nil { // an earlier run was ended on its way
+		taker, err := i.beginTaking(ctx, a)
+		if err != nil {
+			return err
 		}
-		if err := i.python(ctx, python, "tljh.older", "database", files.Path(kept), files.Path(liveDatabase)); err != nil {
-			return fmt.Errorf("cannot take over its database: %w", err)
-		}
+		defer taker.end()
+		in.taker = taker
 	}
-	err := i.python(ctx, python, "tljh.older", "passwords", files.Path(layout.State), a.DBM, files.Path(olderPlace(layout.Hub)+"/bin/python3"), "/usr/bin/python3")
-	if err != nil {
-		return fmt.Errorf("cannot take over its passwords: %w", err)
+	if err := in.taker.finish(); err != nil {
+		return fmt.Errorf("cannot take over its database and passwords: %w", err)
 	}
 	if err := takeCertificates(files, in.Config.HTTPS); err != nil {
 		return err
@@ -507,7 +611,7 @@ func (i *Installer) takeOlderState(ctx context.Context, in *Inputs, a *Adoption)
 	return environment.Switch(files, user)
 }
 
-// takeCertificates puts those of Traefik where the door looks for them. systemd gives the folder to the door's account when it starts it first, so
+// takeCertificates puts those of Traefik where the edge looks for them. systemd gives the folder to the edge's account when it starts it first, so
 // there is nothing to be put once that has happened.
 func takeCertificates(files host.Files, https config.HTTPS) error {
 	inherited, err := inheritedCertificates(files, https)
@@ -587,12 +691,27 @@ func (i *Installer) removeOlder(ctx context.Context, a *Adoption) error {
 	if err := i.ownGroups(); err != nil {
 		return err
 	}
+	i.giveBackToAdmins()
+	if err := environment.TakeNamed(files, olderPlace(layout.User)); err != nil {
+		return fmt.Errorf("cannot move the environments that admins made: %w", err)
+	}
 	gone := []string{}
 	for _, name := range olderStateFiles {
 		gone = append(gone, path.Join(layout.State, name))
 	}
 	for _, ext := range []string{"", ".db", ".dat", ".dir", ".pag", ".bak"} {
 		gone = append(gone, path.Join(layout.State, a.DBM+ext))
+	}
+	for _, piece := range olderPieces {
+		switch piece := piece.(type) {
+		case olderFile:
+			gone = append(gone, aside(piece.path))
+		case olderLink:
+			gone = append(gone, aside(piece.path))
+		}
+	}
+	for _, name := range check.OlderUnits {
+		gone = append(gone, wantsLinks(files, aside(name))...)
 	}
 	for _, p := range append(gone, layout.Older) {
 		if err := files.RemoveWhole(p); err != nil {
@@ -630,9 +749,15 @@ func (i *Installer) giveBack(ctx context.Context, in *Inputs, a *Adoption, cause
 		i.Report.Note("it did not work: going back to the older TLJH")
 		a.Why = cause.Error()
 	}
-	err := a.enter(i.Host.Files, phaseBack)
-	if err == nil {
-		err = i.restoreOlder(ctx, in, a)
+	// A disk that is full keeps nobody from going back: all of it is done by removing and renaming. The room makes it likely that it is journalled, too.
+	files := i.Host.Files
+	err := files.Remove(layout.Room)
+	journalled := a.enter(files, phaseBack)
+	if journalled != nil {
+		i.Report.Warn("", "%v; going back all the same", journalled)
+	}
+	if err = errors.Join(err, i.restoreOlder(ctx, in, a)); err != nil && journalled != nil {
+		err = errors.Join(err, a.enter(files, phaseBack))
 	}
 	if err != nil {
 		return host.Hint(errors.Join(cause, fmt.Errorf("going back to the older TLJH failed, too: %w", err)), "the same command tries to go back again; what was there is in %s", layout.Older)
@@ -640,20 +765,66 @@ func (i *Installer) giveBack(ctx context.Context, in *Inputs, a *Adoption, cause
 	return &NotAdoptedError{cause}
 }
 
+// restoreOlder brings back the older one, whatever of ours can't be taken away: that is told afterwards.
 func (i *Installer) restoreOlder(ctx context.Context, in *Inputs, a *Adoption) error {
 	files := i.Host.Files
+	var left error // of ours
 	if files.Exists(layout.Receipt) {
-		if err := i.dismantleOurs(ctx); err != nil {
-			return err
+		// What comes back must not be taken for ours that somebody changed, also when an earlier try brought it back and could not take ours away.
+		left = i.asideAgain(a)
+		if left == nil {
+			left = i.dismantleOurs(ctx)
 		}
-		// What comes back now must not be taken for ours that somebody changed.
-		if err := files.Remove(layout.Receipt); err != nil {
-			return err
+		if left == nil {
+			left = files.Remove(layout.Receipt)
 		}
 	}
+	if err := i.piecesBack(); err != nil {
+		return errors.Join(left, err)
+	}
+	if err := errors.Join(left, i.startOlder(ctx, in, a)); err != nil {
+		return err
+	}
+	if err := forgetOurs(files, layout.ConfigDir, a.Config); err != nil {
+		return err
+	}
+	if err := forgetOurs(files, layout.State, append(slices.Clone(a.State), path.Base(layout.Adopt))); err != nil {
+		return err
+	}
+	return errors.Join(files.RemoveWhole(layout.Older), files.Remove(layout.Adopt))
+}
+
+// asideAgain sets aside what an earlier try to go back brought back.
+func (i *Installer) asideAgain(a *Adoption) (err error) {
+	files := i.Host.Files
+	for _, piece := range olderPieces {
+		if _, isDir := piece.(olderDir); !isDir && piece.stands(files) {
+			err = errors.Join(err, piece.aside(files))
+		}
+	}
+	for _, unit := range a.Units {
+		for _, link := range wantsLinks(files, unit.Name) {
+			if unit.Enabled && !files.Exists(aside(link)) {
+				err = errors.Join(err, files.Rename(link, aside(link)))
+			}
+		}
+	}
+	return err
+}
+
+// piecesBack gives everything of the older one its place back, by renaming alone.
+func (i *Installer) piecesBack() error {
+	files := i.Host.Files
 	for _, piece := range slices.Backward(olderPieces) {
 		if err := piece.back(files); err != nil {
 			return err
+		}
+	}
+	for _, name := range check.OlderUnits {
+		for _, link := range wantsLinks(files, aside(name)) {
+			if err := nameBack(files, strings.TrimSuffix(link, aside(""))); err != nil {
+				return err
+			}
 		}
 	}
 	for _, p := range []string{liveDatabase, layout.Config} {
@@ -669,16 +840,7 @@ func (i *Installer) restoreOlder(ctx context.Context, in *Inputs, a *Adoption) e
 			return err
 		}
 	}
-	if err := i.startOlder(ctx, in, a); err != nil {
-		return err
-	}
-	if err := forgetOurs(files, layout.ConfigDir, a.Config); err != nil {
-		return err
-	}
-	if err := forgetOurs(files, layout.State, append(slices.Clone(a.State), path.Base(layout.Adopt))); err != nil {
-		return err
-	}
-	return errors.Join(files.RemoveWhole(layout.Older), files.Remove(layout.Adopt))
+	return nil
 }
 
 // forgetOurs removes from a folder what was not there before us.
@@ -700,11 +862,11 @@ func (i *Installer) startOlder(ctx context.Context, in *Inputs, a *Adoption) err
 	err := i.Host.Systemd.Reload(ctx)
 	was := false
 	for _, unit := range slices.Backward(a.Units) { // the proxy before the hub, which needs it
-		if err == nil && unit.Enabled {
-			err = i.Host.Systemd.Enable(ctx, unit.Name)
+		if unit.Enabled {
+			err = errors.Join(err, i.enableAgain(ctx, unit.Name))
 		}
-		if err == nil && unit.Active {
-			was, err = true, i.Host.Systemd.Do(ctx, "start", unit.Name)
+		if unit.Active {
+			was, err = true, errors.Join(err, i.Host.Systemd.Do(ctx, "start", unit.Name))
 		}
 	}
 	if err == nil && was {
@@ -716,6 +878,15 @@ func (i *Installer) startOlder(ctx context.Context, in *Inputs, a *Adoption) err
 	}
 	run.Done()
 	return nil
+}
+
+// enableAgain makes a unit start at boot, unless its links have come back.
+func (i *Installer) enableAgain(ctx context.Context, name string) error {
+	unit, err := i.Host.Systemd.Unit(ctx, name)
+	if err != nil || unit.Enabled == "enabled" {
+		return err
+	}
+	return i.Host.Systemd.Enable(ctx, name)
 }
 
 // dismantleOurs undoes what the receipt tells, but for accounts of people, config, state and this program.
@@ -743,7 +914,8 @@ func adopting(files host.Files) error {
 	if err != nil || a == nil {
 		return err
 	}
-	return host.Hint(errors.New("taking over the older TLJH was interrupted"), "complete it first: tljh-install install")
+	state := adoptionStates[a.Phase]
+	return host.Hint(errors.New(state.Words()), "complete it first: %s", state.Command())
 }
 
 // resume reads what is known of the older TLJH, and how far taking it over has come.

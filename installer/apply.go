@@ -60,12 +60,22 @@ func (a *Applier) Apply(ctx context.Context, text []byte, cfg *config.Config) (*
 	if err := a.installed(); err != nil {
 		return nil, err
 	}
+	if err := Complete(cfg); err != nil {
+		return nil, err
+	}
 	history := History{Files: a.Host.Files, Now: a.Now}
 	_, last, _ := history.Last()
 	if err := keepWhatTheHubTook(history); err != nil {
 		return nil, err
 	}
 	before := lastInEffect(history)
+	if err := portsFree(ctx, a.Host, cfg, before); err != nil {
+		return nil, err
+	}
+	if err := reserveRoom(a.Host.Files, configRoom); err != nil {
+		return nil, host.Hint(err, "nothing was put into effect; make room on the disk of %s, then run: tljh-install config reload", layout.Root)
+	}
+	defer func() { _ = a.Host.Files.Remove(layout.Room) }()
 	changed, err := a.enact(ctx, text, cfg)
 	if err == nil {
 		applied := &Applied{Changed: changed, Left: leftToInstall(before, cfg), Seconds: a.Now().Sub(start).Seconds()}
@@ -78,6 +88,27 @@ func (a *Applier) Apply(ctx context.Context, text []byte, cfg *config.Config) (*
 		return nil, err // all of it was in effect before, so it is not the config that is to blame
 	}
 	return nil, a.goBack(ctx, history, text, err)
+}
+
+// Complete returns why a config that can be saved is not put into effect yet: keys are set one by one, and some mean nothing without another.
+func Complete(cfg *config.Config) error {
+	if err := completeHTTPS(cfg); err != nil {
+		return err
+	}
+	if cfg.Auth.Type == config.FirstUse && cfg.Users.FirstLogin == config.FirstCode && cfg.Users.ClassCode == "" {
+		return &BadInput{Err: host.Hint(errors.New("users.first_login is code, and there is no class code: no new user could log in"),
+			"set users.class_code first: sudo tljh-install config set users.class_code CODE; or take users.first_login out: sudo tljh-install config unset users.first_login")}
+	}
+	return nil
+}
+
+// completeHTTPS is the error of HTTPS that is switched on and lacks something. Such a config can be saved, key by key. Put into effect, it would have passwords
+// sent unencrypted.
+func completeHTTPS(cfg *config.Config) error {
+	if cfg.HTTPS.Missing == "" {
+		return nil
+	}
+	return &BadInput{Err: host.Hint(fmt.Errorf("https.enabled is true, and %s", cfg.HTTPS.Missing), "tljh-install config validate shows what to set; or: tljh-install config set https.enabled false")}
 }
 
 // keepWhatTheHubTook puts a config into the history that the hub started with by itself, after an edit by hand or a reboot: it works, and is one to go back to.
@@ -160,7 +191,7 @@ func (a *Applier) installed() error {
 	if a.Host.Files.Exists(layout.Hub) && a.Host.Files.Exists(layout.Receipt) {
 		return nil
 	}
-	return host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
+	return errNotInstalled
 }
 
 // enact brings the machine to what a config asks for, and proves that the hub works with just that.
@@ -297,13 +328,18 @@ func (a *Applier) goBack(ctx context.Context, history History, text []byte, caus
 	}
 	a.Report.Note("it did not work: going back to version %d of the config", last.Number)
 	files := a.Host.Files
-	err := files.Write(rejectedConfig(), text, secret)
+	err := files.Remove(layout.Room)
+	kept := files.Write(rejectedConfig(), text, secret) // which going back does not depend on
 	if err == nil {
 		err = files.Write(layout.Config, before, secret)
 	}
 	if err == nil {
 		_, err = a.enact(ctx, before, cfg)
 	}
+	if kept != nil {
+		kept = files.Write(rejectedConfig(), text, secret)
+	}
+	err = errors.Join(err, kept)
 	if err != nil {
 		return host.Hint(errors.Join(cause, fmt.Errorf("going back failed, too: %w", err)), "journalctl -u %s tells more; tljh-install config revert tries again", layout.HubUnit)
 	}

@@ -62,9 +62,16 @@ func interrupted(files host.Files) error {
 	if err != nil || change == nil || change.Phase == phasePreparing {
 		return err
 	}
-	what, command := "an upgrade from "+change.Old.Version+" to "+change.New, "tljh-install upgrade"
-	if change.Rollback {
-		what, command = "a rollback to "+change.Old.Version, "tljh-install rollback"
+	return host.Hint(errors.New(change.words()), "complete it first: %s", change.state().Command())
+}
+
+// words say what was interrupted.
+func (c *Change) words() string {
+	switch c.state() {
+	case StateRollingBack:
+		return "a rollback to " + c.Old.Version + " was interrupted"
+	case StateGoingBack:
+		return "an upgrade from " + c.Old.Version + " to " + c.New + " was interrupted while going back"
 	}
-	return host.Hint(errors.New(what+" was interrupted"), "complete it first: %s", command)
+	return "an upgrade from " + c.Old.Version + " to " + c.New + " was interrupted"
 }

@@ -31,8 +31,34 @@ type ConfigFile struct {
 // hubs tells whether this is the file that the hub reads.
 func (f ConfigFile) hubs() bool { return f.Path == layout.Config }
 
-// Read returns what the file holds; a file that is not there holds nothing.
+// Read returns what the file holds; a file that is not there holds nothing, unless one was in effect.
 func (f ConfigFile) Read() ([]byte, error) {
+	if f.hubs() {
+		if err := configLost(f.Host.Files); err != nil {
+			return nil, err
+		}
+	}
+	return f.ReadAny()
+}
+
+// configLost is the error of a config of the hub that is not there although one was put into effect. A default one in its place would take its admins, limits
+// and authenticator away.
+func configLost(files host.Files) error {
+	if _, err := files.Lstat(layout.Config); !errors.Is(err, fs.ErrNotExist) || !files.Exists(layout.Hub) {
+		return nil
+	}
+	lost := fmt.Errorf("%s is missing, and nothing was changed", layout.Config)
+	if versions, err := (History{Files: files}).Versions(); err != nil || len(versions) > 0 {
+		return badInput(host.Hint(lost, "sudo tljh-install config revert brings back the last one that worked"))
+	}
+	if files.Exists(layout.Applied) {
+		return badInput(host.Hint(lost, "sudo cp %s %s brings back the last one that worked; then: sudo tljh-install config reload", layout.Applied, layout.Config))
+	}
+	return nil
+}
+
+// ReadAny returns what the file holds; one that is not there holds nothing.
+func (f ConfigFile) ReadAny() ([]byte, error) {
 	data, err := f.Host.Files.Read(f.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -99,7 +125,7 @@ func (f ConfigFile) CheckRead(ctx context.Context, d *config.Document) (*config.
 	if cfg == nil || !f.hubs() {
 		return cfg, report, nil
 	}
-	checked := report.With(config.CheckMachine(cfg, report, f.Host.Files, f.Now(), f.inEffect))
+	checked := report.With(config.CheckMachine(cfg, report, f.Host.Files, f.resources(), f.Now(), f.InEffect))
 	if f.mustAsk(cfg) {
 		answer, err := f.askHub(ctx, cfg)
 		if err != nil {
@@ -113,8 +139,13 @@ func (f ConfigFile) CheckRead(ctx context.Context, d *config.Document) (*config.
 	return cfg, checked, nil
 }
 
-// inEffect returns the config that was put into effect last; nil if none can be told.
-func (f ConfigFile) inEffect() *config.Config {
+// resources are what this machine has.
+func (f ConfigFile) resources() config.Resources {
+	return config.Resources{Memory: config.Bytes(f.Host.Memory()), CPUs: processors()}
+}
+
+// InEffect returns the config that was put into effect last; nil if none can be told.
+func (f ConfigFile) InEffect() *config.Config {
 	_, text, ok := History{Files: f.Host.Files, Now: f.Now}.Last()
 	if !ok {
 		return nil

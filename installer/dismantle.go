@@ -8,6 +8,7 @@ import (
 	"tljh/environment"
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/internal/manual"
 	"tljh/internal/step"
 	"tljh/systemdunits"
 )
@@ -25,10 +26,11 @@ func (d *dismantling) gather() error {
 	d.stages = []stage{
 		{name: "services", works: unitWorks(traces, units, false)},
 		{name: "services", works: d.servers(), together: true},
+		{name: "services", works: []work{{filter{}, step.Trace{}}}},
 		{name: "services", works: unitWorks(traces, units, true)}, // slices are empty now
 		{name: "system", works: slices.Concat(system(traces), d.leftovers(units)), after: d.reload},
 		{name: "system", works: restarts(traces)},
-		{name: "users", works: slices.Concat(people, homesFolders(traces), d.hubGroups(), shared(traces))},
+		{name: "users", works: slices.Concat(people, temporary(traces), homesFolders(traces), d.hubGroups(), shared(traces))},
 		{name: "files", works: d.files()},
 		// What is needed to try again goes when there is nothing to try again.
 		{name: "program", works: slices.Concat(d.keepsakes(), d.program(traces)), last: true},
@@ -50,10 +52,14 @@ func (d *dismantling) traces() []step.Trace {
 	for _, name := range systemdunits.Names() {
 		add(step.Trace{ID: step.File{Path: path.Join(layout.Units, name)}.ID()})
 	}
-	for _, file := range []string{layout.Sudoers, layout.Profile} {
+	for _, file := range []string{layout.Sudoers, layout.Profile, layout.NeedRestart} {
 		add(step.Trace{ID: step.File{Path: file}.ID()})
 	}
-	for _, link := range []string{layout.BinaryLink, layout.ConfigLink} {
+	for _, file := range manual.Files() {
+		ours := step.File{Path: file.Path, Content: file.Content}
+		add(step.Trace{ID: ours.ID(), Left: []step.Left{ours.Leaves()}})
+	}
+	for _, link := range links {
 		add(step.Trace{ID: step.Link{Path: link}.ID(), Left: []step.Left{{Target: layout.Binary}}})
 	}
 	return traces
@@ -119,7 +125,7 @@ func system(traces []step.Trace) []work {
 			continue
 		case !ok:
 			undoer = taskUndoer(t.ID)
-		case isUnit, name == layout.BinaryLink, name == layout.ConfigLink, within(layout.Root, name), within(layout.Shared, name):
+		case isUnit, slices.Contains(links, name), within(layout.Root, name), within(layout.Shared, name):
 			continue // comes at another stage
 		}
 		works = append(works, work{undoer, t})
@@ -152,6 +158,20 @@ func homesFolders(traces []step.Trace) []work {
 	return works
 }
 
+// temporary are the folders beside the homes in which the hub keeps temporary files of servers.
+func temporary(traces []step.Trace) []work {
+	works := []work{{tree{path: path.Join(usualHomes, temporaryFiles), kind: "folder"}, step.Trace{}}}
+	for _, t := range traces {
+		if root, ok := strings.CutPrefix(t.ID, homesTask); ok && path.IsAbs(root) {
+			works = append(works, work{tree{path: path.Join(root, temporaryFiles), kind: "folder"}, step.Trace{}})
+		}
+	}
+	return works
+}
+
+// temporaryFiles is the folder's name, which the hub's spawner has as well.
+const temporaryFiles = ".tljh-tmp"
+
 // shared are the shared folders, and the folder that holds them.
 func shared(traces []step.Trace) []work {
 	works := []work{}
@@ -172,13 +192,18 @@ func isOurServer(unit []byte) bool {
 	return strings.Contains(text, "\nSlice="+layout.UsersSlice+"\n") || strings.Contains(text, "\nDescription=Jupyter server of ")
 }
 
-// servers are the users' servers, failed ones included, wherever the config has put them.
+// isSocketMount reports whether a unit is the file system of a server's socket.
+func isSocketMount(name string) bool {
+	return strings.HasPrefix(name, "run-tljh-sockets-") && path.Ext(name) == ".mount"
+}
+
+// servers are the users' servers, failed ones included, wherever the config has put them, and the file systems of their sockets.
 func (d *dismantling) servers() []work {
 	works := []work{}
 	names, _ := d.Host.Files.List(transient)
 	for _, name := range names {
 		text, _, _ := d.Host.Files.ReadFile(path.Join(transient, name))
-		if path.Ext(name) == ".service" && isOurServer(text) {
+		if path.Ext(name) == ".service" && isOurServer(text) || isSocketMount(name) {
 			works = append(works, work{server{name}, step.Trace{}})
 		}
 	}
@@ -189,7 +214,7 @@ func (d *dismantling) servers() []work {
 // admins added to our units stays.
 func (d *dismantling) leftovers(units []string) []work {
 	works := []work{}
-	for _, dir := range []string{layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile), path.Dir(layout.BinaryLink)} {
+	for _, dir := range append(manual.Folders(), layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile), path.Dir(layout.NeedRestart), path.Dir(layout.BinaryLink), path.Dir(layout.SystemBinary)) {
 		for _, name := range d.Host.Files.Unfinished(dir) {
 			works = append(works, work{tree{path: path.Join(dir, name), kind: "file"}, step.Trace{}})
 		}
@@ -236,6 +261,8 @@ func (d *dismantling) files() []work {
 	for _, p := range d.trees() {
 		works = append(works, work{tree{path: p, kind: "folder", atOnce: true}, step.Trace{}})
 	}
+	// What admins made in it stays.
+	works = append(works, work{step.Dir{Path: layout.Environments}, step.Trace{First: &step.Before{}}})
 	for _, name := range d.Host.Files.Unfinished(layout.Root) {
 		works = append(works, work{tree{path: path.Join(layout.Root, name), kind: "folder"}, step.Trace{}})
 	}
@@ -248,7 +275,7 @@ func (d *dismantling) trees() []string {
 	for _, t := range d.receipt.Traces() {
 		undoer, name, _ := step.ByID(t.ID)
 		_, isDir := undoer.(step.Dir)
-		special := []string{path.Dir(layout.Binary), layout.ConfigDir, layout.State}
+		special := []string{path.Dir(layout.Binary), layout.ConfigDir, layout.State, layout.Environments}
 		if isDir && path.Dir(name) == layout.Root && t.First != nil && !t.First.Existed && !slices.Contains(special, name) && !slices.Contains(trees, name) {
 			trees = append(trees, name)
 		}
@@ -279,11 +306,14 @@ func (d *dismantling) keepsakes() []work {
 	return works
 }
 
+// links are those that the program may be found by.
+var links = []string{layout.BinaryLink, layout.ConfigLink, layout.SystemBinary, layout.SystemConfig}
+
 // programLinks are the links that the program is found by.
 func programLinks(traces []step.Trace) []work {
 	works := []work{}
 	for _, t := range traces {
-		if undoer, name, ok := step.ByID(t.ID); ok && (name == layout.BinaryLink || name == layout.ConfigLink) {
+		if undoer, name, ok := step.ByID(t.ID); ok && slices.Contains(links, name) {
 			works = append(works, work{undoer, t})
 		}
 	}
@@ -304,7 +334,7 @@ func (d *dismantling) program(traces []step.Trace) []work {
 
 // strangers are what somebody put into our folder.
 func (d *dismantling) strangers() []work {
-	known := append(d.trees(), layout.Binary, layout.ConfigDir, layout.Log, layout.State, environment.Hub.Link(), environment.User.Link())
+	known := append(d.trees(), layout.Binary, layout.ConfigDir, layout.Log, layout.State, layout.Environments, environment.Hub.Link(), environment.User.Link())
 	works := []work{}
 	for _, dir := range []string{path.Dir(layout.Binary), layout.Root} {
 		names, _ := d.Host.Files.List(dir)

@@ -36,7 +36,7 @@ func (k *Keeper) Apply(ctx context.Context, from string, options ApplyOptions) (
 	if err != nil {
 		return nil, k.tidy(err)
 	}
-	return source, k.tidy(k.apply(ctx, source, options))
+	return source, k.tidy(k.apply(ctx, source, from, options))
 }
 
 func (o ApplyOptions) check(files host.Files) error {
@@ -58,7 +58,7 @@ func (o ApplyOptions) check(files host.Files) error {
 	return nil
 }
 
-func (k *Keeper) apply(ctx context.Context, source *environment.Source, options ApplyOptions) error {
+func (k *Keeper) apply(ctx context.Context, source *environment.Source, from string, options ApplyOptions) error {
 	manager := cmp.Or(options.Manager, managerOf(k.Host.Files))
 	if beyond := source.Beyond(manager); len(beyond) > 0 {
 		return badInput(host.Hint(errors.New("this cannot be done here, and nothing was:\n  "+strings.Join(beyond, "\n  ")), "remove or change these files, then run the same command again"))
@@ -87,7 +87,7 @@ func (k *Keeper) apply(ctx context.Context, source *environment.Source, options 
 		if err := rememberManager(k.Host.Files, manager); err != nil {
 			return err
 		}
-		return k.use(ctx, generation)
+		return k.use(ctx, generation, environment.Occasion{Title: environment.Presentable("env apply " + from), Who: "root"})
 	})
 }
 
@@ -165,7 +165,7 @@ func (k *Keeper) kernel(ctx context.Context, source *environment.Source, manager
 			return err
 		}
 		if replaced && !files.InUse(before.Path()) {
-			return files.RemoveTree(before.Path())
+			return environment.RemoveGeneration(files, before.Path())
 		}
 		return nil
 	})
@@ -178,9 +178,15 @@ func describeKernel(files host.Files, options ApplyOptions, attr host.Attr) erro
 			return err
 		}
 	}
-	python := path.Join(environment.KernelOf(options.Kernel).Link(), "bin/python")
+	env := environment.KernelOf(options.Kernel).Link()
+	// In a notebook, !python and !pip mean the kernel's environment, as they do in one that was activated.
+	variables := map[string]string{"PATH": env + "/bin:${PATH}"}
+	if live, ok := environment.Current(files, environment.KernelOf(options.Kernel)); ok && live.Manager == (environment.Conda{}).Name() {
+		variables["CONDA_PREFIX"] = env
+	}
 	data, err := json.MarshalIndent(map[string]any{
-		"argv": []string{python, "-m", "ipykernel_launcher", "-f", "{connection_file}"}, "display_name": options.Kernel, "language": "python",
+		"argv": []string{env + "/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, "display_name": options.Kernel, "language": "python",
+		"env": variables,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -238,7 +244,7 @@ func (k *Keeper) RemoveKernel(name string) error {
 			half = append(half, generation.Path())
 		}
 		for _, dir := range half {
-			err = errors.Join(err, k.Host.Files.RemoveTree(dir))
+			err = errors.Join(err, environment.RemoveGeneration(k.Host.Files, dir))
 		}
 		return err
 	})

@@ -99,7 +99,7 @@ type walk struct {
 	mu      sync.Mutex
 	failed  map[string]bool
 	outcome Outcome
-	first   error
+	first   error // what Run returns
 }
 
 // wait returns false when the node is not to be run.
@@ -134,7 +134,8 @@ func (w *walk) note(node Node, changed bool, err error) (stop bool) {
 		if errors.Is(err, errEarlier) {
 			return false
 		}
-		if w.first == nil {
+		// A full disk explains the failures beside it, whichever came first: not every program says what stopped it.
+		if w.first == nil || host.DiskFull(err) && !host.DiskFull(w.first) {
 			w.first = err
 		}
 		return true

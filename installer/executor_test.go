@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,4 +160,28 @@ func TestGeneratedPasswordsDifferAndAreAccepted(t *testing.T) {
 		assert.GreaterOrEqual(t, len(password), least)
 		assert.NoError(t, checkPassword("x", password))
 	}
+}
+
+// Two steps fail at the same time on a full disk; one of them does not say why.
+func TestAFullDiskExplainsTheFailuresBesideIt(t *testing.T) {
+	x := newExecutor(t)
+	vague := make(chan struct{})
+	task := func(id string, do func() error) Node {
+		return Node{Step: step.Task{Name: id, What: "do " + id, Stamp: id,
+			Look: func(context.Context, *step.Context) (step.State, error) { return step.Absent, nil },
+			Do:   func(context.Context, *step.Context) error { return do() },
+		}}
+	}
+	begun := make(chan struct{})
+	_, err := x.Run(t.Context(), Plan{Nodes: []Node{
+		task("npm", func() error {
+			<-begun
+			defer close(vague)
+			return &host.ExitError{Argv: []string{"npm"}, Code: 1, Tail: "npm error A complete log"}
+		}),
+		task("copy", func() error { close(begun); <-vague; return &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC} }),
+	}})
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	assert.Contains(t, host.HintOf(err), "the disk is full")
+	assert.True(t, host.DiskFull(&host.ExitError{Tail: "npm error ENOSPC: no space left on device, write"}))
 }

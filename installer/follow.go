@@ -121,7 +121,7 @@ func (u *Upgrader) follow(ctx context.Context, old Release) error {
 		return err
 	}
 	if err := migration.finish(); err != nil {
-		return err
+		return fmt.Errorf("cannot bring the database to the new format: %w", err)
 	}
 	if err := environment.Switch(u.Host.Files, hub); err != nil {
 		return err
@@ -164,7 +164,16 @@ type migration struct {
 func (u *Upgrader) beginDatabase(ctx context.Context, python string, old Release) (*migration, error) {
 	files := u.Host.Files
 	ready := path.Join(keptDir(old.Version), "ready")
-	if err := files.Remove(ready); err != nil {
+	m, err := beginMigration(ctx, u.Host, ready, python, "-m", "tljh.database", "follow", files.Path(liveDatabase), files.Path(keptDatabase(old.Version)), files.Path(ready))
+	if err != nil {
+		return nil, fmt.Errorf("cannot bring a copy of the database to the new format: %w", err)
+	}
+	return m, nil
+}
+
+// beginMigration starts a process that makes the file ready when it has all it needs in memory, and goes on when it reads a line.
+func beginMigration(ctx context.Context, h *host.Host, ready string, argv ...string) (*migration, error) {
+	if err := h.Files.Remove(ready); err != nil {
 		return nil, err
 	}
 	// One of the system's, which the process gets itself: what feeds any other would be waited for after the process has failed.
@@ -175,10 +184,7 @@ func (u *Upgrader) beginDatabase(ctx context.Context, python string, old Release
 	ctx, cancel := context.WithTimeoutCause(ctx, databaseTime, errors.New("the database is not ready after "+databaseTime.String()))
 	m := &migration{cancel: cancel, input: writer, done: make(chan error, 1)}
 	go func() {
-		_, err := u.Host.Runner.Run(ctx, host.Command{
-			Argv:  []string{python, "-m", "tljh.database", "follow", files.Path(liveDatabase), files.Path(keptDatabase(old.Version)), files.Path(ready)},
-			Stdin: reader,
-		})
+		_, err := h.Runner.Run(ctx, host.Command{Argv: argv, Stdin: reader})
 		_ = reader.Close()
 		m.done <- err
 	}()
@@ -190,25 +196,22 @@ func (u *Upgrader) beginDatabase(ctx context.Context, python string, old Release
 			}
 			return false, err
 		default:
-			return files.Exists(ready), nil
+			return h.Files.Exists(ready), nil
 		}
 	})
 	if err != nil {
 		m.end()
-		return nil, fmt.Errorf("cannot bring a copy of the database to the new format: %w", err)
+		return nil, err
 	}
-	return m, files.Remove(ready)
+	return m, h.Files.Remove(ready)
 }
 
 func (m *migration) finish() error {
 	if _, err := io.WriteString(m.input, "\n"); err != nil {
-		return fmt.Errorf("cannot bring the database to the new format: %w", err)
+		return err
 	}
 	_ = m.input.Close()
-	if err := <-m.done; err != nil {
-		return fmt.Errorf("cannot bring the database to the new format: %w", err)
-	}
-	return nil
+	return <-m.done
 }
 
 func (m *migration) end() {

@@ -57,6 +57,14 @@ func ParseAdmin(text string) (Admin, error) {
 	return Admin{Name: strings.ToLower(name), Password: password}, checkPassword(name, password)
 }
 
+// TooShort returns an error for a password that users could not choose. An admin's first one may be shorter, with a warning.
+func TooShort(name, password string) error {
+	if len([]rune(password)) >= passwordMin {
+		return nil
+	}
+	return badInput(fmt.Errorf("the password for %s is too short: it needs at least %d characters", name, passwordMin))
+}
+
 // Limits of a password: bcrypt takes no more than 72 bytes, and the hub's log-in form refuses fewer than 7 characters.
 const (
 	passwordMin = 7
@@ -67,8 +75,6 @@ func checkPassword(name, password string) error {
 	switch {
 	case password == "":
 		return nil
-	case len([]rune(password)) < passwordMin:
-		return badInput(fmt.Errorf("the password for %s is too short: it needs at least %d characters", name, passwordMin))
 	case len(password) > passwordMax:
 		return badInput(fmt.Errorf("the password for %s is too long: at most %d bytes can be used", name, passwordMax))
 	case strings.ContainsAny(password, "\x00\n\r"):
@@ -90,6 +96,9 @@ type Inputs struct {
 	older    *Older    // that is to be taken over; nil when there is none
 	adoption *Adoption // of one that was begun
 	fresh    bool      // its user environment becomes a kernel, and a new one is built
+
+	taker     *migration // waits for it to be stopped, to take over what it knows; nil in a run that goes on with an adoption
+	switching bool       // it was stopped: until our hub answers there is none
 
 	found   []byte // what config.yaml held, where it is what ConfigText comes from
 	cleanup func()
@@ -118,6 +127,9 @@ func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error)
 	if in.ConfigText, in.Config, err = withAdmins(text, options.Admins); err != nil {
 		return nil, err
 	}
+	if err := Complete(in.Config); err != nil {
+		return nil, err
+	}
 	in.Admins = adminsToSee(in.Config, options.Admins)
 	return in, nil
 }
@@ -133,7 +145,7 @@ func configText(files host.Files, options Options) ([]byte, error) {
 	}
 	data, err := files.Read(layout.Config)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, configLost(files)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, nil // not root: the preflight says so

@@ -22,20 +22,45 @@ import (
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/internal/manual"
 	"tljh/internal/report"
 	"tljh/internal/step"
+	"tljh/systemdunits"
 )
 
 // Result is what install has to tell at its end.
 type Result struct {
 	Changed   bool          `json:"changed"`
 	Addresses []string      `json:"addresses"`
+	Origins   Origins       `json:"origins"`
 	Admins    []AdminResult `json:"admins"`
 	Seconds   float64       `json:"seconds"`
 	Received  int64         `json:"received_bytes"`
+	Advice    []string      `json:"advice,omitempty"` // what its admin should know or do next
+	Next      []Next        `json:"next,omitempty"`   // what comes after an installation
+	Memory    Memory        `json:"memory_limit"`
 
 	// Failed holds what could not be done although the hub is up: exit code 6.
 	Failed []string `json:"failed,omitempty"`
+}
+
+// Memory is the memory limit of each server.
+type Memory struct {
+	Limit string `json:"limit"` // as the config has it; "" is none
+	Auto  bool   `json:"auto"`  // derived from the machine
+	All   string `json:"all"`   // what all servers may take together
+}
+
+func memoryOf(cfg *config.Config, machine uint64) Memory {
+	found := Memory{Auto: cfg.Limits.MemoryAuto, All: config.Bytes(systemdunits.UsersMemory(machine)).String()}
+	limit := cfg.Limits.Memory
+	if derived := config.Bytes(systemdunits.ServerMemory(machine)); found.Auto && derived > 0 {
+		limit = &derived
+	}
+	if limit != nil {
+		found.Limit = limit.String()
+	}
+	return found
 }
 
 // AdminResult is an admin; Password is set only when it was generated just now.
@@ -158,7 +183,10 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Changed: len(outcome.Changed) > 0, Addresses: addresses(i.Host.Files, in.Config)}
+	result := &Result{
+		Changed: len(outcome.Changed) > 0, Addresses: addresses(i.Host.Files, in.Config), Origins: originsOf(in.Config),
+		Memory: memoryOf(in.Config, in.Facts.MemoryBytes),
+	}
 	for _, failed := range outcome.Failed {
 		result.Failed = append(result.Failed, failed.Error())
 	}
@@ -167,7 +195,20 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	}
 	result.Changed = result.Changed || slices.ContainsFunc(result.Admins, func(a AdminResult) bool { return !a.Kept })
 	result.Seconds, result.Received = i.Now().Sub(start).Seconds(), received()
-	return result, nil
+	result.Advice = adviceFor(i.Host.Files, in.Config)
+	if result.Changed && len(result.Addresses) > 0 {
+		result.Next = nextSteps(in.Config, result.Addresses[0], processors())
+	}
+	return result, damaged(i.Host.Files)
+}
+
+// damaged is the error of a user environment that is damaged: an installation leaves one that is there alone.
+func damaged(files host.Files) error {
+	part := lookAtUserEnvironment(files)
+	if !part.Problem {
+		return nil
+	}
+	return host.Hint(&UnprovedError{Err: errors.New(part.State), but: "not all of it works: the user environment is "}, "%s", part.Hint)
 }
 
 // prepare reads what is asked for, finds that it can be done, and keeps others from changing anything. A config that somebody changed while the
@@ -253,6 +294,9 @@ func (i *Installer) judgeConfig(ctx context.Context, in *Inputs, options Options
 	if problems.Err() != nil {
 		return invalid(cmp.Or(options.ConfigFile, layout.Config), problems)
 	}
+	if problem := problems.Unready(); problem != nil {
+		return &BadInput{Err: host.Hint(errors.New(problem.Message), "%s", problem.Hint)}
+	}
 	if err != nil && ctx.Err() == nil {
 		i.Report.Note("%v", err)
 		return nil
@@ -263,7 +307,8 @@ func (i *Installer) judgeConfig(ctx context.Context, in *Inputs, options Options
 // sweep removes what killed runs were writing, 55 MB at most, and never finished. Nobody else writes there while both locks are held.
 func sweep(files host.Files) error {
 	var errs []error
-	for _, dir := range []string{path.Dir(layout.Binary), layout.Root, layout.State, layout.ConfigDir, layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile)} {
+	dirs := []string{path.Dir(layout.Binary), layout.Root, layout.State, layout.ConfigDir, layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile), path.Dir(layout.NeedRestart)}
+	for _, dir := range append(dirs, manual.Folders()...) {
 		errs = append(errs, files.Sweep(dir))
 	}
 	return errors.Join(errs...)
@@ -291,7 +336,7 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	changed := len(outcome.Changed) > 0
 	proof := NewProof(i.Host, i.Report, in.Config)
 	prove := proof.Whole
-	if proved && !changed {
+	if told, err := readRescued(i.Host.Files); proved && !changed && err == nil && told == nil {
 		prove = proof.Quick
 	}
 	if err := prove(ctx); err != nil {
@@ -312,9 +357,15 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 	return outcome, noteInstalled(i.Host.Files, i.Now())
 }
 
+// hooksName is the check of an adoption that may be passed over.
+const hooksName = "hooks"
+
+// KnownChecks returns the error of a name that is no check which an installation may pass over.
+func KnownChecks(names []string) error { return check.Known(names, append(check.Names(), hooksName)) }
+
 // preflight tells what keeps an installation from beginning, and finds out meanwhile what builds the user environment.
 func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, more ...check.Finding) error {
-	chosen := i.chooseManager(ctx, manager)
+	chosen := i.managerFor(ctx, in, manager)
 	ignore := slices.Clone(i.Ignore)
 	for n, finding := range more {
 		if strings.HasPrefix(finding.Name, olderCheck) {
@@ -327,14 +378,12 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 			more[n].Message += " (ignored, as asked)"
 		}
 	}
+	ignore = slices.DeleteFunc(ignore, func(name string) bool { return name == hooksName }) // nothing is adopted
 	findings, err := check.Preflight(ctx, i.checkEnv(in), ignore)
 	if err != nil {
 		return badInput(err)
 	}
 	in.Manager = <-chosen
-	if in.older != nil || in.adoption != nil {
-		in.Manager = in.managerOfAdoption(i.Host.Files)
-	}
 	findings = append(findings, more...)
 	refused := &RefusedError{}
 	for _, finding := range findings {
@@ -376,6 +425,7 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	return &check.Env{
 		Older: in.older != nil || in.adoption != nil, Copied: copied,
 		SecureAddress: in.Config.HTTPS.Address, SecurePort: secure,
+		UserAddress: userAddress(in.Config), UserPort: in.Config.Hub.UserPort,
 		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
 		Now: i.Now(), Built: built,
 		Installed: whole && files.Exists(layout.Receipt),
@@ -440,13 +490,52 @@ const passwordKept = 4
 
 // SetPassword stores a password for a hub user, through the hub's own code. With ifAbsent, one that is there stays, and set is false.
 func SetPassword(ctx context.Context, h *host.Host, name, password string, ifAbsent bool) (set bool, err error) {
-	argv := []string{layout.Hub + "/bin/python", "-m", "tljh.passwords", "set"}
+	how := []string{}
 	if ifAbsent {
-		argv = append(argv, "--if-absent")
+		how = append(how, "--if-absent")
+		if TooShort(name, password) != nil {
+			how = append(how, "--short")
+		}
 	}
-	_, err = h.Runner.Run(ctx, host.Command{Argv: append(argv, name), Stdin: strings.NewReader(password + "\n")})
+	err = setPassword(ctx, h, name, password, how...)
 	var exit *host.ExitError
 	if errors.As(err, &exit) && exit.Code == passwordKept {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// SetOneTimePassword sets a password in whose place the user has to choose another at the next login.
+func SetOneTimePassword(ctx context.Context, h *host.Host, name, password string) error {
+	return setPassword(ctx, h, name, password, "--one-time")
+}
+
+func setPassword(ctx context.Context, h *host.Host, name, password string, how ...string) error {
+	argv := slices.Concat([]string{layout.Hub + "/bin/python", "-m", "tljh.passwords", "set"}, how, []string{name})
+	_, err := h.Runner.Run(ctx, host.Command{Argv: argv, Stdin: strings.NewReader(password + "\n")})
+	return err
+}
+
+// WithoutPassword returns the users of the hub, admins aside, who have no password.
+func WithoutPassword(ctx context.Context, h *host.Host) ([]string, error) {
+	result, err := h.Runner.Run(ctx, host.Command{Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.passwords", "without"}})
+	return strings.Fields(string(result.Stdout)), err
+}
+
+// WithUnusedPassword returns the users whose one-time password was not used yet.
+func WithUnusedPassword(ctx context.Context, h *host.Host) ([]string, error) {
+	result, err := h.Runner.Run(ctx, host.Command{Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.passwords", "unused"}})
+	return strings.Fields(string(result.Stdout)), err
+}
+
+// passwordOfNobody is the exit code of tljh.passwords when the hub does not know a name.
+const passwordOfNobody = 5
+
+// KnownUser reports whether the hub has, had or would take a user of that name.
+func KnownUser(ctx context.Context, h *host.Host, name string) (bool, error) {
+	_, err := h.Runner.Run(ctx, host.Command{Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.passwords", "known", name}})
+	var exit *host.ExitError
+	if errors.As(err, &exit) && exit.Code == passwordOfNobody {
 		return false, nil
 	}
 	return err == nil, err
@@ -477,7 +566,7 @@ func ShortestPassword(cfg *config.Config) int {
 	return int(least)
 }
 
-// publicAddress is where this machine reaches its own public door.
+// publicAddress is where this machine reaches its own edge.
 func publicAddress(address string, port int) string {
 	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() {
 		address = "127.0.0.1"
@@ -485,15 +574,21 @@ func publicAddress(address string, port int) string {
 	return net.JoinHostPort(address, strconv.Itoa(port))
 }
 
-// addresses lists where people may open the hub: names that a certificate holds, or else this machine's addresses, those reachable from elsewhere
-// first.
+// addresses lists where users may open the hub: its own name where the config has one, names that a certificate holds, or else this machine's addresses, those
+// reachable from elsewhere first.
 func addresses(files host.Files, cfg *config.Config) []string {
+	if cfg.HTTP.PublicURL != "" {
+		return []string{cfg.HTTP.PublicURL + cfg.BaseURL}
+	}
 	scheme, port, usual, names := "http", cfg.HTTP.Port, 80, machineAddresses()
 	if https := cfg.HTTPS; https.Enabled {
 		scheme, port, usual = "https", https.Port, 443
 		if held := slices.Concat(https.LetsEncrypt.Domains, certificateNames(files, https.TLS.Cert)); len(held) > 0 {
 			names = held
 		}
+	}
+	if cfg.Hub.Domain != "" || cfg.Hub.UserDomain != "" {
+		names = []string{cfg.HubDomain()}
 	}
 	for n, name := range names {
 		switch {

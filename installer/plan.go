@@ -8,8 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,6 +22,7 @@ import (
 	"tljh/environment"
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/internal/manual"
 	"tljh/internal/step"
 	"tljh/internal/version"
 	"tljh/sudoers"
@@ -44,15 +47,20 @@ func (p *planner) whole() (Plan, error) {
 		return Plan{}, err
 	}
 	p.environments()
-	if !p.match {
+	later := p.match || p.in.switching // as many files as it has are not looked at while the hub is away
+	if !later {
 		p.userEnvironment()
 	}
 	if err := p.services(idHub); err != nil {
 		return Plan{}, err
 	}
-	if p.match { // as many files as it has are not looked at while the hub is away
+	if later {
 		p.userDone = append(p.userDone, idHubUnit)
+	}
+	if p.match {
 		p.finally(matchStep(p.builder))
+	}
+	if later {
 		p.userEnvironment()
 	}
 	p.watch()
@@ -129,6 +137,7 @@ var folders = []step.Dir{
 	{Path: layout.ConfigDir, Attr: private},
 	{Path: layout.ConfigD, Attr: private},
 	{Path: layout.Releases, Attr: rootDir},
+	{Path: layout.Environments, Attr: rootDir},
 }
 
 func (p *planner) folders() error {
@@ -138,19 +147,78 @@ func (p *planner) folders() error {
 	p.then(phaseFolders, programStep())
 	p.then(phaseFolders, step.Link{Path: layout.BinaryLink, Target: layout.Binary, What: layout.BinaryLink})
 	p.then(phaseFolders, step.Link{Path: layout.ConfigLink, Target: layout.Binary, What: layout.ConfigLink})
+	for _, link := range systemLinks(p.builder.Host.Files, p.in) {
+		p.then(phaseFolders, step.Link{Path: link, Target: layout.Binary, What: link})
+	}
 	p.then(phaseFolders, step.File{Path: layout.Config, What: "config", Content: p.in.ConfigText, Attr: secret})
 	p.then(phaseFolders, step.Secret{Path: layout.ProxyEnv, What: "proxy's token", Attr: secret, Generate: proxyEnv})
+	p.then(phaseFolders, step.Secret{Path: layout.EdgeEnv, What: "token by which the hub knows the edge", Attr: secret, Generate: edgeEnv})
 	p.then(phaseFolders, step.Secret{Path: layout.Token, What: "installer's token for the hub", Attr: secret, Generate: token})
 	for _, group := range []string{layout.AdminsGroup, layout.UsersGroup, layout.ProxyGroup} {
 		p.then(phaseFolders, step.Group{Name: group})
 	}
 	p.then(phaseFolders, step.Account{Name: layout.EnvironmentUser})
 	p.then(phaseFolders, step.File{Path: layout.Profile, What: "users' shell profile", Content: []byte(profile), Attr: readable})
+	p.needRestart()
+	p.manual()
 	p.then(phaseFolders, step.Dir{Path: layout.Shims, Attr: rootDir})
 	for _, name := range conda.Shims {
 		p.then(phaseFolders, step.File{Path: path.Join(layout.Shims, name), What: "program " + name + " of users' terminals", Content: conda.Shim, Attr: rootDir})
 	}
 	return p.authorities(phaseFolders)
+}
+
+// needRestart keeps needrestart, which restarts what uses a library that was updated, from users' servers: their work would be gone. It may be installed
+// later, so the file is written in any case.
+func (p *planner) needRestart() {
+	p.ownFolders(path.Dir(path.Dir(layout.NeedRestart)), path.Dir(layout.NeedRestart))
+	p.then(phaseFolders, step.File{Path: layout.NeedRestart, What: "rule for needrestart", Content: []byte(needRestart), Attr: readable})
+}
+
+// ownFolders adds folders that are not there yet. One that is there is somebody's, and stays as it is.
+func (p *planner) ownFolders(folders ...string) {
+	for _, folder := range folders {
+		if !p.builder.Host.Files.Exists(folder) {
+			p.then(phaseFolders, step.Dir{Path: folder, Attr: rootDir})
+		}
+	}
+}
+
+// manual adds what man and the shells find.
+func (p *planner) manual() {
+	p.ownFolders(manual.Folders()...)
+	for _, file := range manual.Files() {
+		p.then(phaseFolders, step.File{Path: file.Path, What: manualWords(file.Path), Content: file.Content, Attr: readable})
+	}
+}
+
+func manualWords(file string) string {
+	if path.Ext(file) == ".1" {
+		return "manual page " + path.Base(file)
+	}
+	return "completion " + file
+}
+
+// sudoPath is what sudo --version says to root of the folders that it finds programs in.
+var sudoPath = regexp.MustCompile(`(?m)^Value to override user's \$PATH with: (.*)$`)
+
+// systemLinks are the links to this program in /usr/bin: where sudo looks for none in /usr/local/bin, and where scripts know legacy TLJH's command. What is
+// another's stays.
+func systemLinks(files host.Files, in *Inputs) []string {
+	hidden := false
+	if found := sudoPath.FindStringSubmatch(in.Facts.Sudo); found != nil {
+		hidden = !slices.Contains(strings.Split(found[1], ":"), path.Dir(layout.BinaryLink))
+	}
+	links := []string{}
+	for link, wanted := range map[string]bool{layout.SystemBinary: hidden, layout.SystemConfig: hidden || in.switching} {
+		target, err := files.Readlink(link)
+		_, absent := files.Lstat(link)
+		if err == nil && target == layout.Binary || wanted && errors.Is(absent, fs.ErrNotExist) && !files.ReadOnly(path.Dir(link)) {
+			links = append(links, link)
+		}
+	}
+	slices.Sort(links)
+	return links
 }
 
 // authorities keeps what the config says is to be trusted: all that fetches goes by it as soon as the config is in effect.
@@ -165,17 +233,14 @@ func (p *planner) authorities(phase string) error {
 	return err
 }
 
-// profile gives users' terminals what their notebooks have: login shells set a PATH of their own.
-const profile = `# Made by tljh-install. In terminals of the hub, the environment that all users share comes first.
-if [ -n "${JUPYTERHUB_USER-}" ]; then
-	PATH="` + layout.Shims + `:` + layout.User + `/bin:$PATH"
-fi
-`
-
 func token() ([]byte, error) { return []byte(rand.Text() + rand.Text()), nil }
 
 func proxyEnv() ([]byte, error) {
 	return []byte("CONFIGPROXY_AUTH_TOKEN=" + rand.Text() + rand.Text() + "\n"), nil
+}
+
+func edgeEnv() ([]byte, error) {
+	return []byte("TLJH_EDGE_TOKEN=" + rand.Text() + rand.Text() + "\n"), nil
 }
 
 // programStep keeps this very program in the installation.
@@ -328,8 +393,16 @@ func snapshotStep(b *environment.Builder) step.Task {
 			}
 			return step.Different, err
 		},
-		Do: func(_ context.Context, c *step.Context) error {
-			_, _, err := environment.TakeSnapshot(c.Host.Files, b.Now())
+		Do: func(ctx context.Context, c *step.Context) error {
+			why := environment.Occasion{Title: "install"}
+			if all, err := environment.Snapshots(c.Host.Files); err == nil && len(all) > 0 { // the first is of what was just built and tried
+				health, err := b.Verify(ctx)
+				if err != nil {
+					return err
+				}
+				why.Broken = health.Words()
+			}
+			_, _, err := environment.TakeSnapshot(c.Host.Files, b.Now(), why)
 			return err
 		},
 	}
@@ -634,23 +707,36 @@ func (p *planner) services(after ...string) error {
 		}
 		slices.SortStableFunc(running, func(a, b step.Unit) int { return rank(a) - rank(b) })
 	}
-	for i, unit := range running {
-		if i == 0 {
-			p.then(phaseServices, unit, after...)
-			continue
-		}
-		p.then(phaseServices, unit)
+	if p.in.switching { // the hub comes first, and the edge beside it: what visitors need is up while the rest is started
+		slices.SortStableFunc(running, func(a, b step.Unit) int { return rank(a) - rank(b) })
 	}
-	p.watchStamp = stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]))
+	files := p.last
+	for i, unit := range running {
+		switch {
+		case i == 0:
+			p.then(phaseServices, unit, after...)
+		case p.in.switching && unit.Name == layout.EdgeSocket:
+			p.beside(phaseServices, unit, append(after, files)...)
+		case p.in.switching && unit.Name == layout.EdgeUnit:
+			p.beside(phaseServices, unit, "unit "+layout.EdgeSocket)
+		default:
+			p.then(phaseServices, unit)
+		}
+	}
+	p.watchStamp = stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]), string(content[layout.WatchTimer]))
 	return nil
 }
 
 // watch starts the watch on the user environment: only what happens after all is in place is a change worth keeping.
 func (p *planner) watch() {
 	stamp := p.watchStamp
+	stamped := func(*step.Context) string { return stamp }
+	after := append(slices.Clone(p.userDone), p.last)
 	p.beside(phaseServices, step.Unit{
-		Name: layout.WatchPath, What: "the watch on the user environment", Enable: true, Stamp: func(*step.Context) string { return stamp },
-	}, append(slices.Clone(p.userDone), p.last)...)
+		Name: layout.WatchPath, What: "the watch on the user environment", Enable: isResident(layout.WatchPath), Stamp: stamped, Spare: "the timer looks every 5 minutes; " + watchHint,
+	}, after...)
+	timer := step.Unit{Name: layout.WatchTimer, What: "the timer that looks after the user environment", Enable: isResident(layout.WatchTimer), Stamp: stamped}
+	p.beside(phaseServices, timer, append(after, "unit "+layout.WatchPath)...)
 }
 
 // cleaning comes only when nobody fetches any more.
@@ -692,16 +778,22 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 		return func(*step.Context) string { return stampOf(parts...) }
 	}
 	unit := func(name string) string { return string(content[name]) }
-	return []step.Unit{
+	units := []step.Unit{
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
-		{Name: layout.ProxyUnit, What: "the proxy", Enable: true, Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: carryRoutes(p.builder.Host)},
-		{Name: layout.HubUnit, What: "the hub", Enable: true, Stamp: p.hubStamp(unit(layout.HubUnit)), Patience: p.patience, TooLong: errHubPatience},
+		{Name: layout.FirewallUnit, What: "the packet filter for users' ports", OnDemand: true, Stamp: fixed(unit(layout.FirewallUnit), version.Version)},
+		{Name: layout.FirewallTimer, What: "the watch on the packet filter", Stamp: fixed(unit(layout.FirewallTimer))},
+		{Name: layout.ProxyUnit, What: "the proxy", Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: carryRoutes(p.builder.Host)},
+		{Name: layout.HubUnit, What: "the hub", Stamp: p.hubStamp(unit(layout.HubUnit)), Patience: p.patience, TooLong: errHubPatience},
 		{
-			Name: layout.EdgeSocket, What: "the public door", Enable: true, Holds: []string{layout.EdgeUnit},
+			Name: layout.EdgeSocket, What: "the edge's socket", Holds: []string{layout.EdgeUnit},
 			Stamp: fixed(unit(layout.EdgeSocket)),
 		},
 		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
 	}
+	for n := range units {
+		units[n].Enable = isResident(units[n].Name)
+	}
+	return units
 }
 
 // rank puts the hub before all others.
@@ -714,14 +806,37 @@ func rank(unit step.Unit) int {
 
 func (p *planner) unitParams() systemdunits.Params {
 	return systemdunits.Params{
-		HTTP:        []systemdunits.Address{{IP: p.in.Config.HTTP.Address, Port: p.in.Config.HTTP.Port}},
-		HTTPS:       httpsParams(p.in.Config.HTTPS),
-		BaseURL:     p.in.Config.BaseURL,
-		HomeRoots:   homeRoots(p.in.Config.Users.HomeRoot),
-		MemoryBytes: p.in.Facts.MemoryBytes,
+		HTTP:          []systemdunits.Address{{IP: p.in.Config.HTTP.Address, Port: p.in.Config.HTTP.Port}},
+		HTTPS:         httpsParams(p.in.Config.HTTPS),
+		Origins:       originParams(p.in.Config),
+		Proxies:       systemdunits.Proxies{PublicURL: p.in.Config.HTTP.PublicURL, Trusted: p.in.Config.HTTP.TrustedProxies},
+		BaseURL:       p.in.Config.BaseURL,
+		HomeRoots:     homeRoots(p.in.Config.Users.HomeRoot),
+		WritablePaths: p.in.Config.Hub.WritablePaths,
+		MayListen:     p.in.Config.Users.MayListen,
+		MemoryBytes:   p.in.Facts.MemoryBytes,
 		// A plan can be made where no systemd is, too; the preflight sees to it that none is carried out there.
 		SystemdVersion: max(p.in.Facts.SystemdVersion, systemdunits.MinimumSystemd),
 	}
+}
+
+// originParams has users' port at the addresses of the hub.
+func originParams(cfg *config.Config) systemdunits.Origins {
+	if cfg.Hub.UserDomain != "" {
+		return systemdunits.Origins{UserDomain: cfg.Hub.UserDomain, HubDomain: cfg.HubDomain()}
+	}
+	if cfg.Hub.UserPort == 0 {
+		return systemdunits.Origins{}
+	}
+	return systemdunits.Origins{Listen: []systemdunits.Address{{IP: userAddress(cfg), Port: cfg.Hub.UserPort}}}
+}
+
+// userAddress is the address at which single-user servers with a port of their own are served: that of the hub.
+func userAddress(cfg *config.Config) string {
+	if cfg.HTTPS.Enabled {
+		return cfg.HTTPS.Address
+	}
+	return cfg.HTTP.Address
 }
 
 func httpsParams(https config.HTTPS) *systemdunits.HTTPS {
@@ -730,8 +845,8 @@ func httpsParams(https config.HTTPS) *systemdunits.HTTPS {
 	}
 	letsEncrypt := https.LetsEncrypt
 	return &systemdunits.HTTPS{
-		Listen: []systemdunits.Address{{IP: https.Address, Port: https.Port}},
-		Cert:   https.TLS.Cert, Key: https.TLS.Key,
+		Listen: []systemdunits.Address{{IP: https.Address, Port: https.Port}}, NoHSTS: !https.HSTS,
+		Cert: https.TLS.Cert, Key: https.TLS.Key,
 		Domains: letsEncrypt.Domains, Email: letsEncrypt.Email, Staging: letsEncrypt.Staging, Directory: letsEncrypt.Directory, CA: letsEncrypt.CA,
 	}
 }
@@ -821,7 +936,7 @@ func outdatedStep(b *environment.Builder) step.Task {
 func removeOutdated(b *environment.Builder) error {
 	old, err := outdated(b)
 	for _, dir := range old {
-		err = errors.Join(err, b.Host.Files.RemoveTree(dir))
+		err = errors.Join(err, environment.RemoveGeneration(b.Host.Files, dir))
 	}
 	return err
 }

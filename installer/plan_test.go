@@ -2,8 +2,10 @@ package installer
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -72,7 +74,17 @@ func TestTheHubIsAwayForNothingElse(t *testing.T) {
 		require.NoError(t, err)
 		settle, err := settlePlan(in, builder)
 		require.NoError(t, err)
-		for _, plan := range []Plan{upgrade, settle} {
+		in.switching = true
+		adoption, err := InstallPlan(in, builder)
+		require.NoError(t, err)
+		waits := map[string][]string{}
+		for _, node := range adoption.Nodes {
+			waits[node.Step.ID()] = node.After
+		}
+		assert.NotContains(t, strings.Join(waits[idHubUnit], " "), "unit ", "the hub waits for another unit")
+		assert.NotContains(t, strings.Join(waits["unit "+layout.EdgeSocket], " "), "unit ", "the edge waits for the hub")
+		assert.NotEmpty(t, waits["unit "+layout.ProxyUnit])
+		for _, plan := range []Plan{upgrade, settle, adoption} {
 			after := map[string]bool{idHubUnit: true}
 			for _, node := range plan.Nodes {
 				after[node.Step.ID()] = after[node.Step.ID()] || slices.ContainsFunc(node.After, func(id string) bool { return after[id] })
@@ -81,5 +93,37 @@ func TestTheHubIsAwayForNothingElse(t *testing.T) {
 				assert.True(t, after[id], id)
 			}
 		}
+	}
+}
+
+const sudoSays = "Sudo version 1.9.15p5\nSudoers path: /etc/sudoers\nValue to override user's $PATH with: %s\nType of authentication timestamp record: tty\n"
+
+// Where sudo has a path of its own without /usr/local/bin, and where scripts know /usr/bin/tljh-config, the commands are found all the same.
+func TestTheCommandsAreFoundBySudo(t *testing.T) {
+	const debian, fedora = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "/sbin:/bin:/usr/sbin:/usr/bin"
+	for name, c := range map[string]struct {
+		sudo      string
+		switching bool
+		there     string // /usr/bin/tljh-config leads there
+		want      []string
+	}{
+		"usual":              {fmt.Sprintf(sudoSays, debian), false, "", []string{}},
+		"sudo-rs":            {"sudo-rs 0.2.5\n", false, "", []string{}},
+		"no such folder":     {fmt.Sprintf(sudoSays, fedora), false, "", []string{layout.SystemConfig, layout.SystemBinary}},
+		"an adoption":        {fmt.Sprintf(sudoSays, debian), true, "", []string{layout.SystemConfig}},
+		"after an adoption":  {fmt.Sprintf(sudoSays, debian), false, layout.Binary, []string{layout.SystemConfig}},
+		"somebody else's":    {fmt.Sprintf(sudoSays, fedora), true, "/srv/mine", []string{layout.SystemBinary}},
+		"only one is theirs": {fmt.Sprintf(sudoSays, debian), true, "/srv/mine", []string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, _ := machine(t)
+			require.NoError(t, h.Files.MkdirAll("/usr/bin", rootDir))
+			if c.there != "" {
+				require.NoError(t, h.Files.Link(c.there, layout.SystemConfig))
+			}
+			in := &Inputs{Config: config.Default(), switching: c.switching}
+			in.Facts.Sudo = c.sudo
+			assert.Equal(t, c.want, systemLinks(h.Files, in))
+		})
 	}
 }

@@ -25,7 +25,7 @@ type Proof struct {
 	Host    *host.Host
 	Report  *report.Reporter
 	BaseURL string // of the hub, with slashes at both ends: "/"
-	Public  string // the public door as this machine reaches it: "http://127.0.0.1:80", or with https
+	Public  string // the edge as this machine reaches it: "http://127.0.0.1:80", or with https
 	Plain   string // where Public is https: the door that only sends people on
 	Name    string // by which Public is asked for; "" is none
 	Cell    bool   // a notebook's cell is run, too
@@ -64,7 +64,7 @@ const (
 	pollEvery  = 100 * time.Millisecond
 )
 
-// Quick proves that the hub answers through the public door and over its API, and that the proxy knows the way to it.
+// Quick proves that the hub answers through the edge and over its API, and that the proxy knows the way to it.
 func (p *Proof) Quick(ctx context.Context) error {
 	if err := p.prepare(); err != nil {
 		return err
@@ -76,11 +76,15 @@ func (p *Proof) Quick(ctx context.Context) error {
 	}{
 		{"prove api", "ask the hub's API", p.api, layout.HubUnit},
 		{"prove routes", "look for the proxy's routes", p.routes, layout.ProxyUnit},
-		{"prove login", "open the login page through the public door", p.login, layout.EdgeUnit},
+		{"prove login", "open the login page through the edge", p.login, layout.EdgeUnit},
+		{"prove authenticator", "try the authenticator with a login that it must refuse", p.authenticator, layout.HubUnit},
 	} {
 		if err := p.step(ctx, part.id, part.title, part.unit, part.prove); err != nil {
 			return err
 		}
+	}
+	if told, err := readSnippets(p.Host.Files); err == nil && told.problems() != "" {
+		p.Report.Note("not used of %s: %s; %s", layout.ConfigD, told.problems(), snippetsHint)
 	}
 	return nil
 }
@@ -109,10 +113,7 @@ func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(con
 
 // explain adds the last words of the unit that is most likely to know why: not those of what went wrong another time.
 func (p *Proof) explain(ctx context.Context, unit string, since time.Time, err error) error {
-	if words := complaints(p.Host.Journal(ctx, unit, 300, since)); words != "" {
-		err = fmt.Errorf("%w\nlast words of %s:\n%s", err, unit, words)
-	}
-	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", unit)
+	return host.Hint(host.LastWords(err, unit, complaints(p.Host.Journal(ctx, unit, 300, since))), "see all of it: journalctl -u %s; then run the same command again", unit)
 }
 
 // complaints returns the last lines of a journal that tell more than that a request was answered.
@@ -213,7 +214,7 @@ type finalError struct{ error }
 func (p *Proof) api(ctx context.Context) error {
 	return until(ctx, p.patience, "the hub's API does not answer", func(ctx context.Context) error {
 		got, err := p.hub(ctx, http.MethodGet, "info", nil)
-		return expect(got, err, http.StatusOK, http.StatusForbidden)
+		return expect(got, err, http.StatusOK)
 	})
 }
 
@@ -237,7 +238,7 @@ func (p *Proof) routes(ctx context.Context) error {
 func (p *Proof) login(ctx context.Context) error {
 	p.door = p.Public
 	if !p.Pending {
-		return until(ctx, p.patience, "the login page does not come through the public door", p.loginPage)
+		return until(ctx, p.patience, "the login page does not come through the edge", p.loginPage)
 	}
 	err := until(ctx, issueTime, "there is no certificate", p.loginPage)
 	if err == nil || ctx.Err() != nil {
@@ -255,11 +256,11 @@ func (p *Proof) login(ctx context.Context) error {
 
 func (p *Proof) loginPage(ctx context.Context) error {
 	got, err := p.call(ctx, http.MethodGet, p.door+path.Join(p.BaseURL, "hub/login"), "", nil)
-	// An authenticator that sends people elsewhere at once is a login page, too.
-	if err := expect(got, err, http.StatusOK, http.StatusFound); err != nil {
+	// An authenticator that sends people elsewhere at once is a login page, too; and one that lets nobody in says so.
+	if err := expect(got, err, http.StatusOK, http.StatusFound, http.StatusForbidden); err != nil {
 		return err
 	}
-	if got.status == http.StatusOK && !bytes.Contains(got.body, []byte("JupyterHub")) && !bytes.Contains(got.body, []byte("login")) {
+	if got.status != http.StatusFound && !bytes.Contains(got.body, []byte("JupyterHub")) && !bytes.Contains(got.body, []byte("login")) {
 		return errors.New("what answers is not a JupyterHub")
 	}
 	return nil
@@ -293,7 +294,7 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 	if told, err := readRescued(p.Host.Files); err != nil || told != nil {
 		return errors.Join(err, p.notAsUsual(told))
 	}
-	err = until(ctx, p.patience, "the probe user's server does not answer through the public door", func(ctx context.Context) error {
+	err = until(ctx, p.patience, "the probe user's server does not answer through the edge", func(ctx context.Context) error {
 		got, err := p.call(ctx, http.MethodGet, p.server("api/status"), p.token, nil)
 		return expect(got, err, http.StatusOK)
 	})
@@ -303,7 +304,7 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 	return p.cell(ctx)
 }
 
-// server is an address of the probe user's server, through the public door.
+// server is an address of the probe user's server, through the edge.
 func (p *Proof) server(name string) string {
 	return p.door + path.Join(p.BaseURL, "user", layout.ProbeUser, name)
 }

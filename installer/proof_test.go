@@ -26,7 +26,7 @@ type hubOfTests struct {
 	user   bool
 	server string // "", starting, running
 
-	noRoutes, wrongPage, failsToStart, noDoorToServer bool
+	noScope, noRoutes, wrongPage, failsToStart, noDoorToServer bool
 }
 
 func (h *hubOfTests) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -41,6 +41,10 @@ func (h *hubOfTests) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.asked = append(h.asked, what)
 	switch what {
 	case "GET /hub/api/info":
+		if h.noScope {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
 		_, _ = w.Write([]byte("{}"))
 	case "GET /api/routes":
 		if h.noRoutes {
@@ -128,10 +132,11 @@ func TestAHubThatDoesNotWorkIsToldInItsOwnWords(t *testing.T) {
 		broken *hubOfTests
 		words  string
 	}{
-		"no routes":                  {&hubOfTests{noRoutes: true}, "the proxy has no route to the hub"},
-		"something else at the door": {&hubOfTests{wrongPage: true}, "what answers is not a JupyterHub"},
-		"no server starts":           {&hubOfTests{failsToStart: true}, "the probe user's server failed to start"},
-		"the server is out of reach": {&hubOfTests{noDoorToServer: true}, "does not answer through the public door"},
+		"the installer may do nothing": {&hubOfTests{noScope: true}, "the hub's API does not answer"},
+		"no routes":                    {&hubOfTests{noRoutes: true}, "the proxy has no route to the hub"},
+		"something else at the door":   {&hubOfTests{wrongPage: true}, "what answers is not a JupyterHub"},
+		"no server starts":             {&hubOfTests{failsToStart: true}, "the probe user's server failed to start"},
+		"the server is out of reach":   {&hubOfTests{noDoorToServer: true}, "does not answer through the edge"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _ := newProof(t, c.broken)

@@ -10,10 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"tljh/internal/fetch"
 	"tljh/internal/host"
+	"tljh/internal/text"
 )
 
 const requirementsLimit = 1 << 20
@@ -25,9 +28,9 @@ func (in *Inputs) require(ctx context.Context, client *fetch.Client, source stri
 		return nil
 	}
 	in.Source = source
-	text, folder, err := readRequirements(ctx, client, source)
+	content, folder, err := readRequirements(ctx, client, source)
 	if err == nil {
-		text, err = flatten(text, folder, 0)
+		content, err = flattenAll(content, folder)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -40,25 +43,25 @@ func (in *Inputs) require(ctx context.Context, client *fetch.Client, source stri
 		return fmt.Errorf("cannot keep the requirements: %w", err)
 	}
 	in.Requirements, in.cleanup = file.Name(), func() { _ = os.Remove(file.Name()) }
-	_, err = file.Write(text)
+	_, err = file.Write(content)
 	return errors.Join(err, file.Close())
 }
 
 // readRequirements returns the text and the folder that it lies in; "" for one that was fetched.
-func readRequirements(ctx context.Context, client *fetch.Client, source string) (text []byte, folder string, err error) {
+func readRequirements(ctx context.Context, client *fetch.Client, source string) (content []byte, folder string, err error) {
 	if address, err := url.Parse(source); err == nil && (address.Scheme == "http" || address.Scheme == "https") {
-		text, _, _, err := client.Page(ctx, source, "text/plain, */*;q=0.5", requirementsLimit)
+		page, _, _, err := client.Page(ctx, source, "text/plain, */*;q=0.5", requirementsLimit)
 		if err != nil {
 			err = host.Hint(fmt.Errorf("cannot fetch the requirements: %w", err), "open the address in a browser, or download the file and give its name instead")
 		}
-		return text, "", err
+		return page, "", err
 	}
-	text, err = readSmall(source)
+	content, err = readSmall(source)
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot read the requirements %w", err)
 	}
 	folder, err = filepath.Abs(filepath.Dir(source))
-	return text, folder, err
+	return content, folder, err
 }
 
 // readSmall reads a file; the error begins with its name.
@@ -92,38 +95,75 @@ var (
 
 const deepestInclude = 8
 
-// flatten puts the files that a text includes in the place of the lines that name them.
-func flatten(text []byte, folder string, depth int) ([]byte, error) {
-	var whole bytes.Buffer
-	for line := range strings.Lines(string(text)) {
+// flattened is requirements with what they include in the place of the lines that name it, and the lines that cannot be used.
+type flattened struct {
+	whole  bytes.Buffer
+	closed []string
+}
+
+// flattenAll returns the requirements as one text. Every line that cannot be used is named in the error, not only the first.
+func flattenAll(content []byte, folder string) ([]byte, error) {
+	var f flattened
+	if err := f.add(content, folder, 0); err != nil {
+		return nil, err
+	}
+	if len(f.closed) == 0 {
+		return f.whole.Bytes(), nil
+	}
+	return nil, closedLines(f.closed)
+}
+
+// closedLines is the error about lines that name files of this machine, which the account that installs them cannot read.
+func closedLines(lines []string) error {
+	hint := "write the versions beside the names, and name packages of an index or whole addresses"
+	if slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "file:") }) {
+		hint = "conda and pip write file: addresses for what they built themselves; list plain names and versions with: pip list --format=freeze"
+	}
+	named := "the line " + lines[0]
+	if len(lines) > 1 {
+		named = fmt.Sprintf("%d of their lines:\n  %s\n ", len(lines), strings.Join(lines, "\n  "))
+	}
+	return host.Hint(fmt.Errorf("the requirements cannot hold %s: files of this machine are closed to the account that installs them", named), "%s", hint)
+}
+
+func (f *flattened) add(content []byte, folder string, depth int) error {
+	readable, err := text.Decode(content)
+	if err != nil {
+		return fmt.Errorf("cannot read the requirements: %w", err)
+	}
+	for line := range strings.Lines(string(readable)) {
 		plain := strings.TrimSpace(remark.ReplaceAllString(strings.TrimSpace(line), ""))
 		match := includes.FindStringSubmatch(plain)
 		switch {
 		case unusable.MatchString(plain), localPath.MatchString(plain):
-			err := fmt.Errorf("the requirements cannot hold the line %q: files of this machine are closed to the account that installs them", plain)
-			return nil, host.Hint(err, "write the versions beside the names, and name packages of an index or whole addresses")
+			f.closed = append(f.closed, strconv.Quote(plain))
 		case match == nil || strings.Contains(match[1], "://"):
-			whole.WriteString(strings.TrimRight(line, "\r\n") + "\n")
-			continue
-		case folder == "":
-			return nil, host.Hint(fmt.Errorf("the requirements that were fetched include a file, %s", match[1]), "give the whole address of it, or one file that holds everything")
-		case depth == deepestInclude:
-			return nil, fmt.Errorf("the requirements include %s, and so on: do they include themselves?", match[1])
+			f.whole.WriteString(strings.TrimRight(line, "\n") + "\n")
+		default:
+			if err := f.include(match[1], folder, depth); err != nil {
+				return err
+			}
 		}
-		file := match[1]
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(folder, file)
-		}
-		inner, err := readSmall(file)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read what the requirements include, %w", err)
-		}
-		if inner, err = flatten(inner, filepath.Dir(file), depth+1); err != nil {
-			return nil, err
-		}
-		if whole.Write(inner); whole.Len() > requirementsLimit {
-			return nil, fmt.Errorf("the requirements are longer than %d bytes", requirementsLimit)
+		if f.whole.Len() > requirementsLimit {
+			return fmt.Errorf("the requirements are longer than %d bytes", requirementsLimit)
 		}
 	}
-	return whole.Bytes(), nil
+	return nil
+}
+
+func (f *flattened) include(file, folder string, depth int) error {
+	switch {
+	case folder == "":
+		return host.Hint(fmt.Errorf("the requirements that were fetched include a file, %s", file), "give the whole address of it, or one file that holds everything")
+	case depth == deepestInclude:
+		return fmt.Errorf("the requirements include %s, and so on: do they include themselves?", file)
+	}
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(folder, file)
+	}
+	inner, err := readSmall(file)
+	if err != nil {
+		return fmt.Errorf("cannot read what the requirements include, %w", err)
+	}
+	return f.add(inner, filepath.Dir(file), depth+1)
 }

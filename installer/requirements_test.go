@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 
 	"tljh/internal/fetch"
@@ -84,4 +86,37 @@ func TestRequirementsTakeInWhatTheyInclude(t *testing.T) {
 		_, err := required(t, filepath.Join(dir, name))
 		assert.ErrorContains(t, err, words, name)
 	}
+}
+
+func TestRequirementsAsWindowsWritesThem(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "freeze.txt")
+	for name, content := range map[string]string{
+		"PowerShell":        "\xff\xfen\x00u\x00m\x00p\x00y\x00=\x00=\x002\x00\r\x00\n\x00",
+		"a byte order mark": "\xef\xbb\xbfnumpy==2\r\n",
+		"UTF-8":             "numpy==2\n",
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
+		text, err := required(t, file)
+		require.NoError(t, err, name)
+		assert.Equal(t, "numpy==2\n", text, name)
+	}
+	require.NoError(t, os.WriteFile(file, []byte("\x7fELF\x00\x00"), 0o644))
+	_, err := required(t, file)
+	assert.ErrorContains(t, err, "it is no text")
+}
+
+func TestAllUnusableRequirementsAreNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "freeze.txt")
+	var freeze strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&freeze, "package-%d @ file:///croot/package-%d\n", i, i)
+	}
+	require.NoError(t, os.WriteFile(file, []byte("numpy==2\n"+freeze.String()), 0o644))
+	_, err := required(t, file)
+	require.ErrorContains(t, err, "20 of their lines")
+	for i := range 20 {
+		assert.ErrorContains(t, err, fmt.Sprintf("package-%d @", i))
+	}
+	assert.Contains(t, host.HintOf(err), "pip list --format=freeze")
 }

@@ -11,7 +11,7 @@ import (
 	"tljh/internal/layout"
 )
 
-const repairHint = "tljh-install env repair puts it right"
+const repairHint = "sudo tljh-install env repair repairs it"
 
 // rescued is what the hub writes down while users' servers start from the rescue environment.
 type rescued struct {

@@ -28,13 +28,12 @@ func (u *Upgrader) goBack(ctx context.Context, change *Change, plan Plan, cause 
 	defer cancel()
 	change.Why = cause.Error()
 	u.Report.Note("it did not work: going back to %s", change.Old.Version)
-	err := change.enter(u.Host.Files, phaseBack)
-	if err == nil {
-		err = u.takeBack(ctx, change, plan)
-	} else {
-		u.startWhatIsThere(ctx)
+	// The room that was reserved is what a full disk has for the journal. Without one, too, the old release comes back.
+	err := u.Host.Files.Remove(layout.Room)
+	if journalled := change.enter(u.Host.Files, phaseBack); journalled != nil {
+		u.Report.Warn("", "%v; going back all the same", journalled)
 	}
-	if err != nil {
+	if err = errors.Join(err, u.takeBack(ctx, change, plan)); err != nil {
 		return host.Hint(errors.Join(cause, fmt.Errorf("going back to %s failed, too: %w", change.Old.Version, err)), "tljh-install upgrade tries to go back again; journalctl -u %s may tell more", layout.HubUnit)
 	}
 	return &TakenBackError{Err: cause, New: change.New, Old: change.Old.Version}
@@ -85,6 +84,9 @@ func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan Plan) (err
 		}
 		u.hubIsBack(ctx)
 	}()
+	if err := u.Host.Files.Remove(layout.Room); err != nil {
+		return err
+	}
 	if change.Phase == phaseBack {
 		if err := u.undoNew(ctx, change, plan); err != nil {
 			return err
@@ -202,7 +204,7 @@ func (u *Upgrader) settleOld(ctx context.Context, change *Change) error {
 		return err
 	}
 	run.Done()
-	return u.Host.Systemd.Do(ctx, "restart", layout.WatchPath) // it watches the folder that was live
+	return watchAnew(ctx, u.Host, u.Report)
 }
 
 // settleEnv is what the old program may need: a person's settings for package sources.
@@ -307,8 +309,11 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
 	u.Report.Note("going back to %s", change.Old.Version)
-	if err := change.enter(files, phaseBack); err != nil {
+	if err := u.reserveRoom(); err != nil {
 		return nil, err
+	}
+	if err := change.enter(files, phaseBack); err != nil {
+		return nil, errors.Join(err, files.Remove(layout.Room)) // which would be kept for nothing
 	}
 	if err := u.takeBack(ctx, change, plan); err != nil {
 		return nil, host.Hint(fmt.Errorf("going back to %s failed: %w", change.Old.Version, err), "tljh-install rollback tries again; journalctl -u %s may tell more", layout.HubUnit)
@@ -320,7 +325,7 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 func (u *Upgrader) rollbackOf(releases *Releases) (*Change, error) {
 	files, before := u.Host.Files, releases.Before
 	if before == nil {
-		return nil, &SkewRefused{host.Hint(fmt.Errorf("there is no release before %s on this machine", releases.Live.Version), "tljh-install versions tells what is there")}
+		return nil, &SkewRefused{host.Hint(fmt.Errorf("there is no release before %s on this machine", releases.Live.Version), "tljh-install releases shows what is there")}
 	}
 	hub, ok := environment.Find(files, environment.Hub, before.Hub)
 	switch {

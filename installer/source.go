@@ -42,49 +42,64 @@ func (k *Keeper) bring(ctx context.Context, source string) (*environment.Source,
 	if err := errors.Join(files.Mkdir(home, host.Attr{Mode: 0o711}), files.RemoveTree(sourceFolder)); err != nil {
 		return nil, err
 	}
-	if err := files.Mkdir(sourceFolder, host.Attr{Mode: 0o700, UID: uid, GID: gid}); err != nil {
+	// What an earlier command left running as that account would get into what root makes here. Root's own work is handed over when it is done.
+	if err := k.Host.EndLeftovers(ctx, uid); err != nil {
 		return nil, err
 	}
-	dir := path.Join(sourceFolder, "files")
-	if err := files.Mkdir(dir, host.Attr{Mode: 0o700, UID: uid, GID: gid}); err != nil {
-		return nil, err
+	for _, dir := range []string{sourceFolder, sourceFiles} {
+		if err := files.Mkdir(dir, host.Attr{Mode: 0o700}); err != nil {
+			return nil, err
+		}
 	}
-	if err := k.fill(ctx, source, dir, uint32(uid), uint32(gid)); err != nil {
+	if err := k.fill(ctx, source, uid, gid); err != nil {
 		return nil, badInput(fmt.Errorf("cannot read %s: %w", source, err))
 	}
-	read, err := environment.ReadSource(files, single(files, dir))
+	if err := files.Give(sourceFolder, uid, gid); err != nil {
+		return nil, err
+	}
+	read, err := readSource(files)
 	if err != nil {
 		return nil, badInput(fmt.Errorf("%s: %w", source, err))
 	}
 	return read, nil
 }
 
+// sourceFiles is the source itself.
+const sourceFiles = sourceFolder + "/files"
+
+// readSource reads what was brought. The folder is another account's by now: each way into it begins at the one that only root can rename.
+func readSource(files host.Files) (*environment.Source, error) {
+	folder, err := files.Within(sourceFolder)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	name := single(folder, path.Base(sourceFiles))
+	within, err := folder.Within(name)
+	if err != nil {
+		return nil, err
+	}
+	defer within.Close()
+	return environment.ReadSourceWithin(within, path.Join(sourceFolder, name))
+}
+
 // single returns the only folder within one that holds nothing else, as archives often have it; or else the folder itself.
-func single(files host.Files, dir string) string {
-	names, err := files.List(dir)
+func single(within *host.Within, dir string) string {
+	names, err := within.List(dir)
 	if err != nil || len(names) != 1 {
 		return dir
 	}
 	inner := path.Join(dir, names[0])
-	if info, err := files.Lstat(inner); err != nil || !info.IsDir() || names[0] == "binder" || names[0] == ".binder" {
+	if info, err := within.Lstat(inner); err != nil || !info.IsDir() || names[0] == "binder" || names[0] == ".binder" {
 		return dir
 	}
 	return inner
 }
 
-func (k *Keeper) fill(ctx context.Context, source, dir string, uid, gid uint32) error {
-	if info, err := os.Stat(source); err == nil {
-		switch {
-		case info.IsDir():
-			return copyFolder(source, k.Host.Files.Path(dir), int(uid), int(gid))
-		case info.Size() > archiveLimit:
-			return fmt.Errorf("it is larger than %d MB", archiveLimit>>20)
-		}
-		data, err := os.ReadFile(source)
-		if err != nil {
-			return err
-		}
-		return unpack(source, data, k.Host.Files.Path(dir), int(uid), int(gid))
+func (k *Keeper) fill(ctx context.Context, source string, uid, gid int) error {
+	to := k.Host.Files.Path(sourceFiles)
+	if _, err := os.Lstat(source); err == nil {
+		return fillFrom(source, to)
 	}
 	address, isGit := strings.CutPrefix(source, "git+")
 	parsed, err := url.Parse(address)
@@ -96,13 +111,17 @@ func (k *Keeper) fill(ctx context.Context, source, dir string, uid, gid uint32) 
 		if err != nil {
 			return err
 		}
-		return unpack(parsed.Path, data, k.Host.Files.Path(dir), int(uid), int(gid))
+		return unpack(parsed.Path, data, to)
 	}
-	return k.clone(ctx, parsed, dir, uid, gid)
+	return k.clone(ctx, parsed, uid, gid)
 }
 
 // clone lets git bring an address. What follows # is a branch or a tag.
-func (k *Keeper) clone(ctx context.Context, address *url.URL, dir string, uid, gid uint32) error {
+func (k *Keeper) clone(ctx context.Context, address *url.URL, uid, gid int) error {
+	// It runs as the account that the source is for.
+	if err := k.Host.Files.Give(sourceFolder, uid, gid); err != nil {
+		return err
+	}
 	if address.Scheme != "https" && address.Scheme != "http" && address.Scheme != "file" {
 		return fmt.Errorf("addresses that begin with %s:// cannot be fetched here: use https://", address.Scheme)
 	}
@@ -113,7 +132,14 @@ func (k *Keeper) clone(ctx context.Context, address *url.URL, dir string, uid, g
 	plain := *address
 	plain.Fragment = ""
 	env := append(k.Builder.DownloadEnv(), "GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_NOSYSTEM=1")
-	_, err := k.Host.Runner.Run(ctx, host.Command{Argv: append(argv, "--", plain.String(), k.Host.Files.Path(path.Join(dir, "files"))), Env: env, Dir: dir, UID: uid, GID: gid})
+	confine := &host.Confine{Writable: []string{sourceFolder}}
+	if address.Scheme == "file" && host.Hidden(address.Path) {
+		confine.Readable = []string{address.Path}
+	}
+	_, err := k.Host.Runner.Run(ctx, host.Command{
+		Argv: append(argv, "--", plain.String(), k.Host.Files.Path(path.Join(sourceFiles, "files"))), Env: env, Dir: sourceFiles,
+		UID: uint32(uid), GID: uint32(gid), Confine: confine,
+	})
 	if err != nil && strings.Contains(err.Error(), "no such program") {
 		return host.Hint(err, "install git on this machine, or name an archive (.zip, .tar.gz) of it instead")
 	}
@@ -130,17 +156,16 @@ func archiveName(name string) string {
 	return ""
 }
 
-// unpacking writes files below a folder that is new: nothing leads out of it.
+// unpacking writes files below a folder that is new and root's: nothing leads out of it.
 type unpacking struct {
-	root     *os.Root
-	uid, gid int
-	left     int64
-	files    int
+	root  *os.Root
+	left  int64
+	files int
 }
 
-func newUnpacking(dir string, uid, gid int) (*unpacking, error) {
+func newUnpacking(dir string) (*unpacking, error) {
 	root, err := os.OpenRoot(dir)
-	return &unpacking{root: root, uid: uid, gid: gid, left: unpackedLimit, files: filesLimit}, err
+	return &unpacking{root: root, left: unpackedLimit, files: filesLimit}, err
 }
 
 func (p *unpacking) folder(name string) error {
@@ -150,13 +175,10 @@ func (p *unpacking) folder(name string) error {
 	if err := p.folder(path.Dir(name)); err != nil {
 		return err
 	}
-	if err := p.root.Mkdir(name, 0o755); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil
-		}
+	if err := p.root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return p.root.Lchown(name, p.uid, p.gid)
+	return nil
 }
 
 func (p *unpacking) file(name string, run bool, from io.Reader) (err error) {
@@ -186,17 +208,48 @@ func (p *unpacking) file(name string, run bool, from io.Reader) (err error) {
 	if p.left -= n; p.left < 0 {
 		return fmt.Errorf("it holds more than %d MB", unpackedLimit>>20)
 	}
-	return file.Chown(p.uid, p.gid)
+	return nil
 }
 
-// copyFolder copies a folder's files. What is neither file nor folder is left out, as is git's own.
-func copyFolder(from, to string, uid, gid int) error {
-	p, err := newUnpacking(to, uid, gid)
+// fillFrom copies a folder or unpacks an archive that a person named. Its owner may change it meanwhile.
+func fillFrom(source, to string) error {
+	opened, err := host.Files{}.OpenNamed(source)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	info, err := opened.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		return copyFolder(opened, host.AttrOf(info).UID, to)
+	case !info.Mode().IsRegular():
+		return errors.New("it is no folder, and no file")
+	case info.Size() > archiveLimit:
+		return fmt.Errorf("it is larger than %d MB", archiveLimit>>20)
+	}
+	data, err := io.ReadAll(io.LimitReader(opened, archiveLimit))
+	if err != nil {
+		return err
+	}
+	return unpack(source, data, to)
+}
+
+// copyFolder copies a folder's files. What is neither file nor folder is left out, as is git's own. A file that the folder's owner might not read is
+// not copied for them.
+func copyFolder(from *os.File, owner int, to string) error {
+	p, err := newUnpacking(to)
 	if err != nil {
 		return err
 	}
 	defer p.root.Close()
-	return fs.WalkDir(os.DirFS(from), ".", func(name string, entry fs.DirEntry, err error) error {
+	within, err := host.WithinNamed(from)
+	if err != nil {
+		return err
+	}
+	defer within.Close()
+	return fs.WalkDir(within.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -205,7 +258,7 @@ func copyFolder(from, to string, uid, gid int) error {
 		case !entry.Type().IsRegular():
 			return nil
 		}
-		file, err := os.Open(filepath.Join(from, name))
+		file, err := within.Open(name)
 		if err != nil {
 			return err
 		}
@@ -214,12 +267,15 @@ func copyFolder(from, to string, uid, gid int) error {
 		if err != nil {
 			return err
 		}
+		if uid := host.AttrOf(info).UID; owner != 0 && uid != owner && info.Mode().Perm()&0o004 == 0 {
+			return fmt.Errorf("%s belongs to another account, and is not for everybody to read", name)
+		}
 		return p.file(name, info.Mode().Perm()&0o100 != 0, file)
 	})
 }
 
-func unpack(name string, data []byte, to string, uid, gid int) error {
-	p, err := newUnpacking(to, uid, gid)
+func unpack(name string, data []byte, to string) error {
+	p, err := newUnpacking(to)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func tarred(t *testing.T, headers ...*tar.Header) []byte {
 
 func TestUnpack(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, unpack("course.zip", zipped(t, map[string]string{"course/requirements.txt": "rich\n", "course/a/b.txt": "x"}), dir, os.Getuid(), os.Getgid()))
+	require.NoError(t, unpack("course.zip", zipped(t, map[string]string{"course/requirements.txt": "rich\n", "course/a/b.txt": "x"}), dir))
 	data, err := os.ReadFile(filepath.Join(dir, "course/requirements.txt"))
 	require.NoError(t, err)
 	assert.Equal(t, "rich\n", string(data))
@@ -57,7 +57,7 @@ func TestUnpack(t *testing.T) {
 	dir = t.TempDir()
 	require.NoError(t, unpack("https://x/course.TGZ", tarred(t,
 		&tar.Header{Name: "course/postBuild", Mode: 0o755, Typeflag: tar.TypeReg, PAXRecords: map[string]string{"text": "#!/bin/sh\n"}},
-		&tar.Header{Name: "course/link", Linkname: "/etc/shadow", Typeflag: tar.TypeSymlink}), dir, os.Getuid(), os.Getgid()))
+		&tar.Header{Name: "course/link", Linkname: "/etc/shadow", Typeflag: tar.TypeSymlink}), dir))
 	info, err := os.Stat(filepath.Join(dir, "course/postBuild"))
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o755), info.Mode())
@@ -69,14 +69,14 @@ func TestUnpackKeepsWithinItsFolder(t *testing.T) {
 	for _, name := range []string{"../out", "/out", "a/../../out"} {
 		dir := filepath.Join(t.TempDir(), "in")
 		require.NoError(t, os.Mkdir(dir, 0o755))
-		err := unpack("x.zip", zipped(t, map[string]string{name: "x"}), dir, os.Getuid(), os.Getgid())
+		err := unpack("x.zip", zipped(t, map[string]string{name: "x"}), dir)
 		require.Error(t, err, name)
 		_, err = os.Stat(filepath.Join(filepath.Dir(dir), "out"))
 		require.ErrorIs(t, err, os.ErrNotExist)
 	}
-	require.ErrorContains(t, unpack("x.rar", nil, t.TempDir(), 0, 0), "no archive")
-	require.Error(t, unpack("x.zip", []byte("not one"), t.TempDir(), 0, 0))
-	require.Error(t, unpack("x.tar.gz", []byte("not one"), t.TempDir(), 0, 0))
+	require.ErrorContains(t, unpack("x.rar", nil, t.TempDir()), "no archive")
+	require.Error(t, unpack("x.zip", []byte("not one"), t.TempDir()))
+	require.Error(t, unpack("x.tar.gz", []byte("not one"), t.TempDir()))
 }
 
 func FuzzUnpack(f *testing.F) {
@@ -88,7 +88,7 @@ func FuzzUnpack(f *testing.F) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		_ = unpack(name, data, dir, os.Getuid(), os.Getgid())
+		_ = unpack(name, data, dir)
 		if entries, err := os.ReadDir(outer); err != nil || len(entries) != 1 {
 			t.Fatalf("something was written beside the folder: %v %v", entries, err)
 		}

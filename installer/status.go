@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,10 +18,13 @@ import (
 
 // Status is how an installation is doing.
 type Status struct {
-	Version   string       `json:"version"`
+	Version   string       `json:"version"` // of this program
+	Hub       string       `json:"hub,omitempty"`
+	State     State        `json:"state"`
 	OK        bool         `json:"ok"`
 	Parts     []PartStatus `json:"parts"`
 	Addresses []string     `json:"addresses,omitempty"`
+	Origins   *Origins     `json:"origins,omitempty"` // nil where the config cannot be read
 }
 
 // PartStatus is one thing that was looked at. Without a problem, it is as it should be.
@@ -33,12 +37,19 @@ type PartStatus struct {
 
 // Look tells how the installation is doing. It changes nothing.
 func Look(ctx context.Context, h *host.Host) (*Status, error) {
-	if !h.Files.Exists(layout.Root) {
-		return nil, host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
+	state, err := FindState(h.Files)
+	if err != nil {
+		return nil, err
 	}
-	s := &Status{Version: version.Version}
+	if state == StateNone {
+		return nil, errNotInstalled
+	}
+	s := &Status{Version: version.Version, State: state, Hub: hubVersion(h.Files), Parts: lookAtState(h.Files, state)}
+	if state == StateLegacy || state == StateLegacyBroken || state == StateAdoptPreparing {
+		return s, nil // what runs here is not ours
+	}
 	for _, unit := range []struct{ name, what string }{
-		{layout.HubUnit, "hub"}, {layout.ProxyUnit, "proxy"}, {layout.EdgeSocket, "public door"}, {layout.UsersSlice, "users' slice"},
+		{layout.HubUnit, "hub"}, {layout.ProxyUnit, "proxy"}, {layout.EdgeSocket, "edge"}, {layout.UsersSlice, "users' slice"},
 	} {
 		part, err := lookAtUnit(ctx, h, unit.name, unit.what)
 		if err != nil {
@@ -46,23 +57,57 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		}
 		s.Parts = append(s.Parts, part)
 	}
+	behind, err := lookBehind(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	s.Parts = append(s.Parts, behind...)
 	cfg, part, err := lookAtConfig(h.Files)
 	if err != nil {
 		return nil, err
 	}
-	s.Parts = append(s.Parts, part, lookAtUserEnvironment(h.Files))
-	s.Parts = append(s.Parts, lookAtChanges(h.Files)...)
+	s.Parts = append(s.Parts, part)
+	if part, ok := lookAtCertificate(h.Files, time.Now()); ok {
+		s.Parts = append(s.Parts, part)
+	}
+	if part, ok := lookAtSnippets(h.Files); ok {
+		s.Parts = append(s.Parts, part)
+	}
+	s.Parts = append(s.Parts, lookAtUserEnvironment(h.Files))
+	if part, ok := lookAtSeen(h.Files, time.Now()); ok {
+		s.Parts = append(s.Parts, part)
+	}
+	if part, known := lookAtFirewall(h.Files); known {
+		s.Parts = append(s.Parts, part)
+	}
+	if h.Files.Exists(layout.RoomTold) {
+		s.Parts = append(s.Parts, PartStatus{Name: "disk", State: "full: the room kept for the hub is in use", Hint: "make room on the disk of " + layout.Root, Problem: true})
+	}
 	if h.Files.Exists(layout.BreakGlass) {
 		s.Parts = append(s.Parts, lookAtGlass(h.Files))
 	}
 	if cfg != nil {
 		s.Addresses = addresses(h.Files, cfg)
+		origins := originsOf(cfg)
+		s.Origins = &origins
 	}
 	s.OK = true
-	for _, part := range s.Parts {
+	for n, part := range s.Parts {
 		s.OK = s.OK && !part.Problem
+		if n > 0 && !slices.Contains(inSettled, state) {
+			s.Parts[n].Hint = "" // one command is right now: that of the state
+		}
 	}
 	return s, nil
+}
+
+// hubVersion is the release of the hub; "" where that is not recorded.
+func hubVersion(files host.Files) string {
+	releases, err := LoadReleases(files)
+	if err != nil || releases.Live == nil {
+		return ""
+	}
+	return releases.Live.Version
 }
 
 func lookAtUnit(ctx context.Context, h *host.Host, name, what string) (PartStatus, error) {
@@ -107,7 +152,7 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 	trouble := func(state, hint string) { part.State, part.Hint, part.Problem = state, hint, true }
 	switch {
 	case missing:
-		trouble("there is no "+layout.Config, "tljh-install config revert brings the last one that worked back")
+		trouble("there is no "+layout.Config, "sudo tljh-install config revert brings back the last one that worked")
 	case cfg == nil:
 		trouble(problems.Err().Error(), "the hub runs with the last one that worked; tljh-install config edit, or tljh-install config revert")
 	case len(told.Problems) > 0:
@@ -127,6 +172,26 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 		before = cfg
 	}
 	return before, part, nil
+}
+
+// lookAtCertificate judges a certificate of one's own by the config in effect: its names, its time and its key.
+func lookAtCertificate(files host.Files, now time.Time) (PartStatus, bool) {
+	part := PartStatus{Name: "certificate", State: "valid, with all names of the hub"}
+	_, text, ok := History{Files: files}.Last()
+	if !ok {
+		return part, false
+	}
+	cfg, report := config.Parse(layout.Config, text)
+	if cfg == nil || !cfg.HTTPS.Enabled || cfg.HTTPS.TLS.Cert == "" {
+		return part, false
+	}
+	for _, problem := range config.CheckMachine(cfg, report, files, config.Resources{}, now, func() *config.Config { return nil }) {
+		if strings.HasPrefix(problem.Path, "https.tls.") {
+			part.State, part.Hint, part.Problem = problem.Message, problem.Hint, true
+			break
+		}
+	}
+	return part, true
 }
 
 func othersCanRead(files host.Files) bool {
@@ -152,34 +217,18 @@ func lookAtUserEnvironment(files host.Files) PartStatus {
 		part.State, part.Problem = err.Error(), true
 	case told != nil:
 		part.State, part.Problem, part.Hint = told.words(), true, repairHint
-	case !environment.UserWorks(files):
-		part.State, part.Problem, part.Hint = "broken or missing", true, repairHint
+	default:
+		damage := environment.Damage(files)
+		if damage == "" {
+			break
+		}
+		if changers := environment.Changers(files); len(changers) > 0 {
+			part.State = "being changed by: " + changers[0].Command
+			break
+		}
+		part.State, part.Problem, part.Hint = "damaged: "+damage, true, repairHint
 	}
 	return part
-}
-
-// lookAtChanges tells of what was begun and has not ended, unless somebody is at it.
-func lookAtChanges(files host.Files) []PartStatus {
-	parts := []PartStatus{}
-	for _, change := range []struct {
-		name string
-		look func(host.Files) error
-	}{{"release", interrupted}, {"older TLJH", adopting}} {
-		err := change.look(files)
-		if err == nil {
-			continue
-		}
-		unlock, holder, free, lockErr := files.Lock(layout.Lock, layout.SnapshotNote)
-		if free {
-			unlock()
-		}
-		if lockErr == nil && !free {
-			parts = append(parts, PartStatus{Name: change.name, State: "a command is at work (" + holder + ")"})
-			continue
-		}
-		parts = append(parts, PartStatus{Name: change.name, State: err.Error(), Problem: true, Hint: host.HintOf(err)})
-	}
-	return parts
 }
 
 func lookAtGlass(files host.Files) PartStatus {

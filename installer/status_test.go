@@ -30,22 +30,29 @@ func TestAMachineThatWasJustStarted(t *testing.T) {
 }
 
 func TestStatusTellsWhatWasInterrupted(t *testing.T) {
+	look := func(files host.Files) []PartStatus {
+		state, err := FindState(files)
+		require.NoError(t, err)
+		return lookAtState(files, state)
+	}
 	files := host.Files{Root: t.TempDir()}
 	require.NoError(t, os.MkdirAll(files.Path(layout.State), 0o700))
-	assert.Empty(t, lookAtChanges(files))
+	require.NoError(t, os.MkdirAll(files.Path(layout.Hub), 0o755))
+	installed := []PartStatus{{Name: "state", State: "the hub is installed"}}
+	assert.Equal(t, installed, look(files))
 
 	change := &Change{Old: Release{Version: "0.1.0"}, New: "0.2.0"}
 	require.NoError(t, change.enter(files, phasePreparing))
-	assert.Empty(t, lookAtChanges(files), "the old release works")
+	assert.Equal(t, installed, look(files), "the old release works")
 	assert.NoError(t, interrupted(files))
 	require.NoError(t, change.enter(files, phaseSwitching))
 	assert.Equal(t, []PartStatus{{
-		Name: "release", State: "an upgrade from 0.1.0 to 0.2.0 was interrupted", Problem: true, Hint: "complete it first: tljh-install upgrade",
-	}}, lookAtChanges(files))
+		Name: "state", State: "an upgrade from 0.1.0 to 0.2.0 was interrupted", Problem: true, Hint: "sudo tljh-install upgrade",
+	}}, look(files))
 
 	unlock, err := Lock(t.Context(), files, time.Now())
 	require.NoError(t, err)
-	parts := lookAtChanges(files)
+	parts := look(files)
 	require.Len(t, parts, 1)
 	assert.Contains(t, parts[0].State, "a command is at work (process ")
 	assert.False(t, parts[0].Problem)
@@ -53,9 +60,20 @@ func TestStatusTellsWhatWasInterrupted(t *testing.T) {
 
 	change.Rollback = true
 	require.NoError(t, change.enter(files, phaseRestored))
+	assert.Equal(t, []PartStatus{{Name: "state", State: "a rollback to 0.1.0 was interrupted", Problem: true, Hint: "sudo tljh-install rollback"}}, look(files))
 	require.NoError(t, (&Adoption{}).enter(files, phaseSwitching))
 	assert.Equal(t, []PartStatus{
-		{Name: "release", State: "a rollback to 0.1.0 was interrupted", Problem: true, Hint: "complete it first: tljh-install rollback"},
-		{Name: "older TLJH", State: "taking over the older TLJH was interrupted", Problem: true, Hint: "complete it first: tljh-install install"},
-	}, lookAtChanges(files))
+		{Name: "state", State: "an adoption was interrupted while the hubs were switched", Problem: true, Hint: "sudo tljh-install install"},
+	}, look(files))
+}
+
+func TestADamagedUserEnvironmentIsReported(t *testing.T) {
+	files := host.Files{Root: t.TempDir()}
+	want := PartStatus{Name: "user environment", State: "damaged: it is missing", Problem: true, Hint: "sudo tljh-install env repair repairs it"}
+	assert.Equal(t, want, lookAtUserEnvironment(files))
+	err := damaged(files)
+	require.EqualError(t, err, "everything is installed, but not all of it works: the user environment is damaged: it is missing")
+	var unproved *UnprovedError
+	require.ErrorAs(t, err, &unproved, "install ends with the code of what is not complete")
+	assert.Equal(t, want.Hint, host.HintOf(err))
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"tljh/firewall"
+	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/step"
 )
@@ -123,6 +125,27 @@ func (s server) Fate(ctx context.Context, c *step.Context, _ step.Trace) (step.F
 
 func (s server) Undo(ctx context.Context, c *step.Context, _ step.Trace) error {
 	return step.StopUnit(ctx, c, s.unit)
+}
+
+// filter is the packet filter for users' ports, which is in the kernel alone.
+type filter struct{}
+
+func (filter) Fate(_ context.Context, c *step.Context, _ step.Trace) (step.Fate, error) {
+	fate := step.Fate{Kind: "packet filter", What: "table inet " + firewall.Table}
+	if c.Host.Files.Exists(layout.Firewall) {
+		fate.Verb = step.Delete
+	}
+	return fate, nil
+}
+
+// Undo has the program remove the table. One that cannot be removed is gone with the next start of the machine.
+func (filter) Undo(ctx context.Context, c *step.Context, _ step.Trace) error {
+	if state, _ := firewall.Read(c.Host.Files); state.Closed && c.Host.Files.Exists(layout.Binary) {
+		if _, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{layout.Binary, "firewall", "remove"}}); err != nil {
+			return host.Hint(err, "nft delete table inet %s", firewall.Table)
+		}
+	}
+	return c.Host.Files.Remove(layout.Firewall)
 }
 
 // wanted is a link by which a unit of ours is started at boot. While the unit is there, enabling and disabling is systemd's.

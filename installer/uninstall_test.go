@@ -179,8 +179,9 @@ func (s *wholeSite) inUse() {
 	s.put("/home/jupyter-bob/thesis.ipynb", "years of work")
 	require.NoError(s.t, os.Chown(s.files.Path("/home/jupyter-bob"), 1001, 1001))
 	s.put("/run/systemd/transient/jupyter-bob.service", "[Unit]\nDescription=Jupyter server of jupyter-bob\n[Service]\nSlice=tljh-users.slice\n")
+	s.put(`/run/systemd/transient/run-tljh-sockets-jupyter\x2dbob.mount`, "[Mount]\n")
 	s.put("/run/systemd/transient/run-1.service", "[Unit]\nDescription=of somebody else\n[Service]\nSlice=system.slice\n")
-	s.put("/run/tljh/users/jupyter-bob/server.sock", "")
+	s.put("/run/tljh/sockets/jupyter-bob/server.sock", "")
 	s.put("/var/lib/private/tljh-edge/account", "letters")
 	require.NoError(s.t, s.files.Link("private/tljh-edge", layout.EdgeState))
 	s.put(layout.HubGroups, "jupyterhub-users\ncourse-a\n")
@@ -444,7 +445,7 @@ func TestInterruptedUninstallationIsFinished(t *testing.T) {
 // withoutReceipt leaves out contents that differ from site to wholeSite: times and secrets.
 func withoutReceipt(tree []string) []string {
 	for n, line := range tree {
-		if file, _, _ := strings.Cut(line, " "); slices.Contains([]string{layout.Receipt, layout.Token, layout.ProxyEnv}, file) {
+		if file, _, _ := strings.Cut(line, " "); slices.Contains([]string{layout.Receipt, layout.Token, layout.ProxyEnv, layout.EdgeEnv}, file) {
 			tree[n] = file
 		}
 	}
@@ -753,4 +754,15 @@ func TestLostReceipt(t *testing.T) {
 	}
 	assert.True(t, s.files.Exists(layout.Aside+layout.Sudoers))
 	assert.Equal(t, "inactive", s.state(layout.HubUnit))
+}
+
+// What admins made by name with conda is not ours to delete, however much of the rest goes.
+func TestEnvironmentsOfAdminsOutliveTheHub(t *testing.T) {
+	s := newWholeSite(t)
+	s.install(plainConfig)
+	s.put(layout.Environments+"/geo/conda-meta/history", "x")
+	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	assert.Empty(t, removal.Failed)
+	assert.Equal(t, "x", s.read(layout.Environments+"/geo/conda-meta/history"))
+	assert.Contains(t, words(removal), layout.Environments)
 }

@@ -51,7 +51,7 @@ func (e *TakenBackError) Error() string {
 func (e *TakenBackError) Unwrap() error { return e.Err }
 
 // errNotInstalled is what commands say that need an installation.
-var errNotInstalled = host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
+var errNotInstalled = host.Hint(errors.New("there is no hub on this machine yet"), "install it first: sudo tljh-install install")
 
 // installed returns the releases of this machine's installation.
 func installed(files host.Files) (*Releases, error) {
@@ -82,10 +82,7 @@ func rightRelease(files host.Files) error {
 	if fromErr != nil || toErr != nil {
 		return nil
 	}
-	if err := release.Judge(from, to); err != nil {
-		return &SkewRefused{err}
-	}
-	return &SkewRefused{host.Hint(fmt.Errorf("%s is installed on this machine, and this is %s: install does not go from one to the other", from, to), "tljh-install upgrade does")}
+	return &SkewRefused{otherRelease(from, to, "")}
 }
 
 // SkewRefused tells that a release can't take another's place this way. Nothing has been changed.
@@ -190,6 +187,9 @@ func (u *Upgrader) gather(ctx context.Context) (*takeover, error) {
 		return nil, errors.Join(err, ErrUpToDate)
 	}
 	if t.before, err = files.Read(from); err != nil {
+		if lost := configLost(files); lost != nil && from == layout.Config {
+			return nil, lost
+		}
 		return nil, fmt.Errorf("cannot read the config: %w", err)
 	}
 	text, why, err := config.Migrate(t.before, schema)
@@ -314,8 +314,11 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	if err != nil {
 		return err
 	}
-	if err := change.enter(u.Host.Files, phaseSwitching); err != nil {
+	if err := u.reserveRoom(); err != nil {
 		return err
+	}
+	if err := change.enter(u.Host.Files, phaseSwitching); err != nil {
+		return errors.Join(err, u.Host.Files.Remove(layout.Room))
 	}
 	defer u.hubIsBack(ctx)
 	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
@@ -397,11 +400,14 @@ func (u *Upgrader) keep(t *takeover) error {
 // settleNew is what is left to do when the new release works.
 func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, executor *Executor) error {
 	files := u.Host.Files
+	if err := files.Remove(layout.Room); err != nil {
+		return err
+	}
 	if err := remember(files, u.Now, t.in.ConfigText, u.Who, "upgrade to "+version.Version); err != nil {
 		return err
 	}
 	// It watches the folder that was live.
-	if err := u.Host.Systemd.Do(ctx, "restart", layout.WatchPath); err != nil {
+	if err := watchAnew(ctx, u.Host, u.Report); err != nil {
 		return err
 	}
 	if err := executor.Finish(true); err != nil {

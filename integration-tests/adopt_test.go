@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,22 +109,42 @@ func (h *hub) adoptionPhase(t *testing.T) string {
 	return h.MustSh(t, "grep -o '\"phase\":\"[a-z]*' /opt/tljh/state/adopt.json || true")
 }
 
+// realSite is what sites have that only a real one shows: a hook that writes to /srv, what sudo -E leaves in an admin's home, an environment of an admin's.
+const realSite = `cat > /opt/tljh/config/jupyterhub_config.d/homework.py <<'EOF'
+import os
+def homework(spawner):
+    os.makedirs("/srv/homework/" + spawner.user.name, exist_ok=True)
+c.Spawner.pre_spawn_hook = homework
+EOF
+mkdir -p /home/jupyter-alice/.conda /home/jupyter-alice/.cache/pip && touch /home/jupyter-alice/.conda/environments.txt && touch /home/jupyter-alice/of-root
+python3 -m venv --without-pip /opt/tljh/user/envs/geo`
+
+const permitHomework = "mkdir -p /srv/homework && /opt/tljh/bin/tljh-install config add hub.writable_paths /srv/homework"
+
 // TestAdopt takes over an older TLJH with the pasted line.
 func TestAdopt(t *testing.T) {
 	h := older(t)
-	was := h.olderState(t)
+	h.MustSh(t, realSite)
 	bob := h.login(t, "bob", passwordOf("bob"))
 	start(t, bob)
 
+	t.Run("a hook that the new hub would refuse", func(t *testing.T) {
+		r := h.run(t, h.line("--yes"))
+		want.Equal(t, exitRefused, r.Code, r.Output())
+		want.Contains(t, r.Output(), "homework.py:3 writes to /srv/homework", "sudo mkdir -p /srv/homework && sudo /opt/tljh/bin/tljh-install config add hub.writable_paths /srv/homework")
+		h.MustSh(t, permitHomework)
+		h.awaitHub(t, 20*time.Second)
+	})
+	was := h.olderState(t)
 	t.Run("the plan, and nobody to ask", func(t *testing.T) {
 		r := h.run(t, h.line("--plan"))
 		want.Equal(t, 0, r.Code, r.Output())
 		t.Log(r.Output())
-		want.Contains(t, r.Output(), "Take over the older TLJH", "5.4.6 → 6.1.1", "admins: alice", "3, which stay", "course.py", "log.toml", "bob")
+		want.Contains(t, r.Output(), "Take over the older TLJH", "5.4.6 → 6.1.1", "admins: alice", "3, which stay", "course.py", "log.toml", "bob", "becomes the admin's: jupyter-alice (", "are found in their old places, too: geo")
 		r = h.run(t, h.line(""))
 		want.Equal(t, exitUsage, r.Code, r.Output())
 		want.Contains(t, r.Output(), "nobody is there to ask", "--yes")
-		want.SameLines(t, was+"\n", strings.Replace(h.olderState(t), "tljh-install\n", "", 1)+"\n", "something was changed")
+		want.SameLines(t, was+"\n", h.olderState(t)+"\n", "something was changed")
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	w := &watched{cancel: cancel}
@@ -132,9 +153,10 @@ func TestAdopt(t *testing.T) {
 	r := h.run(t, h.adoptLine())
 	want.Equal(t, 0, r.Code, r.Output())
 	t.Logf("taken over in %.1f s:\n%s", r.Took.Seconds(), r.Output())
-	w.end(t, "taking over", 2*time.Minute)
+	w.end(t, "taking over", time.Minute)
 	want.Equal(t, "[(0,)]", h.MustSh(t, `/opt/tljh/hub/bin/python -c "import sqlite3; print(sqlite3.connect('/opt/tljh/state/jupyterhub.sqlite').execute('select count(*) from spawners where server_id is not null').fetchall())"`), "servers that the hub believes to run")
 	h.adopted(t)
+	h.keptWhatSitesHave(t)
 
 	t.Run("again", func(t *testing.T) {
 		r := h.run(t, h.adoptLine())
@@ -153,6 +175,22 @@ func TestAdopt(t *testing.T) {
 		want.Contains(t, h.MustSh(t, "cat /home/jupyter-bob/thesis.ipynb; ls /etc/systemd/system /opt/tljh"), bobsNotebook)
 		want.Equal(t, "", h.MustSh(t, "ls -d /etc/systemd/system/traefik.service /opt/tljh/older /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"))
 	})
+}
+
+// keptWhatSitesHave wants the hook to work, and without its key to say what is missing; homes and environments are their owners'.
+func (h *hub) keptWhatSitesHave(t *testing.T) {
+	t.Helper()
+	carol := h.login(t, "carol", passwordOf("carol"))
+	start(t, carol)
+	want.Equal(t, "bob carol", h.MustSh(t, "ls /srv/homework | grep -v -e probe -e alice | xargs"))
+	want.Equal(t, "jupyter-alice jupyter-alice jupyter-alice root", h.MustSh(t, "cd /home/jupyter-alice && stat -c %U .conda .conda/environments.txt .cache/pip of-root | xargs"))
+	want.Equal(t, "/opt/tljh/user/envs/geo /opt/tljh/envs/geo", h.MustSh(t, "/opt/tljh/user/envs/geo/bin/python -c 'import os, sys; print(sys.prefix, os.path.realpath(sys.prefix))'"))
+	h.must(t, "rm -r /srv/homework/carol && tljh-install config remove hub.writable_paths /srv/homework && tljh-install config reload")
+	want.OK(t, carol.StopServer(t.Context(), "carol"))
+	want.Contains(t, spawnFailure(t, carol), "/srv/homework/carol", "sudo tljh-install config add hub.writable_paths /srv/homework")
+	want.Contains(t, h.MustSh(t, "journalctl -u jupyterhub -o cat --since -2min"), "config add hub.writable_paths /srv/homework")
+	h.must(t, permitHomework+" && tljh-install config reload")
+	start(t, carol)
 }
 
 // adopted wants an older TLJH to have become one of ours, with all that its people had.
@@ -174,7 +212,9 @@ func (h *hub) adopted(t *testing.T) {
 	want.Equal(t, 1, len(groups), "groups of the hub")
 	want.Equal(t, "JupyterHub user bob", h.MustSh(t, "getent passwd jupyter-bob | cut -d: -f5"))
 	want.Equal(t, "", h.MustSh(t, "systemctl list-unit-files --no-legend --plain | grep traefik; ls -d /opt/tljh/older /opt/tljh/state/adopt.json /opt/tljh/state/traefik* /opt/tljh/state/passwords.dbm /etc/systemd/system/traefik.service "+
-		"/etc/systemd/system/*.wants/traefik.service /usr/bin/tljh-config /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"), "what is left of the older one")
+		"/etc/systemd/system/*.wants/traefik.service /etc/sudoers.d/jupyterhub-admins 2>/dev/null || true"), "what is left of the older one")
+	want.Equal(t, "/opt/tljh/bin/tljh-install", h.MustSh(t, "readlink /usr/bin/tljh-config"))
+	want.Contains(t, h.must(t, "/usr/bin/tljh-config show"), "alice")
 	want.Contains(t, h.MustSh(t, "cat /opt/tljh/user/conda-meta/pinned"), "cowsay ==6.0", "jupyterhub ==6.1.1")
 	want.Contains(t, h.MustSh(t, "ls /opt/tljh/config/traefik_config.d; grep -c . /opt/tljh/config/config.yaml"), "log.toml")
 }
@@ -193,10 +233,11 @@ func (h *hub) isAdmin(t *testing.T) {
 
 // TestAdoptThatFails is a new hub that does not come up: the older one is running again.
 func TestAdoptThatFails(t *testing.T) {
+	t.Parallel()
 	h := older(t)
 	was := h.olderState(t)
 	// What the older hub passes over ends the new one.
-	h.MustSh(t, "printf 'import jupyterhub\nif jupyterhub.version_info[0] > 5:\n    raise SystemExit(\"no hub today\")\n' > /root/fails.py")
+	h.MustSh(t, "printf 'import jupyterhub\nif jupyterhub.version_info[0] > 5:\n    import os; os.write(2, b\"CRITICAL no hub today\" + bytes([10])); os._exit(1)\n' > /root/fails.py")
 	h.MustSh(t, "cp /root/fails.py /opt/tljh/config/jupyterhub_config.d/fails.py")
 	r := h.run(t, h.adoptLine())
 	h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/fails.py")
@@ -251,7 +292,7 @@ func TestAdoptWithANewEnvironment(t *testing.T) {
 	servesOwn()
 	h.set(t, "unset https")
 	h.awaitHub(t, time.Minute)
-	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || { systemctl --failed >&2; }"), "the machine's state")
+	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || systemctl --failed --no-legend --plain"), "the machine's state")
 	want.Contains(t, h.must(t, "tljh-install env kernels"), "older")
 	bob := h.login(t, "bob", passwordOf("bob"))
 	start(t, bob)
@@ -259,6 +300,8 @@ func TestAdoptWithANewEnvironment(t *testing.T) {
 	k := kernel(t, bob)
 	want.Contains(t, shell(t, k, "jupyter kernelspec list"), "older", "python3")
 	want.Contains(t, shell(t, k, "/opt/tljh/kernels/env/older/bin/python -c 'import cowsay, toolz, ipykernel, sys; print(sys.prefix)'"), "/opt/tljh/generations/kernel-older-1", "exit 0")
+	older := compute(t, kernelOf(t, bob, "older"), "import shutil, os; print(shutil.which('python'), shutil.which('pip'), os.environ['CONDA_PREFIX'])")
+	want.Equal(t, "/opt/tljh/kernels/env/older/bin/python /opt/tljh/kernels/env/older/bin/pip /opt/tljh/kernels/env/older", older)
 	h.uninstall(t, 0, "--yes")
 	h.nothingOfOurs(t)
 }
@@ -298,10 +341,13 @@ func (h *hub) olderHTTPS(t *testing.T) (servesInherited, servesOwn func()) {
 
 // TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.
 func TestAdoptKilled(t *testing.T) {
+	t.Parallel()
 	h := older(t)
 	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, "sh -c "+"'"+h.adoptLine()+"'", moment)
+			h.awaitHub(t, 20*time.Second)
+			h.refusesWhileAdopting(t)
 			h.awaitHub(t, 20*time.Second)
 		})
 	}
@@ -309,6 +355,7 @@ func TestAdoptKilled(t *testing.T) {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
 			t.Logf("killed; the hub is %s; phase %s", h.MustSh(t, "systemctl is-active jupyterhub || true"), h.adoptionPhase(t))
+			h.refusesWhileAdopting(t)
 		})
 	}
 	if h.MustSh(t, "ls /opt/tljh/state/adopt.json 2>/dev/null || true") != "" { // it may have been done just before it was killed
@@ -319,4 +366,28 @@ func TestAdoptKilled(t *testing.T) {
 	r := h.run(t, h.adoptLine())
 	want.Equal(t, 0, r.Code, r.Output())
 	h.adopted(t)
+}
+
+// TestAdoptWhileTheDiskFills wants the older hub to run again, with the disk still full, and nothing of what was built for the new one to stay on it.
+func TestAdoptWhileTheDiskFills(t *testing.T) {
+	t.Parallel()
+	h := older(t)
+	was := h.olderState(t)
+	for _, c := range []struct{ moment, words string }{
+		{"start +give a copy of the older user environment", "what was built was removed again"},
+		{"start +stop the older hub", "Everything is as it was: the older TLJH is running again"},
+	} {
+		far := regexp.MustCompile(c.moment)
+		p := h.begun(t, func(p *guest.Process) bool { return far.MatchString(p.Output()) }, "bash", "-c", h.adoptLine())
+		h.MustSh(t, fillDisk)
+		r, err := p.Wait()
+		want.OK(t, err)
+		t.Logf("exit code %d\n%s", r.Code, lastLines(r.Output(), 15))
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), c.words)
+		h.awaitHub(t, time.Minute)
+		want.Equal(t, "enabled enabled", strings.Join(strings.Fields(h.MustSh(t, "systemctl is-enabled jupyterhub traefik")), " "))
+		h.MustSh(t, "rm -f /var/fill? /var/more")
+		h.olderAgain(t, was)
+	}
 }

@@ -160,7 +160,6 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 		{"--admin 'bad name'", exitBadInput, []string{"bad name"}},
 		{"--admin ''", exitBadInput, []string{"admin"}},
 		{"--admin '../etc'", exitBadInput, []string{"../etc"}},
-		{"--admin alice:short", exitBadInput, []string{"short"}},
 		{"--admin alice:", exitBadInput, []string{"password"}},
 		{"--admin alice:" + strings.Repeat("x", 73), exitBadInput, []string{"72"}},
 		{"--config /root/absent.yaml", exitBadInput, []string{"absent.yaml"}},
@@ -244,6 +243,13 @@ func TestRequirementsThatCannotBeResolved(t *testing.T) {
 	h.usable(t, password)
 	refusal(t, h.browser(t, admin).Login(t.Context(), "creme"), "logging in with the password up to its colon")
 
+	t.Run("a file with the hash of another", func(t *testing.T) {
+		h.MustSh(t, "echo 'cowsay==6.1 --hash=sha256:"+strings.Repeat("0", 64)+"' > /root/course.txt")
+		r := h.run(t, h.line("--admin alice:"+password+" --user-requirements /root/course.txt"))
+		want.Equal(t, exitIncomplete, r.Code, r.Output())
+		want.Contains(t, strings.ToLower(r.Output()), "hash mismatch")
+		want.Equal(t, "", h.MustSh(t, "ls -d /opt/tljh/user/site-packages/cowsay* 2>/dev/null || true"))
+	})
 	t.Run("corrected, the same command ends well", func(t *testing.T) {
 		h.MustSh(t, "echo cowsay > /root/course.txt")
 		h.paste(t, "--admin alice:"+password+" --user-requirements /root/course.txt")

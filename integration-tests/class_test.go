@@ -86,10 +86,17 @@ func TestNobodyTakesAnothersName(t *testing.T) {
 		want.Equal(t, 0, r.Code, "tljh-install password: "+r.Output())
 		h.login(t, "dora", "given-by-root-1")
 	})
+	t.Run("a password for a name that the hub does not know", func(t *testing.T) {
+		r := h.run(t, "tljh-install password --generate nobody9")
+		want.Equal(t, exitBadInput, r.Code, r.Output())
+		want.Equal(t, "", r.Stdout, "a password that nobody can log in with")
+		want.Contains(t, r.Output(), "there is no user nobody9 on this hub", "Admin page")
+	})
 	t.Run("nor one that the config makes an admin", func(t *testing.T) {
 		h.config(t, "users:\n  admin: [alice, dave]\n")
 		refusal(t, h.browser(t, "dave").Login(t.Context(), "claimed-by-anyone"), "claiming an admin's name")
 	})
+	h.firstLogins(t)
 	t.Run("nor the account of a student who was removed", func(t *testing.T) {
 		b := h.student(t, teacher, "bob")
 		compute(t, kernel(t, b), "open('diary', 'w').write('mine')")
@@ -270,4 +277,37 @@ func spawnFailure(t *testing.T, b *client.Browser) string {
 	}
 	t.Logf("told: %s", failed.Message)
 	return failed.Message
+}
+
+// firstLogins are those with a class code and with one-time passwords.
+func (h *hub) firstLogins(t *testing.T) {
+	t.Helper()
+	t.Run("with a class code", func(t *testing.T) {
+		h.set(t, "set users.class_code maple-42-river", "add users.allowed erin frank", "set users.first_login code")
+		want.Lacks(t, h.MustSh(t, "tljh-install config show; tljh-install config history; journalctl -b; cat /opt/tljh/installer.log"), "maple-42-river")
+		refusal(t, h.browser(t, "erin").Login(t.Context(), passwordOf("erin")), "choosing a password without the class code")
+		refusal(t, h.browser(t, "erin").FirstLogin(t.Context(), passwordOf("erin"), "maple-42"), "a wrong class code")
+		want.OK(t, h.browser(t, "erin").FirstLogin(t.Context(), passwordOf("erin"), "Maple-42-River"))
+		h.login(t, "erin", passwordOf("erin"))
+	})
+	t.Run("with one-time passwords", func(t *testing.T) {
+		h.set(t, "set users.first_login password")
+		refusal(t, h.browser(t, "frank").Login(t.Context(), passwordOf("frank")), "choosing a password without a one-time password")
+		name, oneTime, found := strings.Cut(strings.TrimSpace(h.MustSh(t, "tljh-install password --one-time --all 2>/dev/null")), "  ")
+		want.True(t, found && name == "frank", "erin and the admin have passwords: "+name)
+		again := h.run(t, "tljh-install password --one-time --all")
+		want.Equal(t, exitBadInput, again.Code)
+		want.Contains(t, again.Output(), "not used yet: 1", "--unused")
+		name, newer, found := strings.Cut(strings.TrimSpace(h.MustSh(t, "tljh-install password --one-time --unused 2>/dev/null")), "  ")
+		want.True(t, found && name == "frank" && newer != oneTime, name+" "+newer)
+		refusal(t, h.browser(t, "frank").Login(t.Context(), oneTime), "a one-time password that was replaced")
+		oneTime = strings.ToUpper(newer)
+		b := h.browser(t, "frank")
+		b.Chooses = passwordOf("frank")
+		want.OK(t, b.Login(t.Context(), oneTime))
+		refusal(t, h.browser(t, "frank").Login(t.Context(), oneTime), "a one-time password, again")
+		h.login(t, "frank", passwordOf("frank"))
+		want.Contains(t, h.run(t, "tljh-install password --one-time --all").Output(), "Every user has a password already")
+	})
+	h.set(t, "unset users.first_login")
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -78,8 +79,18 @@ func TestConda(t *testing.T) {
 	want.Contains(t, said, "exit 0")
 	h.awaitSnapshot(t, "cowsay 4.0 → 6.1")
 	want.Contains(t, h.must(t, "tljh-install env history"), "conda install", admin)
-	want.Contains(t, shell(t, k, "pip install --quiet toolz"), "exit 0")
-	h.awaitSnapshot(t, "+toolz")
+	snapshots := h.snapshots(t)
+	want.Contains(t, shell(t, k, "pip install --quiet toolz sortedcontainers pyfiglet"), "exit 0")
+	h.awaitSnapshot(t, "(pip install --quiet toolz sortedcontainers pyfiglet)")
+	want.Equal(t, snapshots+1, h.snapshots(t), "one command is one snapshot")
+	// pip leaves byte code of its own, without changing a package.
+	want.Contains(t, shell(t, k, "find /opt/tljh/user/lib/python3.14/site-packages/pip/ -name __pycache__ | xargs rm -rf; pip list"), "exit 0")
+	want.Contains(t, h.MustSh(t, "stat -c %U /opt/tljh/user/lib/python3.14/site-packages/pip/__pycache__"), "jupyter-"+admin)
+	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	// What pip and conda install over each other is said, and no damage.
+	want.Contains(t, shell(t, k, "pip install --quiet --force-reinstall --no-deps six==1.16.0"), "exit 0")
+	h.awaitSnapshot(t, "six 1.17.0 → 1.16.0")
+	want.Contains(t, h.must(t, "tljh-install env check"), "pip installed six 1.16.0 over conda's", "is whole")
 
 	// A second admin in turn.
 	carol := h.student(t, teacher, "carol")
@@ -87,18 +98,56 @@ func TestConda(t *testing.T) {
 	other := h.again(t, carol)
 	want.Contains(t, shell(t, other, "conda install --yes "+mirror.Cowsay+"=6.0"), "exit 0")
 	h.awaitSnapshot(t, "cowsay 6.1 → 6.0")
+	k = kernel(t, teacher) // an idle one may be disconnected by now
 	want.Contains(t, shell(t, k, "conda remove --yes "+mirror.Cowsay), "exit 0")
 	h.awaitSnapshot(t, "-cowsay 6.0")
 	want.Contains(t, shell(t, k, "sudo -E conda install --yes -c conda-forge "+mirror.Cowsay), "exit 0")
 	h.awaitSnapshot(t, "+cowsay 6.1")
-	want.Contains(t, shell(t, other, "conda remove --yes "+mirror.Cowsay), "exit 0")
+	want.Contains(t, shell(t, kernel(t, carol), "conda remove --yes "+mirror.Cowsay), "exit 0")
 	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 
 	// Students read, and no more.
+	work = kernel(t, bob)
 	want.Contains(t, shell(t, work, "conda install "+mirror.Cowsay), "ask one of them", "exit 1")
 	want.Contains(t, shell(t, work, "conda list jupyterlab"), "jupyterlab", "exit 0")
 	want.Contains(t, shell(t, work, "touch /opt/tljh/user/x; rm -rf /opt/tljh/user/bin /opt/tljh/conda/bin 2>&1 | tail -1; ls /opt/tljh/user/bin/python /opt/tljh/conda/bin/conda"), "exit 0")
 	want.Contains(t, shell(t, work, "conda create --yes --prefix ~/mine "+mirror.Cowsay+" && ~/mine/bin/python -c 'import cowsay'"), "exit 0")
+}
+
+// TestCondaInTerminals is about activation, conda init, and environments beside the one of all users.
+func TestCondaInTerminals(t *testing.T) {
+	t.Parallel()
+	h, _ := withConda(t)
+	teacher := h.admin(t)
+	start(t, teacher)
+	notebook := func(command string) string { return shell(t, kernel(t, teacher), command) }
+	terminal := func(command string) string { return notebook("bash -lc '" + command + "'") }
+	said := notebook("conda install --yes python=3.12")
+	want.Contains(t, said, "has Python 3.14 and keeps it", "env apply", "exit 1")
+	want.Contains(t, h.MustSh(t, "cat /opt/tljh/user/conda-meta/pinned"), "python 3.14.*")
+
+	said = terminal("conda create --yes --prefix ~/geo " + mirror.Cowsay + "=4.0")
+	want.Contains(t, said, "ipykernel install --user", "exit 0")
+	which := `python -c "import cowsay, sys; print(sys.prefix)"`
+	want.Contains(t, terminal("conda activate ~/geo && "+which+" && conda deactivate && echo now ${CONDA_PREFIX-none} && conda list pip"), "/home/jupyter-"+admin+"/geo", "now none", "environment at /opt/tljh/user", "exit 0")
+	want.Contains(t, terminal("conda activate nowhere"), "nowhere", "exit 1")
+	want.Contains(t, notebook("sudo -E conda create --yes --quiet -n shared "+mirror.Cowsay+"=4.0"), "exit 0")
+	want.Contains(t, terminal("conda activate shared && "+which), "/opt/tljh/envs/shared", "exit 0")
+
+	// After conda init, a terminal's conda and pip are still about the environment of all users.
+	want.Contains(t, notebook("conda init bash"), "exit 0")
+	want.Contains(t, notebook("bash -ic 'conda install --yes --quiet "+mirror.Cowsay+"=4.0 && command -v pip'"), "/opt/tljh/user/bin/pip", "exit 0")
+	h.awaitSnapshot(t, "+cowsay 4.0")
+	want.Contains(t, notebook("bash -ic 'conda remove --yes --quiet "+mirror.Cowsay+"'"), "exit 0")
+	h.awaitSnapshot(t, "-cowsay 4.0")
+
+	// Another Miniforge takes the place of this one, and this one is installed again: what admins made by name stays.
+	h.MustSh(t, "mkdir -p /opt/tljh/tools/miniforge-0123456789ab/pkgs /opt/tljh/conda/envs && cp -a /opt/tljh/envs/shared /opt/tljh/tools/miniforge-0123456789ab/envs.part && "+
+		"cd /opt/tljh/tools/miniforge-0123456789ab && mkdir envs && mv envs.part envs/old && cp -a /opt/tljh/envs/shared /opt/tljh/conda/envs/here && rm -rf /opt/tljh/conda/lib/python3.14/json")
+	h.must(t, "tljh-install env repair")
+	h.must(t, "tljh-install install")
+	h.MustSh(t, "/opt/tljh/tools/miniforge-0123456789ab/envs/old/bin/python -c 'import cowsay' && /opt/tljh/conda/envs/here/bin/python -c 'import cowsay' && test -e /opt/tljh/envs/here/conda-meta")
+	want.Differ(t, 0, h.run(t, "ls -d /opt/tljh/tools/miniforge-0123456789ab/pkgs").Code)
 }
 
 // awaitSnapshot waits until the newest snapshot is of a change, and the other admins have been let change what is new.
@@ -113,10 +162,19 @@ func (h *hub) awaitSnapshot(t *testing.T, change string) {
 	})
 }
 
+// snapshots returns how many there are.
+func (h *hub) snapshots(t *testing.T) int {
+	t.Helper()
+	var all []any
+	want.OK(t, json.Unmarshal([]byte(h.must(t, "tljh-install env history --json")), &all))
+	return len(all)
+}
+
 // TestCondaIsRepaired breaks a conda environment in the ways that admins do, and lets env repair put it right. A kernel runs all along.
 func TestCondaIsRepaired(t *testing.T) {
 	t.Parallel()
 	h, server := withConda(t)
+	h.set(t, "set services.cull.enabled false") // bob's kernel is to be there at the end
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")
 	work := kernel(t, bob)
@@ -126,7 +184,7 @@ func TestCondaIsRepaired(t *testing.T) {
 		"a file was edited in its place":   "echo broken >> /opt/tljh/user/lib/python3.14/site-packages/jupyter_server/serverapp.py",
 		"JupyterHub is another":            "sudo -u tljh-env /opt/tljh/user/bin/pip install --quiet --no-deps jupyterhub==" + mirror.OldJupyterHub,
 		"Python itself is gone":            "rm /opt/tljh/user/bin/python3.14",
-		"files belong to somebody else":    "touch /opt/tljh/user/strange && chown -R jupyter-bob /opt/tljh/user/lib/python3.14/site-packages/notebook /opt/tljh/user/strange",
+		"files belong to somebody else":    "touch /opt/tljh/user/strange && chown -R jupyter-bob /opt/tljh/user/lib/python3.14/site-packages/notebook/* /opt/tljh/user/strange",
 		"nobody can read what is there":    "chmod -R go-rwx /opt/tljh/user/lib/python3.14/site-packages/tornado",
 		"a package from the index is gone": "rm -rf /opt/tljh/user/lib/python3.14/site-packages/" + mirror.LeftOut,
 		"conda itself is broken":           "rm -rf /opt/tljh/conda/lib/python3.14/json",
@@ -135,7 +193,7 @@ func TestCondaIsRepaired(t *testing.T) {
 			h.must(t, breaks)
 			live := h.MustSh(t, "readlink /opt/tljh/user")
 			want.Differ(t, 0, h.run(t, "tljh-install env check").Code)
-			r := h.run(t, "tljh-install env repair")
+			r := h.run(t, "tljh-install env repair --yes")
 			want.Equal(t, 0, r.Code, r.Output())
 			t.Logf("repaired in %.1f s", r.Took.Seconds())
 			want.Equal(t, live, h.MustSh(t, "readlink /opt/tljh/user"), "just what is broken is put back:\n"+r.Output())
@@ -146,13 +204,47 @@ func TestCondaIsRepaired(t *testing.T) {
 		server.Break("/", mirror.Fault{HangUp: true})
 		defer server.Mend()
 		h.must(t, "rm -rf /opt/tljh/user/lib/python3.14/site-packages/jupyterlab")
+		h.must(t, "tljh-install env repair --yes")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	})
+	t.Run("nothing helps", func(t *testing.T) {
+		h.must(t, "echo broken >> /opt/tljh/user/lib/python3.14/site-packages/jupyter_server/serverapp.py") // in its place: in all snapshots, too
+		server.Break("/", mirror.Fault{HangUp: true})
+		before, live := h.snapshots(t), h.MustSh(t, "readlink /opt/tljh/user; ls /opt/tljh/generations /opt/tljh/user/conda-meta")
+		r := h.run(t, "UV_DEFAULT_INDEX=http://127.0.0.1:9/simple tljh-install env repair --yes")
+		server.Mend()
+		want.Equal(t, exitFailed, r.Code)
+		want.Contains(t, r.Output(), "everything is as it was", "package sources")
+		want.Equal(t, before, h.snapshots(t), "tries are no history")
+		want.Equal(t, live, h.MustSh(t, "readlink /opt/tljh/user; ls /opt/tljh/generations /opt/tljh/user/conda-meta"))
 		h.must(t, "tljh-install env repair")
 		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 	})
+	t.Run("a record's address is not reached any more", func(t *testing.T) {
+		h.must(t, "sed -i 's#http://[^\"]*/\\([^/]*-[0-9][^/]*conda\\)\"#http://127.0.0.1:9/gone/noarch/\\1\"#' /opt/tljh/user/conda-meta/jupyterlab-4*.json && rm -rf /opt/tljh/user/lib/python3.14/site-packages/jupyterlab")
+		live := h.MustSh(t, "readlink /opt/tljh/user")
+		h.must(t, "tljh-install env repair")
+		want.Equal(t, live, h.MustSh(t, "readlink /opt/tljh/user"), "it came from the channel of the config")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	})
 	t.Run("back, and back again", func(t *testing.T) {
+		version := "/opt/tljh/user/bin/python -c 'from importlib.metadata import version; print(version(\"cowsay\"))'"
+		h.must(t, "tljh-install env snapshot --keep 'before the exam'")
 		h.must(t, "tljh-install env install "+mirror.Cowsay+"=4.0")
-		h.must(t, "tljh-install env rollback")
-		want.Differ(t, 0, h.run(t, "/opt/tljh/user/bin/python -c 'import cowsay'").Code)
+		h.must(t, "tljh-install env install "+mirror.Cowsay+"=6.0")
+		r := h.run(t, "tljh-install env rollback")
+		want.Equal(t, 2, r.Code, "nobody is there to ask")
+		want.Contains(t, r.Output(), "cowsay 6.0 → 4.0", "--yes")
+		h.must(t, "tljh-install env rollback --yes")
+		want.Equal(t, "4.0", h.MustSh(t, version))
+		h.must(t, "tljh-install env rollback --yes")
+		want.Differ(t, 0, h.run(t, version).Code)
+		h.must(t, "tljh-install env redo --yes")
+		want.Equal(t, "4.0", h.MustSh(t, version))
+		h.must(t, "tljh-install env redo --yes")
+		want.Equal(t, "6.0", h.MustSh(t, version))
+		want.Contains(t, h.run(t, "tljh-install env redo --yes").Output(), "nothing to go forward to")
+		want.Contains(t, h.must(t, "tljh-install env history"), "[before the exam]", "env redo")
 		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 		h.must(t, "/opt/tljh/user/bin/jupyter --version")
 	})
@@ -272,12 +364,23 @@ printf 'FROM x\n' >/root/odd/Dockerfile && printf 'rich\n' >/root/odd/requiremen
 	want.Contains(t, compute(t, k, "import os, cowsay, toolz, importlib.metadata as m; print(m.version('cowsay'), os.environ['COURSE'])"), "4.0 herds")
 	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 
+	h.must(t, "tljh-install env export --lock /root/locked")
+	want.Contains(t, h.MustSh(t, "cat /root/locked/conda-linux-*.lock"), "@EXPLICIT", "/"+strings.ReplaceAll(mirror.OldHerd, "=", "-")+"-", "#sha256:")
+	want.Equal(t, "", h.MustSh(t, "grep -h ^http /root/locked/conda-linux-*.lock | grep -v '#' || true"), "a package without a checksum")
+	h.must(t, "tljh-install env apply /root/locked")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	was := h.MustSh(t, "readlink /opt/tljh/user")
+	h.MustSh(t, `sed -i '/\/cowsay-/s/#.*/#sha256:'"$(printf 'another file' | sha256sum | cut -c1-64)"'/' /root/locked/conda-linux-*.lock && rm -rf /opt/tljh/cache`)
+	r = h.run(t, "tljh-install env apply /root/locked")
+	want.Equal(t, exitFailed, r.Code, r.Output())
+	want.Equal(t, was, h.MustSh(t, "readlink /opt/tljh/user"), "what was not verified is in use")
+
 	h.must(t, "tljh-install env export /root/given")
 	want.Contains(t, h.MustSh(t, "cat /root/given/environment.yml /root/given/start"), mirror.OldHerd, "toolz==", "COURSE=herds")
 	h.must(t, "tljh-install env apply /root/given")
 	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 
-	h.must(t, "tljh-install env rollback")
+	h.must(t, "tljh-install env rollback --yes")
 	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 
 	t.Run("an extra kernel for a group", func(t *testing.T) {
@@ -318,8 +421,8 @@ func TestCondaKilled(t *testing.T) {
 	}{
 		{"tljh-install env install " + mirror.Cowsay + "=6.0", "tljh-install env install " + mirror.Cowsay + "=4.0", 2},
 		{"true", "tljh-install env apply /root/course", 14},
-		{"tljh-install env install " + mirror.Cowsay + "=4.0", "tljh-install env rollback", 4},
-		{"rm -rf /opt/tljh/user/lib/python3.14/site-packages/traitlets/config", "tljh-install env repair", 5},
+		{"tljh-install env install " + mirror.Cowsay + "=4.0", "tljh-install env rollback --yes", 4},
+		{"rm -rf /opt/tljh/user/lib/python3.14/site-packages/traitlets/config", "tljh-install env repair --yes", 5},
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	interrupted := 0
@@ -332,10 +435,10 @@ func TestCondaKilled(t *testing.T) {
 			interrupted++
 		}
 		works := h.run(t, "cd / && sudo -u nobody /opt/tljh/user/bin/python -Ic 'import jupyterhub.singleuser, jupyterlab'")
-		if works.Code != 0 && !strings.HasPrefix(command.killed, "tljh-install env repair") {
+		if works.Code != 0 && !strings.HasPrefix(command.killed, "tljh-install env repair --yes") {
 			t.Fatalf("after %s was killed within %.2f s, no server starts: %s", command.killed, took, works.Output())
 		}
-		h.must(t, "tljh-install env repair")
+		h.must(t, "tljh-install env repair --yes")
 		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
 	}
 	want.Equal(t, "", h.halfGenerations(t), "what killed commands left")

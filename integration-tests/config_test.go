@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,17 +164,23 @@ func TestEveryKey(t *testing.T) {
 }
 
 // cullers prints the command lines of what stops idle servers.
-const cullers = `for p in /proc/[0-9]*; do tr '\0' ' ' < $p/cmdline 2>/dev/null; echo; done | grep '^/opt[^ ]* -m jupyterhub_idle_culler' || true`
+const cullers = `for p in /proc/[0-9]*; do tr '\0' ' ' < $p/cmdline 2>/dev/null; echo; done | grep '^/opt[^ ]* -m tljh.culler --inside' || true`
 
 // recall asks a kernel for x over a connection of its own: one that went through the door ends when the door restarts.
 func recall(t *testing.T, b *client.Browser, k *client.Kernel) string {
+	t.Helper()
+	return compute(t, reconnect(t, b, k), "print(x)")
+}
+
+// reconnect connects to a kernel that runs.
+func reconnect(t *testing.T, b *client.Browser, k *client.Kernel) *client.Kernel {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	again, err := b.Connect(ctx, k.ID)
 	want.OK(t, err)
-	defer again.Close()
-	return compute(t, again, "print(x)")
+	t.Cleanup(func() { _ = again.Close() })
+	return again
 }
 
 func (h *hub) sharedFolders(t *testing.T, carol, dan *client.Browser) {
@@ -236,6 +243,12 @@ func (h *hub) otherAuthenticator(t *testing.T) {
 	want.OK(t, err)
 	want.True(t, me.Admin, "the way in leads to no admin")
 	refusal(t, h.browser(t, admin).LoginAt(t.Context(), "/hub/break-glass", "a-guess"), "a guess")
+	want.Lacks(t, h.MustSh(t, "cat /opt/tljh/state/break-glass.json"), password)
+	want.Contains(t, h.MustSh(t, "cat /opt/tljh/state/break-glass.json"), `"hash":"$2a$`)
+	want.Contains(t, h.MustSh(t, "journalctl -u jupyterhub -b -o cat | grep break-glass"), "break-glass: alice logged in from "+h.Gateway(), "break-glass: a log-in as 'alice' from "+h.Gateway()+" was refused")
+	left, err := strconv.Atoi(h.MustSh(t, `echo $(($(sed 's/.*"until":\([0-9]*\).*/\1/' /opt/tljh/state/break-glass.json) - $(date +%s)))`))
+	want.OK(t, err)
+	want.True(t, left > 0 && left <= 600, fmt.Sprintf("the way in stays open for %d s", left))
 	h.must(t, "tljh-install config break-glass --off")
 	want.Equal(t, "404", h.MustSh(t, "curl -so /dev/null -w '%{http_code}' http://127.0.0.1/hub/break-glass"))
 	want.Lacks(t, h.MustSh(t, "journalctl -u jupyterhub; cat /opt/tljh/installer.log"), password)
@@ -262,9 +275,9 @@ func (h *hub) ownCertificate(t *testing.T, bob *client.Browser) {
 	for path, text := range map[string]string{"/etc/hub.pem": cert, "/etc/hub.key": key, "/etc/other.key": otherKey} {
 		want.OK(t, h.Write(t.Context(), path, 0o600, strings.NewReader(text)))
 	}
-	wrong := h.run(t, "tljh-install config set https '{enabled: true}'; tljh-install config set https.tls.key /etc/other.key; tljh-install config set https.tls.cert /etc/hub.pem; tljh-install config set https.enabled true")
+	wrong := h.run(t, "tljh-install config set https '{enabled: true}'; tljh-install config set https.tls.key /etc/other.key; tljh-install config set https.tls.cert /etc/hub.pem; tljh-install config set https.enabled true --reload")
 	want.Equal(t, exitBadInput, wrong.Code, wrong.Output())
-	want.Contains(t, wrong.Output(), "the key does not belong to the certificate")
+	want.Contains(t, wrong.Output(), "does not belong to the certificate")
 	h.must(t, "tljh-install config set https.tls.key /etc/hub.key && tljh-install config set https.enabled true --reload")
 
 	transport := &http.Transport{DialContext: h.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "hub.example.org"}}
@@ -304,17 +317,17 @@ func TestBadConfigs(t *testing.T) {
 	t.Run("the port is taken", func(t *testing.T) {
 		h.MustSh(t, "systemd-run --quiet --unit=taker /opt/tljh/user/bin/python -m http.server 8081; for i in $(seq 100); do ss -ltn | grep -q :8081 && break; sleep 0.1; done")
 		r := h.run(t, "tljh-install config set http.port 8081 --reload")
-		want.Equal(t, exitFailed, r.Code, r.Output())
-		want.Contains(t, r.Output(), "The hub runs with version", "config.yaml.rejected")
+		want.Equal(t, exitBadInput, r.Code, r.Output())
+		want.Contains(t, r.Output(), "port 8081 of http.port is taken by python", "choose another: sudo tljh-install config set http.port ")
 		h.unharmed(t, good, bob, work)
-		want.Contains(t, h.MustSh(t, "cat /opt/tljh/config/config.yaml.rejected; stat -c %a /opt/tljh/config/config.yaml.rejected"), "8081", "600")
 	})
 	t.Run("the hub does not start with it", func(t *testing.T) {
-		h.MustSh(t, `echo 'if "/broken/" in open("/opt/tljh/config/config.yaml").read(): raise RuntimeError("no such place")' > /opt/tljh/config/jupyterhub_config.d/picky.py`)
+		h.MustSh(t, `echo 'if "/broken/" in open("/opt/tljh/config/config.yaml").read(): import os; os.write(2, b"CRITICAL no such place" + bytes([10])); os._exit(1)' > /opt/tljh/config/jupyterhub_config.d/picky.py`)
 		r := h.run(t, "tljh-install config set base_url /broken/ --reload")
 		want.Equal(t, exitFailed, r.Code, r.Output())
-		want.Contains(t, r.Output(), "no such place", "The hub runs with version")
+		want.Contains(t, r.Output(), "no such place", "The hub runs with version", "config.yaml.rejected")
 		h.unharmed(t, good, bob, work)
+		want.Contains(t, h.MustSh(t, "cat /opt/tljh/config/config.yaml.rejected; stat -c %a /opt/tljh/config/config.yaml.rejected"), "/broken/", "600")
 		h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/picky.py")
 	})
 	t.Run("edited by hand and invalid", func(t *testing.T) {
@@ -376,7 +389,7 @@ func TestBadConfigs(t *testing.T) {
 		h.must(t, "tljh-install config revert")
 		h.unharmed(t, good, bob, work)
 
-		h.MustSh(t, `echo 'if "/refused/" in open("/opt/tljh/config/config.yaml").read(): raise RuntimeError("no such place")' > /opt/tljh/config/jupyterhub_config.d/picky.py`)
+		h.MustSh(t, `echo 'if "/refused/" in open("/opt/tljh/config/config.yaml").read(): import os; os.write(2, b"CRITICAL no such place" + bytes([10])); os._exit(1)' > /opt/tljh/config/jupyterhub_config.d/picky.py`)
 		r := h.run(t, "SUDO_EDITOR='sed -i \"$ a base_url: /refused/\"' tljh-install config edit")
 		want.Equal(t, exitFailed, r.Code, r.Output())
 		want.Contains(t, r.Output(), "+base_url: /refused/", "no such place", "The hub runs with version")
@@ -400,7 +413,7 @@ func TestBadConfigs(t *testing.T) {
 		h.unharmed(t, good, bob, work)
 	})
 	t.Run("killed while it is taken back", func(t *testing.T) {
-		h.MustSh(t, `rm -f /opt/tljh/config/config.yaml.rejected; echo 'if "/refused/" in open("/opt/tljh/config/config.yaml").read(): raise RuntimeError("no such place")' > /opt/tljh/config/jupyterhub_config.d/picky.py`)
+		h.MustSh(t, `rm -f /opt/tljh/config/config.yaml.rejected; echo 'if "/refused/" in open("/opt/tljh/config/config.yaml").read(): import os; os.write(2, b"CRITICAL no such place" + bytes([10])); os._exit(1)' > /opt/tljh/config/jupyterhub_config.d/picky.py`)
 		h.MustSh(t, "tljh-install config set base_url /refused/ --reload & while [ ! -e /opt/tljh/config/config.yaml.rejected ]; do :; done; kill -9 $!; wait || true")
 		r := h.run(t, "tljh-install config reload")
 		if r.Code != 0 { // the file had not been put back yet: this time it is
@@ -515,6 +528,7 @@ func TestAdminsChangeTheEnvironment(t *testing.T) {
 	want.Contains(t, pip(his, "install -q --upgrade --target /opt/tljh/user/site-packages cowsay==6.0"), "Permission denied")
 	want.Equal(t, "/opt/tljh/user/bin/pip", compute(t, hers, "print(subprocess.run(['bash', '-lc', 'which pip'], capture_output=True, text=True).stdout)"))
 	h.must(t, "tljh-install config set user_environment.packages '[cowsay==6.0]' && tljh-install install")
+	his = reconnect(t, bob, his) // a connection that nobody read from for a minute is ended by the server
 	want.Equal(t, "6.0", compute(t, his, "print(version('cowsay'))"))
 	want.Contains(t, h.must(t, "tljh-install install"), "Nothing to do")
 	want.Equal(t, "", h.MustSh(t, "find /opt/tljh/hub/ /opt/tljh/python /opt/tljh/tools -xdev ! -uid 0 | head -3"), "what is not root's in what root runs")
@@ -625,7 +639,7 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.1")
 	})
 	t.Run("back", func(t *testing.T) {
-		r := h.run(t, "tljh-install env rollback")
+		r := h.run(t, "tljh-install env rollback --yes")
 		want.Equal(t, 0, r.Code, r.Output())
 		t.Logf("going back took %.2f s", r.Took.Seconds())
 		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.0")
@@ -666,8 +680,30 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 	})
 	t.Run("all of it is gone", func(t *testing.T) {
 		h.MustSh(t, "rm -rf /opt/tljh/user/* /opt/tljh/user/.[a-z]*")
-		h.must(t, "tljh-install env rollback")
+		h.must(t, "tljh-install env rollback --yes")
 		h.again(t, bob)
+	})
+	t.Run("the watch fails", func(t *testing.T) {
+		// As when the kernel has no inotify instance left, which all guests of a machine share.
+		h.MustSh(t, "d=/etc/systemd/system/tljh-environment && mkdir -p $d.path.d $d.timer.d && printf '[Path]\nPathChanged=\n' >$d.path.d/broken.conf && "+
+			"printf '[Timer]\nOnActiveSec=1\nOnUnitInactiveSec=3\nAccuracySec=1\n' >$d.timer.d/often.conf && systemctl daemon-reload && systemctl stop tljh-environment.path && systemctl restart tljh-environment.timer")
+		r := h.run(t, "tljh-install status")
+		want.Equal(t, exitFailed, r.Code)
+		want.Contains(t, r.Output(), "tljh-environment.path", "fs.inotify.max_user_instances")
+		want.Contains(t, h.must(t, "tljh-install install"), "the watch on the user environment does not start", "fs.inotify.max_user_instances")
+		k = h.again(t, teacher)
+		h.packageSources(t, k)
+		pip("install -q pyfiglet==1.0.2")
+		guest.Until(t, 90*time.Second, history("+pyfiglet 1.0.2"))
+		h.MustSh(t, "rm -r /etc/systemd/system/tljh-environment.path.d && systemctl daemon-reload")
+		guest.Until(t, 60*time.Second, func(ctx context.Context) error {
+			r, err := h.Sh(ctx, "systemctl is-active tljh-environment.path")
+			if err == nil && r.Code != 0 {
+				err = fmt.Errorf("the watch is not tried again: %s", r.Output())
+			}
+			return err
+		})
+		h.MustSh(t, "rm -r /etc/systemd/system/tljh-environment.timer.d && systemctl daemon-reload")
 	})
 	want.Contains(t, h.must(t, "tljh-install env install six"), "All users have it")
 	want.Equal(t, 0, h.run(t, "tljh-install status").Code)

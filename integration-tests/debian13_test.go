@@ -9,6 +9,7 @@ func TestOnDebian13(t *testing.T) {
 	t.Parallel()
 	for name, walk := range map[string]func(*hub, *testing.T){
 		"a student tries everything": (*hub).studentTriesEverything,
+		"one's own server":           (*hub).attackOnesOwnServer,
 		"limits hold":                (*hub).limitsHold,
 		"sudo is for admins":         (*hub).sudoIsForAdmins,
 		"work goes on":               (*hub).workGoesOn,

@@ -34,8 +34,8 @@ const (
 	exitInterrupted = 130
 )
 
-// installLimit is far more than an installation takes on a slow network.
-const installLimit = 6 * time.Minute
+// installLimit is far more than an installation takes on a slow network and a busy machine.
+const installLimit = 12 * time.Minute
 
 // hub is a guest with what a test needs to install and use it.
 type hub struct {
@@ -229,9 +229,15 @@ func start(t *testing.T, b *client.Browser) {
 // kernel starts a kernel that is closed with the test.
 func kernel(t *testing.T, b *client.Browser) *client.Kernel {
 	t.Helper()
+	return kernelOf(t, b, "python3")
+}
+
+// kernelOf starts a kernel by the name of its description.
+func kernelOf(t *testing.T, b *client.Browser, name string) *client.Kernel {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	k, err := b.StartKernel(ctx)
+	k, err := b.StartKernelOf(ctx, name)
 	want.OK(t, err, b.User)
 	t.Cleanup(func() { _ = k.Close() })
 	return k

@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -23,7 +25,7 @@ func TestPasteTheLineOnDebian12AsRoot(t *testing.T) {
 	t.Parallel()
 	h := installed(t)
 	t.Logf("installed in %.1f s", installation.took.Seconds())
-	want.Contains(t, installation.output, "http://10.99.", admin)
+	want.Contains(t, installation.output, "http://10.99.", admin, "\nNext\n", "/hub/admin", "man tljh-install")
 	want.Lacks(t, installation.output, adminPassword) // it was typed by its owner, and screens are seen by others
 	h.looksInstalled(t)
 	used, err := h.DiskUsed(t.Context(), "/opt/tljh")
@@ -32,6 +34,9 @@ func TestPasteTheLineOnDebian12AsRoot(t *testing.T) {
 	want.Equal(t, "", h.MustSh(t, "find /var/lib/dpkg/status -newer /opt/tljh/state/installer.token"), "packages of the distribution were changed")
 	h.usable(t, adminPassword)
 	t.Run("the probe user is gone", h.noProbeUser)
+	t.Run("people at a shell find what they look for", h.knownToShells)
+	t.Run("systemd is as the unit tests have it", h.systemdKeepsTheContract)
+	t.Run("JupyterLab asks nobody about news", h.quiet)
 	t.Run("no secret is left where others read it", h.noSecretsAbout)
 }
 
@@ -54,6 +59,55 @@ func TestPasteTheLineOnDebian13WithSudo(t *testing.T) {
 	t.Run("a notebook cell runs in a real browser", func(t *testing.T) { h.inChromium(t, admin, password) })
 }
 
+// knownToShells checks completion and manual pages; a shell that is not there has its file all the same.
+func (h *hub) knownToShells(t *testing.T) {
+	for _, name := range []string{"tljh-install", "tljh-config"} {
+		want.Contains(t, h.MustSh(t, "bash -c 'source /usr/local/share/bash-completion/completions/"+name+" && complete -p "+name+"'"), name)
+	}
+	want.Equal(t, "limits.memory", h.MustSh(t, "runuser -u nobody -- tljh-install __complete config get limits.mem 2>/dev/null | head -n 1"))
+	files := "/usr/local/share/man/man1/tljh-install.1 /usr/local/share/man/man1/tljh-install-config.1 /usr/local/share/man/man1/tljh-config.1 " +
+		"/usr/local/share/zsh/site-functions/_tljh-install /etc/fish/completions/tljh-install.fish"
+	want.Equal(t, "644 root", h.MustSh(t, "stat -c '%a %U' "+files+" | sort -u"))
+}
+
+// systemdKeepsTheContract runs what the stand-in for systemd is held to against the real one.
+func (h *hub) systemdKeepsTheContract(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "contract")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", program, "tljh/internal/host")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	want.OK(t, err, string(out))
+	file, err := os.Open(program)
+	want.OK(t, err)
+	defer file.Close()
+	want.OK(t, h.Write(t.Context(), "/root/contract", 0o755, file))
+	want.Contains(t, h.MustSh(t, "cd /root && TLJH_TEST_SYSTEMD=1 ./contract -test.v -test.run 'TestRealSystemd' && rm contract"), "--- PASS: TestRealSystemdKeepsTheContract")
+}
+
+// quiet checks the real JupyterLab, with trusted code only and with users' own extensions.
+func (h *hub) quiet(t *testing.T) {
+	for _, own := range []string{"false", "true"} {
+		h.MustSh(t, "tljh-install config set user_environment.own_extensions "+own+" --reload")
+		b := h.login(t, admin, adminPassword)
+		_ = b.StopServer(t.Context(), admin) // it may not run
+		start(t, b)
+		page, err := b.Open(t.Context(), "/user/"+admin+"/lab")
+		want.OK(t, err)
+		want.Contains(t, page.Body, `"news": {"disabled": true}`)
+		var settings struct {
+			Schema struct {
+				Properties map[string]struct {
+					Default any `json:"default"`
+				} `json:"properties"`
+			} `json:"schema"`
+		}
+		_, err = b.OnServer(t.Context(), admin, "GET", "lab/api/settings/@jupyterlab/apputils-extension:notification", nil, &settings)
+		want.OK(t, err)
+		want.Equal(t, "false", fmt.Sprint(settings.Schema.Properties["fetchNews"].Default), "fetchNews, own extensions: "+own)
+		want.Equal(t, "false", fmt.Sprint(settings.Schema.Properties["checkForUpdates"].Default), "checkForUpdates")
+	}
+}
+
 // generatedPassword finds the one password that was printed, once.
 func generatedPassword(t *testing.T, output string) string {
 	t.Helper()
@@ -71,7 +125,7 @@ func (h *hub) looksInstalled(t *testing.T) {
 		want.Equal(t, "active", h.property(t, unit, "ActiveState"), unit)
 		want.Equal(t, "enabled", h.property(t, unit, "UnitFileState"), unit)
 	}
-	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || { systemctl --failed >&2; }"), "the machine's state")
+	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || systemctl --failed --no-legend --plain"), "the machine's state")
 	modes := h.MustSh(t, "stat -c '%a %U %n' /opt/tljh/state /opt/tljh/config /opt/tljh/config/config.yaml /opt/tljh/installer.log /opt/tljh/state/proxy.env /opt/tljh/state/installer.token /opt/tljh/state/jupyterhub.sqlite /opt/tljh/state/jupyterhub_cookie_secret /opt/tljh/state/passwords.sqlite")
 	for line := range strings.Lines(modes) {
 		if !strings.HasPrefix(line, "600 root ") && !strings.HasPrefix(line, "700 root ") {

@@ -14,7 +14,7 @@ func TestTheHubDoesNotComeUp(t *testing.T) {
 	h := installed(t)
 
 	t.Run("a file of the admin's own ends it", func(t *testing.T) {
-		h.MustSh(t, "echo 'raise RuntimeError(\"the moon is in the way\")' > /opt/tljh/config/jupyterhub_config.d/own.py")
+		h.MustSh(t, "echo 'import os; os.write(2, b\"CRITICAL the moon is in the way\" + bytes([10])); os._exit(1)' > /opt/tljh/config/jupyterhub_config.d/own.py")
 		r := h.run(t, "tljh-install install")
 		want.Equal(t, exitIncomplete, r.Code, r.Output())
 		want.Contains(t, r.Output(), "the moon is in the way", "journalctl -u jupyterhub", "same command")

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"tljh/integration-tests/client"
 	"tljh/integration-tests/want"
+	"tljh/internal/layout"
 )
 
 const (
@@ -32,7 +34,7 @@ func TestABrokenEnvironmentKeepsNobodyFromTheirFiles(t *testing.T) {
 		{"JupyterHub is another", "PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/tljh/user/bin/python -m pip install -q --no-deps --root-user-action=ignore jupyterhub==1.0.0", "tljh-install env repair", "holds JupyterHub 1.0.0"},
 		{"a module fails that no check imports", "echo 'raise ImportError(1)' > " + userSite + "/jupyter_server/services/contents/handlers.py", "tljh-install env repair", "servers end while they start"},
 		{"Python is gone", "mv /opt/tljh/user/bin/python /root/kept", "mv /root/kept /opt/tljh/user/bin/python", "/opt/tljh/user/bin/python is missing"},
-		{"the program is gone", "rm /opt/tljh/user/bin/jupyterhub-singleuser", "tljh-install env rollback 1", "jupyterhub-singleuser is missing"},
+		{"the program is gone", "rm /opt/tljh/user/bin/jupyterhub-singleuser", "tljh-install env rollback --yes 1", "jupyterhub-singleuser is missing"},
 		{"the link leads nowhere", "ln -sfn generations/nowhere /opt/tljh/user", "tljh-install env repair", "is missing or cannot be run"},
 	} {
 		t.Run(broken.name, func(t *testing.T) {
@@ -45,7 +47,11 @@ func TestABrokenEnvironmentKeepsNobodyFromTheirFiles(t *testing.T) {
 				want.Equal(t, "1", h.MustSh(t, "journalctl -u jupyterhub | grep -c 'CRITICAL.*Servers start from the rescue environment'"), "times that it was said")
 			}
 			want.OK(t, bob.StopServer(t.Context(), "bob"))
+			live := h.MustSh(t, "readlink "+layout.User)
 			h.must(t, broken.repair)
+			if strings.HasSuffix(broken.repair, "repair") && !strings.Contains(live, "nowhere") {
+				want.Equal(t, live, h.MustSh(t, "readlink "+layout.User), "the environment that was repaired in its place")
+			}
 			h.worksAsUsual(t, bob)
 			want.OK(t, bob.StopServer(t.Context(), "bob"))
 			page, err := teacher.Open(t.Context(), "/hub/home")
@@ -137,6 +143,7 @@ func TestOnesOwnFilesKeepNobodyOut(t *testing.T) {
 		{"a broken package of the server", ".local/lib/python3.14/site-packages/jupyter_server/__init__.py", "raise SystemExit(3)"},
 		{"settings with a wrong syntax", ".jupyter/jupyter_server_config.py", "c = = 1"},
 		{"settings that are no JSON", ".jupyter/jupyter_server_config.json", "{"},
+		{"settings that end the server, which it does not read", ".jupyter/jupyter_server_config.py", "import sys; sys.exit(3)"},
 		{"a file that is called as a module", "tornado.py", "raise SystemExit(3)"},
 	} {
 		t.Run(harmless.name, func(t *testing.T) {
@@ -146,6 +153,8 @@ func TestOnesOwnFilesKeepNobodyOut(t *testing.T) {
 			want.OK(t, carol.StopServer(t.Context(), "carol"))
 		})
 	}
+	// Only where an admin lets servers read them, settings can keep one from starting.
+	h.set(t, "set user_environment.own_extensions true")
 	safely := func(t *testing.T, settings string) {
 		h.must(t, own(".jupyter/jupyter_server_config.py", settings)+" && "+own(".ipython/profile_default/startup/00.py", "x = 1"))
 		start(t, carol)

@@ -74,7 +74,7 @@ func (h *hub) otherProcess(unit, before string) func(context.Context) error {
 	}
 }
 
-// reaches says whether the student's own server answers through the public door.
+// reaches says whether the student's own server answers through the edge.
 func reaches(b *client.Browser) func(context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

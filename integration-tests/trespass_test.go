@@ -21,7 +21,7 @@ var attempts string
 
 // Paths that students must not read; each must exist, or its test would show nothing.
 var unreadable = []string{
-	"/opt/tljh/state", "/opt/tljh/state/jupyterhub.sqlite", "/opt/tljh/state/passwords.sqlite", "/opt/tljh/state/proxy.env",
+	"/opt/tljh/state", "/opt/tljh/state/jupyterhub.sqlite", "/opt/tljh/state/passwords.sqlite", "/opt/tljh/state/proxy.env", "/opt/tljh/state/edge.env",
 	"/opt/tljh/state/installer.token", "/opt/tljh/state/jupyterhub_cookie_secret", "/opt/tljh/state/receipt.jsonl", "/opt/tljh/state/config-history", "/opt/tljh/snapshots",
 	"/opt/tljh/config", "/opt/tljh/config/config.yaml", "/opt/tljh/installer.log", "/etc/shadow", "/etc/sudoers.d/tljh", "/root",
 	"/home/jupyter-carol", "/home/jupyter-carol/diary", "/home/jupyter-alice",
@@ -31,7 +31,7 @@ var unreadable = []string{
 var unwritable = []string{
 	"/opt/tljh", "/opt/tljh/bin", "/opt/tljh/hub", "/opt/tljh/hub/lib/python3.14/site-packages", "/opt/tljh/user", "/opt/tljh/user/bin",
 	"/opt/tljh/user/lib/python3.14/site-packages", "/opt/tljh/generations", "/opt/tljh/python", "/opt/tljh/state", "/opt/tljh/config", "/opt/tljh/snapshots",
-	"/etc", "/etc/systemd/system", "/etc/sudoers.d", "/usr/local/bin", "/home", "/home/jupyter-carol", "/run/tljh", "/run/tljh/users",
+	"/etc", "/etc/systemd/system", "/etc/sudoers.d", "/usr/local/bin", "/home", "/home/jupyter-carol", "/run/tljh", "/run/tljh/sockets",
 }
 
 // Commands that must fail for students.
@@ -64,8 +64,8 @@ func (h *hub) studentTriesEverything(t *testing.T) {
 	for _, unit := range []string{"jupyterhub.service", "configurable-http-proxy.service", "tljh-edge.service", "jupyter-carol.service", "jupyter-alice.service"} {
 		victims[unit] = h.property(t, unit, "MainPID")
 	}
-	sockets := strings.Fields(h.MustSh(t, "find /run/tljh/users -type s -path '*carol*'"))
-	want.True(t, len(sockets) > 0, "carol's server has no socket under /run/tljh/users")
+	sockets := strings.Fields(h.MustSh(t, "find /run/tljh/sockets -type s -path '*carol*'"))
+	want.True(t, len(sockets) > 0, "carol's server has no socket under /run/tljh/sockets")
 	for _, path := range append(append([]string{}, unreadable...), unwritable...) {
 		h.MustSh(t, "test -e "+path)
 	}

@@ -101,7 +101,7 @@ for p in /proc/[0-9]*; do case "$(readlink $p/exe)" in /opt/tljh/*) tr '\0' ' ' 
 grep -i -e ':0050 .* 0A ' /proc/net/tcp /proc/net/tcp6
 true`)
 	want.Equal(t, "", left, "left behind")
-	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || { systemctl --failed >&2; }"), "the machine's state")
+	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || systemctl --failed --no-legend --plain"), "the machine's state")
 	h.MustSh(t, "visudo -c")
 }
 
@@ -331,7 +331,7 @@ func TestUninstallKilledAgainAndAgain(t *testing.T) {
 		n := h.killedUntilItEnds(t, random)
 		// Killed after the program itself has gone, its folder may be left, and nothing in it; and its lock, until the next boot.
 		h.MustSh(t, `if [ -e /opt/tljh/bin/tljh-install ]; then /opt/tljh/bin/tljh-install uninstall --remove-users --purge --yes
-else rmdir /opt/tljh/bin /opt/tljh 2>/dev/null; rm -f /run/tljh/install.lock; rmdir /run/tljh/users /run/tljh 2>/dev/null; true; fi`)
+else rmdir /opt/tljh/bin /opt/tljh 2>/dev/null; rm -f /run/tljh/install.lock; rmdir /run/tljh/sockets /run/tljh/users /run/tljh 2>/dev/null; true; fi`)
 		h.nothingOfOurs(t)
 		h.asNew(t)
 		killed += n
@@ -368,8 +368,26 @@ func TestInstallAfterAKilledUninstall(t *testing.T) {
 		start(t, b)
 		want.Equal(t, "years of work", compute(t, kernel(t, b), "print(open('thesis.ipynb').read())"), fmt.Sprintf("killed after %d things", most))
 	}
+	h.theSliceChangesAround(t, "bob")
 	h.uninstall(t, 0, "--remove-users --purge --yes")
 	h.asNew(t)
+}
+
+// theSliceChangesAround gives the slice of all servers another limit while one is at work in it: the limit holds at once, and the server runs on.
+func (h *hub) theSliceChangesAround(t *testing.T, user string) {
+	t.Helper()
+	const file = "/etc/systemd/system/tljh-users.slice"
+	limit := func() string {
+		return h.MustSh(t, "cd /sys/fs/cgroup && cat {.,memory}$(systemctl show --value -p ControlGroup tljh-users.slice)/memory.{max,limit_in_bytes} 2>/dev/null || true")
+	}
+	server := "jupyter-" + user + ".service"
+	before, pid := limit(), h.property(t, server, "MainPID")
+	want.True(t, before != "", "no limit of the slice is to be seen")
+	h.MustSh(t, "sed -i 's/^MemoryMax=.*/MemoryMax=1G/' "+file+" && systemctl daemon-reload")
+	want.Equal(t, "1073741824", limit())
+	h.must(t, "tljh-install install")
+	want.Equal(t, before, limit(), "the limit of the slice")
+	want.Equal(t, pid, h.property(t, server, "MainPID"), "the server was ended")
 }
 
 // TestUninstallHalfAnInstallation kills installations at random moments; what they had done is undone.

@@ -81,3 +81,18 @@ func FuzzRender(f *testing.F) {
 		}
 	})
 }
+
+// Where others than root can write, root looks last: a program of the system has its name before anything that they put there.
+func TestSystemFoldersComeFirst(t *testing.T) {
+	for _, p := range []Params{{}, {Classic: true}, {Environment: true}, {Environment: true, Classic: true}} {
+		rules := string(Render(p))
+		_, path, ok := strings.Cut(rules, `secure_path="`)
+		if !ok {
+			t.Fatal("there is no secure_path")
+		}
+		path, _, _ = strings.Cut(path, `"`)
+		if want := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/tljh/shims:/opt/tljh/user/bin"; path != want {
+			t.Errorf("secure_path is %s, not %s", path, want)
+		}
+	}
+}

@@ -34,7 +34,7 @@ const (
 // names are the units in the order in which they are written: what others refer to comes first.
 var names = []string{
 	tljhSlice, servicesSlice, layout.UsersSlice, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.EdgeUnit,
-	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath,
+	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath, layout.WatchTimer, layout.FirewallUnit, layout.FirewallTimer,
 }
 
 // Names returns the units' names.
@@ -60,6 +60,8 @@ type HTTPS struct {
 	Staging   bool   // Let's Encrypt's authority for trying out
 	Directory string // address of another authority's directory; "" is Let's Encrypt's
 	CA        string // absolute path of certificates to know that authority by; "" for those of the system only
+
+	NoHSTS bool // browsers are told to forget that there is nothing but HTTPS
 }
 
 func (h *HTTPS) own() bool { return h != nil && h.Cert != "" }
@@ -79,13 +81,30 @@ func (h *HTTPS) files() string {
 
 // Params is what the units depend on.
 type Params struct {
-	HTTP           []Address // where the public door listens; at least one
+	HTTP           []Address // where the edge listens; at least one
 	HTTPS          *HTTPS    // nil for none
-	BaseURL        string    // the hub's base_url, as /jupyter/; "" is /
-	MemoryBytes    uint64    // the machine's memory; 0 when unknown
-	ReserveBytes   uint64    // kept from the users; 0 leaves it to Reserve
-	HomeRoots      []string  // folders that hold homes; none is /home
-	SystemdVersion int       // of the machine; lines that it can't understand are left out
+	Origins        Origins
+	Proxies        Proxies
+	BaseURL        string   // the hub's base_url, as /jupyter/; "" is /
+	MemoryBytes    uint64   // the machine's memory; 0 when unknown
+	ReserveBytes   uint64   // kept from the users; 0 leaves it to Reserve
+	HomeRoots      []string // folders that hold homes; none is /home
+	WritablePaths  []string // folders that the hub may write to beside homes and its own
+	MayListen      bool     // users' processes may be reached from other machines
+	SystemdVersion int      // of the machine; lines that it can't understand are left out
+}
+
+// Origins say where single-user servers are served, if not where the hub is.
+type Origins struct {
+	Listen     []Address // of a port of their own
+	UserDomain string    // below which each has a name
+	HubDomain  string    // the hub's own name, with UserDomain
+}
+
+// Proxies say what stands between visitors and the edge.
+type Proxies struct {
+	PublicURL string   // "" for none
+	Trusted   []string // addresses and networks
 }
 
 // Unit is a unit file.
@@ -137,11 +156,20 @@ func valuesOf(p Params) (map[string]any, error) {
 			return nil, fmt.Errorf("the folder for homes %q is no absolute path without blanks or special characters", root)
 		}
 	}
+	for _, folder := range p.WritablePaths {
+		if !path.IsAbs(folder) || path.Clean(folder) != folder || folder == "/" || !plain(folder) {
+			return nil, fmt.Errorf("the folder %q, which the hub may write to, is no absolute path without blanks or special characters", folder)
+		}
+	}
 	listen, err := listenLines(p.HTTP)
 	if err != nil {
 		return nil, err
 	}
 	secure, err := p.secureLines()
+	if err != nil {
+		return nil, err
+	}
+	users, err := p.userLines()
 	if err != nil {
 		return nil, err
 	}
@@ -159,22 +187,24 @@ func valuesOf(p Params) (map[string]any, error) {
 		"HubConfig": layout.Hub + "/lib/python3.14/site-packages/tljh/jupyterhub_config.py",
 		"Node":      layout.Hub + "/node/bin/node",
 		"Proxy":     layout.Hub + "/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
-		"ProxyEnv":  layout.ProxyEnv, "ProxyGroup": layout.ProxyGroup,
+		"ProxyEnv":  layout.ProxyEnv, "EdgeEnv": layout.EdgeEnv, "ProxyGroup": layout.ProxyGroup,
 		"ProxyUnit": layout.ProxyUnit, "EdgeSocket": layout.EdgeSocket, "ServicesSlice": servicesSlice,
 		"ProxyAddress": layout.ProxyAddress,
 		"ProxyIP":      proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),
-		"HTTPS": p.HTTPS, "OwnCertificate": p.HTTPS.own(), "ACME": p.HTTPS.acme(), "Secure": secure,
+		"HTTPS": p.HTTPS, "OwnCertificate": p.HTTPS.own(), "ACME": p.HTTPS.acme(), "Secure": secure, "Users": users, "Origins": p.Origins, "Proxies": p.Proxies,
 		"EdgeFolder": path.Base(layout.EdgeRuntime), "EdgeState": layout.EdgeState, "EdgePair": layout.EdgePair, "EdgeAuthorities": layout.EdgeAuthorities,
 		"Files": p.HTTPS.files(), "CertificateTimer": certificateTimer,
-		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "SystemdVersion": p.SystemdVersion,
-		"UsersMemory": usersMemory(p),
+		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "WritablePaths": p.WritablePaths, "SystemdVersion": p.SystemdVersion,
+		"UsersMemory": usersMemory(p), "ServerMemory": p.serverMemory(),
+		"EdgeMemory": edgeMemory(p.MemoryBytes) / mib, "EdgeGo": edgeMemory(p.MemoryBytes) / 4 * 3 / mib, "ProxyMemory": 2 * edgeMemory(p.MemoryBytes) / mib,
+		"ProxyHeader": proxyHeader, "MayListen": p.MayListen, "UsersSlice": layout.UsersSlice,
 	}, nil
 }
 
 // listenLines returns the values of ListenStream. A bare port makes systemd take IPv6 and IPv4, or IPv4 alone where there is no IPv6.
 func listenLines(addresses []Address) ([]string, error) {
 	if len(addresses) == 0 {
-		return nil, errors.New("there is no address for the public door to listen on")
+		return nil, errors.New("there is no address for the edge to listen on")
 	}
 	lines := []string{}
 	for _, address := range addresses {
@@ -216,6 +246,32 @@ func (p Params) secureLines() ([]string, error) {
 		}
 	}
 	return lines, h.check()
+}
+
+// userLines returns the values of ListenStream for single-user servers, and checks the names.
+func (p Params) userLines() ([]string, error) {
+	for _, name := range []string{p.Origins.UserDomain, p.Origins.HubDomain} {
+		if !plain(name) {
+			return nil, fmt.Errorf("%q is no domain", name)
+		}
+	}
+	if len(p.Origins.Listen) == 0 {
+		return nil, nil
+	}
+	lines, err := listenLines(p.Origins.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("single-user servers: %w", err)
+	}
+	others := p.HTTP
+	if p.HTTPS != nil {
+		others = slices.Concat(others, p.HTTPS.Listen)
+	}
+	for _, address := range others {
+		if port := p.Origins.Listen[0].Port; address.Port == port {
+			return nil, fmt.Errorf("single-user servers and the hub cannot both have the port %d", port)
+		}
+	}
+	return lines, nil
 }
 
 func (h *HTTPS) check() error {
@@ -274,11 +330,33 @@ func usersMemory(p Params) string {
 	if p.MemoryBytes == 0 {
 		return "75%"
 	}
+	return strconv.FormatUint(p.users()/mib, 10) + "M"
+}
+
+// users is the memory that all users' servers may take together.
+func (p Params) users() uint64 {
 	reserve := p.ReserveBytes
 	if reserve == 0 {
 		reserve = Reserve(p.MemoryBytes)
 	}
 	// A reserve as big as the machine would leave users nothing at all.
-	reserve = min(reserve, p.MemoryBytes/4*3)
-	return strconv.FormatUint((p.MemoryBytes-reserve)/mib, 10) + "M"
+	return p.MemoryBytes - min(reserve, p.MemoryBytes/4*3)
 }
+
+// UsersMemory returns what all users' servers may take together on a machine, a whole number of MiB; 0 when its memory is not known.
+func UsersMemory(memory uint64) uint64 { return Params{MemoryBytes: memory}.users() / mib * mib }
+
+// ServerMemory returns the default memory limit of each server on a machine: a quarter of what all may take together, so that one of them cannot
+// take what the others need, but at least 1 GiB where there is that much. It is a whole number of 64 MiB; 0 when the machine's memory is not known.
+func ServerMemory(memory uint64) uint64 { return Params{MemoryBytes: memory}.serverMemory() }
+
+func (p Params) serverMemory() uint64 {
+	users := p.users()
+	return min(max(users/4, 1024*mib), users) / (64 * mib) * (64 * mib)
+}
+
+// edgeMemory returns the ceiling for the edge: a sixteenth of the machine, within bounds that hold a class's connections and a campus's.
+func edgeMemory(memory uint64) uint64 { return min(max(memory/16, 256*mib), 512*mib) }
+
+// proxyHeader is how many bytes a request's header may have at the proxy: all that the edge lets through, and what it adds.
+const proxyHeader = 80 << 10

@@ -21,15 +21,21 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var usual = Params{HTTP: []Address{{Port: 80}}, MemoryBytes: 8 << 30, SystemdVersion: 257}
 
 var unusual = Params{
+	Proxies: Proxies{PublicURL: "https://kurs.example.org:4443", Trusted: []string{"192.0.2.10", "2001:db8::/32"}},
 	HTTP:    []Address{{IP: "192.0.2.7", Port: 8080}, {IP: "2001:db8::7", Port: 8080}},
-	BaseURL: "/kurs%20$a/", ReserveBytes: 2 << 30, MemoryBytes: 64 << 30, HomeRoots: []string{"/home", "/srv/100%"}, SystemdVersion: 245,
+	BaseURL: "/kurs%20$a/", ReserveBytes: 2 << 30, MemoryBytes: 64 << 30, HomeRoots: []string{"/home", "/srv/100%"}, WritablePaths: []string{"/srv/homework", "/data/100%"}, SystemdVersion: 245,
 }
 
 // own and acme are usual, with HTTPS.
 var own, acme = usual, usual
 
+// users is usual, with a port for single-user servers; domain has names for them.
+var users, domain = usual, usual
+
 func init() {
 	own.HTTPS = &HTTPS{Listen: []Address{{Port: 443}}, Cert: "/etc/ssl/certs/hub.pem", Key: "/etc/ssl/private/hub.key"}
+	users.Origins = Origins{Listen: []Address{{Port: 8443}}}
+	domain.Origins = Origins{UserDomain: "users.example.org", HubDomain: "hub.example.org"}
 	acme.HTTPS = &HTTPS{Listen: []Address{{Port: 443}}, Domains: []string{"hub.example.org", "jupyter.example.org"}, Email: "teacher@example.org"}
 	unusual.HTTPS = &HTTPS{
 		Listen: []Address{{IP: "192.0.2.7", Port: 8443}, {IP: "2001:db8::7", Port: 8443}}, Domains: []string{"kurs.example.org"}, Email: "o'hara+100%$x@example.org", Staging: true,
@@ -50,7 +56,7 @@ func render(t *testing.T, p Params) map[string]string {
 }
 
 func TestRenderGolden(t *testing.T) {
-	for dir, params := range map[string]Params{"usual": usual, "unusual": unusual, "own": own, "acme": acme} {
+	for dir, params := range map[string]Params{"usual": usual, "unusual": unusual, "own": own, "acme": acme, "users": users, "domain": domain} {
 		for name, got := range render(t, params) {
 			golden := filepath.Join("testdata", dir, name)
 			if *update {
@@ -135,6 +141,18 @@ func TestUsersLeaveMemory(t *testing.T) {
 	require.Contains(t, render(t, params)[layout.UsersSlice], "MemoryMax=2048M\n", "a reserve beyond the machine")
 	params.MemoryBytes = 0
 	require.Contains(t, render(t, params)[layout.UsersSlice], "MemoryMax=75%\n")
+}
+
+func TestMemoryOfEdgeAndProxy(t *testing.T) {
+	for megabytes, want := range map[uint64]uint64{1024: 256, 4096: 256, 6400: 400, 8192: 512, 262144: 512} {
+		params := usual
+		params.MemoryBytes = megabytes * mib
+		files := render(t, params)
+		require.Equal(t, []string{fmt.Sprintf("%dM", want)}, lines(files[layout.EdgeUnit], "MemoryMax"), "%d MiB", megabytes)
+		require.Equal(t, []string{fmt.Sprintf("%dM", 2*want)}, lines(files[layout.ProxyUnit], "MemoryMax"), "%d MiB", megabytes)
+		require.Contains(t, lines(files[layout.EdgeUnit], "Environment"), fmt.Sprintf("GOMEMLIMIT=%dMiB", want/4*3), "what it keeps to by itself is below")
+		require.Equal(t, []string{"0"}, lines(files[layout.EdgeUnit], "OOMScoreAdjust"), "it is not protected")
+	}
 }
 
 // newer holds since which systemd a directive is known, for those that MinimumSystemd doesn't know yet (systemd's NEWS).
@@ -330,4 +348,15 @@ func FuzzRender(f *testing.F) {
 			t.Fatalf("input brought lines of its own: %d instead of %d", got, want)
 		}
 	})
+}
+
+func TestServerMemory(t *testing.T) {
+	const gib = 1024 * mib
+	for memory, want := range map[uint64]uint64{
+		0: 0, gib / 2: gib / 4, gib: gib / 2, 2 * gib: gib, 4 * gib: gib, 8 * gib: 1792 * mib, 64 * gib: 15 * gib,
+	} {
+		if got := ServerMemory(memory); got != want {
+			t.Errorf("%d MiB of %d, not %d", got/mib, memory/mib, want/mib)
+		}
+	}
 }

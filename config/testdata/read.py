@@ -28,7 +28,7 @@ def plain(value):
 
 def sizes(limit):
     """What JupyterHub makes of sizes."""
-    return {key: int(settings.amount(value)) if key == "memory" and value is not None else value for key, value in limit.items()}
+    return {key: int(settings.amount(value)) if key == "memory" and value not in (None, "auto") else value for key, value in limit.items()}
 
 
 def attempt(read):

@@ -11,7 +11,7 @@ import yaml
 from traitlets.config import Config
 
 import tljh
-from tljh import settings
+from tljh import accounts, settings
 from tljh.paths import Paths
 
 
@@ -72,6 +72,7 @@ async def running_hub(here, monkeypatch, **options):
     config.JupyterHub.load_roles = [{"name": "boss", "scopes": ["admin:users"], "services": ["boss"]}]
     for key, value in options.pop("app", {}).items():
         config.JupyterHub[key] = value
+    config.merge(options.pop("config", Config()))
     for key, value in options.items():
         config.FirstUseAuthenticator[key] = value
     monkeypatch.chdir(here.state)
@@ -99,26 +100,43 @@ class Visitor:
 
     def __init__(self, app, session, url):
         self.app, self.session, self.url = app, session, url
+        self.first = None  # what is on the page for a first log-in, if that was the answer
 
     async def log_in(self, name, password, **fields):
         """The status of the answer (302: in) and the words of the form."""
         self.session.cookie_jar.clear()
-        return await self.post("login", {"username": name, "password": password} | fields)
+        status, words = await self.post("login", {"username": name, "password": password} | fields)
+        if status == 200 and self.first and "repeat" not in fields:
+            # The page on which one chooses a password.
+            step = {"username": name, "password": password, "repeat": password, "ticket": self.first["ticket"]}
+            return await self.post("login", step | fields)
+        return status, words
 
     async def post(self, page, fields):
         async with self.session.get(self.url + page, headers={"Sec-Fetch-Mode": "navigate"}) as reply:
-            token = re.search(r'name="_xsrf" value="([^"]+)"', await reply.text())
-        assert token, "no form"
+            form = await reply.text()
+        token = re.search(r'name="_xsrf" value="([^"]+)"', form)
+        assert token, f"no form: {form}"
         data = {key: value for key, value in fields.items() if value is not None} | {"_xsrf": token[1]}
         async with self.session.post(self.url + page, data=data, allow_redirects=False) as reply:
             text = await reply.text()
-        found = re.search(r'<(?:p class="login_error"|div class="alert[^>]*)>\s*(.*?)\s*</', text, re.DOTALL)
+        first, ticket = 'id="tljh-first-login"' in text, re.search(r'name="ticket" value="([^"]+)"', text)
+        self.first = {"ticket": ticket and ticket[1], "code": 'name="code"' in text} if first else None
+        found = re.search(r'<(?:p class="login_error"|div class="alert[^>]*)>\s*(?:<p>)?\s*(.*?)\s*</', text, re.DOTALL)
         return reply.status, found[1] if found else ""
 
     async def api(self, method, path):
         headers = {"Authorization": "token boss-token-0123456789"}
         async with self.session.request(method, f"{self.url}api/{path}", headers=headers) as reply:
             return reply.status
+
+
+@pytest.fixture
+def no_accounts(monkeypatch):
+    """This machine's accounts have nothing to do with these hub users; a test may put names in."""
+    there = set()
+    monkeypatch.setattr(accounts, "exists", lambda name: name in there)
+    return there
 
 
 @pytest.fixture

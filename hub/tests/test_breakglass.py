@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tljh import breakglass, passwords
+from tljh import breakglass, guard, limiter, passwords
 
 PAGE = "break-glass"
 
@@ -62,5 +62,20 @@ def test_a_form_of_another_site_is_refused(here, hub):
         write(here)
         async with visitor.session.post(visitor.url + PAGE, data={"username": "alice", "password": "quiet-please"}, allow_redirects=False) as reply:
             assert reply.status == 403
+
+    hub(test, **options())
+
+
+def test_guessing_is_limited_here_too(here, hub, monkeypatch):
+    monkeypatch.setattr(limiter, "PAIR_FREE", 1)
+    monkeypatch.setattr(guard, "FAILURE_TAKES", 0)
+
+    async def test(visitor):
+        write(here)
+        assert (await visitor.post(PAGE, {"username": "alice", "password": "wrong"}))[0] == 403
+        settings = visitor.app.tornado_application.settings
+        settings[guard.LIMITER].pairs.entries["alice", "127.0.0.1"].until += 60  # the page itself takes longer than the first wait
+        status, words = await visitor.post(PAGE, {"username": "alice", "password": "quiet-please"})
+        assert (status, "Too many attempts" in words) == (429, True)
 
     hub(test, **options())

@@ -6,8 +6,10 @@ from traitlets import Bool, Dict, Enum, Float, HasTraits, Integer, Set, Tuple, U
 from traitlets.config import Config
 
 from tljh import auth, proxy, settings, spawner
-from tljh.configure import authenticator_class, configure, local_files, misfit
+from tljh.configure import authenticator_class, configure, server_memory
 from tljh.paths import PROBE_USER
+from tljh.snippets import local_files
+from tljh.values import misfit
 
 
 def configured(here, text):
@@ -24,17 +26,27 @@ def test_the_defaults_are_those_of_the_older_tljh(here):
     assert c.JupyterHub.proxy_class is proxy.WatchedProxy
     assert (c.WatchedProxy.auth_token, c.WatchedProxy.should_start) == ("proxy-secret", False)
     assert c.JupyterHub.bind_url == "http://127.0.0.1:972/"
-    assert c.UserSpawner.default_url == "/lab"
+    assert c.Spawner.default_url == "/lab"
     assert c.Authenticator.admin_users == {"alice"}
     assert (c.JupyterHub.cleanup_servers, c.JupyterHub.cleanup_proxy) == (False, False)
     services = {service["name"]: service for service in c.JupyterHub.services}
     assert services["tljh-installer"]["api_token"] == "installer-secret"
-    assert services["cull-idle"]["user"] == "nobody"
-    assert "--timeout=600" in services["cull-idle"]["command"]
+    assert "user" not in services["cull-idle"], "it becomes another account by itself"
+    assert "--timeout=3600" in services["cull-idle"]["command"]
     assert not [word for word in services["cull-idle"]["command"] if word.startswith("--cull-users")]
     roles = {role["name"]: role["scopes"] for role in c.JupyterHub.load_roles}
     assert sorted(roles["tljh-installer"]) == ["access:servers", "admin:servers", "admin:users", "proxy", "read:hub"]
     assert "admin:users" not in roles["cull-idle"]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "learns", "words"), [(3600, 300, "1 hour"), (5400, 300, "90 minutes"), (600, 150, "10 minutes"), (20, 5, "20 seconds"), (1, 1, "1 second")]
+)
+def test_the_hub_learns_what_is_in_use_before_the_culler_looks(here, timeout, learns, words):
+    c = configured(here, f"services: {{cull: {{timeout: {timeout}}}}}")
+    assert (c.JupyterHub.last_activity_interval, c.UserSpawner.activity_interval) == (learns, learns)
+    assert c.JupyterHub.activity_resolution <= learns
+    assert c.JupyterHub.template_vars["tljh_culled_after"] == words
 
 
 def test_keys_reach_the_hub(here):
@@ -43,7 +55,7 @@ def test_keys_reach_the_hub(here):
     )
     assert (c.JupyterHub.base_url, c.JupyterHub.bind_url) == ("/course/", "http://127.0.0.1:972/course/")
     assert (c.Spawner.mem_limit, c.Spawner.cpu_limit) == ("1G", 0.5)
-    assert c.UserSpawner.default_url == "/tree"
+    assert c.Spawner.default_url == "/tree"
     culler = next(service for service in c.JupyterHub.services if service["name"] == "cull-idle")
     assert {"--cull-users=True", "--cull-every=5"} <= set(culler["command"])
 
@@ -104,7 +116,7 @@ def test_an_unknown_authenticator_gives_way_to_the_last_good_config(here, caplog
 
 def test_with_no_good_config_at_all_admins_still_are(here, caplog):
     c = configured(here, "auth: {type: nosuch}\nusers: {admin: [alice], allowed: [bob]}")
-    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users) == ({"alice"}, set())
+    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users) == ({"alice"}, {"alice"})
     c = configured(here, "users: [")
     assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
     assert caplog.records[0].levelno == logging.CRITICAL
@@ -135,7 +147,7 @@ def test_a_config_with_an_option_that_is_refused_is_not_used(here, caplog, optio
 def test_with_an_option_refused_and_no_config_before_only_admins_get_in(here):
     c = configured(here, "auth: {type: dummy, DummyAuthenticator: {password: 12345}}\nusers: {admin: [alice], allowed: [bob], banned: [eve]}")
     assert c.JupyterHub.authenticator_class is auth.FirstUseAuthenticator
-    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users, c.Authenticator.blocked_users) == ({"alice"}, set(), {"eve", PROBE_USER})
+    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users, c.Authenticator.blocked_users) == ({"alice"}, {"alice"}, {"eve", PROBE_USER})
     assert c.Authenticator.allow_existing_users is False
 
 
@@ -143,20 +155,20 @@ def test_an_authenticator_that_was_good_and_is_not_any_more(here):
     text = "auth: {type: gone.Authenticator}\nusers: {admin: [alice], allowed: [bob]}"
     here.applied.write_text(text)
     c = configured(here, text)
-    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users) == ({"alice"}, set())
+    assert (c.Authenticator.admin_users, c.Authenticator.allowed_users) == ({"alice"}, {"alice"})
     assert c.Authenticator.allow_existing_users is False
 
 
 def test_options_of_another_class_are_told_and_do_no_harm(here, caplog):
     c = configured(here, "auth:\n  FirstUseAuthenticator: {min_password_length: 12}\n  LDAPAuthenticator: {server_address: x}\n")
-    assert c.FirstUseAuthenticator == {"min_password_length": 12}
+    assert c.FirstUseAuthenticator == {"min_password_length": 12, "first_login": "open", "class_code": ""}
     assert "LDAPAuthenticator" not in c
     assert "auth.LDAPAuthenticator is not used" in caplog.text
 
 
 def test_an_option_does_not_override_a_key(here, caplog):
     c = configured(here, "auth: {FirstUseAuthenticator: {blocked_users: [], whitelist: [eve], create_users: true}}\nusers: {banned: [eve]}")
-    assert c.FirstUseAuthenticator == {"create_users": True}
+    assert c.FirstUseAuthenticator == {"create_users": True, "first_login": "open", "class_code": ""}
     assert c.Authenticator.blocked_users == {"eve", PROBE_USER}
     assert caplog.text.count("blocked_users is not used") == 1
     assert "auth.FirstUseAuthenticator.blocked_users is not used: users.banned says it" in caplog.text
@@ -229,3 +241,18 @@ def test_the_whole_file_as_jupyterhub_reads_it(here, monkeypatch):
         "Authenticator": auth.FirstUseAuthenticator,
     }.items():
         assert set(app.config[name]) <= set(cls.class_trait_names(config=True)), name
+
+
+def test_pages_know_whether_origins_are_separate(here):
+    assert configured(here, "hub: {user_port: 8443}").JupyterHub.template_vars["origins_separate"] is True
+    assert configured(here, "").JupyterHub.template_vars["origins_separate"] is False
+
+
+@pytest.mark.parametrize(
+    ("said", "unit", "limit"), [("auto", "1879048192", 1879048192), ("auto", "0", None), ("auto", None, None), (None, "1879048192", None), ("2G", "1", "2G")]
+)
+def test_the_memory_limit_of_the_machine(monkeypatch, said, unit, limit):
+    monkeypatch.delenv("TLJH_SERVER_MEMORY", raising=False)
+    if unit is not None:
+        monkeypatch.setenv("TLJH_SERVER_MEMORY", unit)
+    assert server_memory(said) == limit

@@ -80,3 +80,41 @@ def test_records_that_cannot_be_read_refuse_nobody(tmp_path, proc):
     write(tmp_path / "cg/tljh.slice/tljh-users.slice", **{"memory.max": "?", "memory.current": "", "memory.stat": ""})
     assert memory(proc, tmp_path / "cg") is None
     assert memory(tmp_path / "no-proc", tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(("line", "has"), [("CapBnd:\t00000000fcecbfff", True), ("CapBnd:\t0000000000000000", False), ("Name: x", False)])
+def test_a_capability(tmp_path, line, has):
+    (tmp_path / "status").write_text(line + "\n")
+    assert machine.has_capability(11, tmp_path / "status") is has
+    assert not machine.has_capability(11, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("0::/tljh.slice/tljh-users.slice/jupyter-bob.service\n", True),
+        ("1:name=systemd:/tljh.slice/jupyter-bob.service/inner\n", True),
+        ("0::/user.slice/jupyter-bob.service-not\n", False),
+        ("0::/system.slice/cron.service\n", False),
+    ],
+)
+def test_the_unit_of_a_process(tmp_path, text, ours):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cgroup").write_text(text)
+    assert machine.is_of_unit(7, "jupyter-bob.service", tmp_path) is ours
+    assert not machine.is_of_unit(8, "jupyter-bob.service", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "memory"),
+    [
+        ("36 35 98:0 /systemd-private-x/tmp /tmp rw,nosuid shared:1 - tmpfs tmpfs rw,size=50%\n", True),
+        ("36 35 98:0 / / rw - ext4 /dev/vda rw\n", False),
+        ("36 35 98:0 / /tmp rw - ext4 /dev/vda rw\n", False),
+        ("36 35 0:1 / /tmp rw - tmpfs tmpfs rw\n37 36 98:0 /x /tmp rw - ext4 /dev/vda rw\n", False),
+        ("36 35 0:1 / /tmpx rw - tmpfs tmpfs rw\n\n", False),
+    ],
+)
+def test_what_lies_in_memory(tmp_path, lines, memory):
+    (tmp_path / "mounts").write_text(lines)
+    assert machine.is_in_memory("/tmp", tmp_path / "mounts") is memory

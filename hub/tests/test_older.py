@@ -4,9 +4,11 @@ import dbm.ndbm
 import dbm.sqlite3
 import gzip
 import json
+import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tljh import accounts, database, older, older_look
 from tljh.passwords import Passwords
 
 DATA = Path(__file__).parent / "data"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(older.__file__).parent.parent)}
 DIGESTS = {"alice": b"$2b$12$alice", "bob@example.org": b"$2b$12$bob", "zo\xeb": b"$2b$12$zoe"}
 
 
@@ -36,6 +39,11 @@ def fill(module, path):
 def test_every_kind_of_dbm_that_this_python_writes_is_read(state, module):
     fill(module, state / "passwords.dbm")
     assert older_look.passwords(str(state / "passwords.dbm")) == DIGESTS
+
+
+def fill_one(path, name):
+    with closing(dbm.sqlite3.open(str(path), "c", 0o600)) as db:
+        db[name.encode()] = b"$2b$12$one"
 
 
 def gdbm(state):
@@ -128,6 +136,44 @@ def test_the_database_gets_the_new_format_and_no_server_runs(kept, here):
             assert db.execute("SELECT count(*) FROM servers WHERE id = 77").fetchone() == (0,)
             assert db.execute("SELECT server_id, state FROM spawners").fetchall() == [(None, "{}")]
             assert db.execute("SELECT count(*) FROM api_tokens WHERE note LIKE 'Server at %'").fetchone() == (0,)
+
+
+def test_all_is_taken_in_one_go_when_it_is_time(kept, here, state, tmp_path):
+    """The process is ready before the older hub is stopped, and takes what is there when it has been."""
+    fill(dbm.sqlite3, state / "passwords.dbm")
+    database.copy(kept, here.database)
+    copy, ready = tmp_path / "copy.sqlite", tmp_path / "ready"
+    arguments = ["take", str(state), "passwords.dbm", str(here.database), str(copy), str(ready), sys.executable]
+    process = subprocess.Popen([sys.executable, "-m", "tljh.older", *arguments], stdin=subprocess.PIPE, env=ENVIRONMENT | {"TLJH_ROOT": str(here.root)})
+    while not ready.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    assert database.revision(here.database) == database.revision(kept)
+    assert not copy.exists() and not here.passwords.exists()
+    fill_one(state / "passwords.dbm", "dora")
+    process.communicate(b"\n", timeout=60)
+    assert process.returncode == 0
+    assert older_look.database(str(copy)) == older_look.database(str(kept))
+    assert database.revision(here.database) == database.newest()
+    assert older_look.database(str(here.database))["servers"] == []
+    assert set(Passwords(here.passwords).names()) == {*DIGESTS, "dora"}
+
+
+def test_nothing_is_taken_when_nobody_says_that_it_is_time(kept, here, state, tmp_path):
+    fill(dbm.sqlite3, state / "passwords.dbm")
+    database.copy(kept, here.database)
+    copy, ready = tmp_path / "copy.sqlite", tmp_path / "ready"
+    arguments = ["take", str(state), "passwords.dbm", str(here.database), str(copy), str(ready)]
+    subprocess.run([sys.executable, "-m", "tljh.older", *arguments], input=b"", check=True, env=ENVIRONMENT | {"TLJH_ROOT": str(here.root)})
+    assert ready.exists() and not copy.exists() and not here.passwords.exists()
+    assert database.revision(here.database) == database.revision(kept)
+
+
+def test_what_cannot_be_taken_is_told_before_it_is_time(here, state, tmp_path):
+    (state / "passwords.dbm").write_bytes(b"\x00\x01\x02\x03 something else")
+    ready = tmp_path / "ready"
+    assert older.main(["take", str(state), "passwords.dbm", str(here.database), str(tmp_path / "copy"), str(ready)]) == 1
+    assert not ready.exists()
 
 
 def test_what_the_hub_believes_is_told(kept):

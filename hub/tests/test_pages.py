@@ -20,6 +20,7 @@ def test_name_and_announcement_are_text(here, hub):
     async def test(visitor):
         text = await page(visitor, "login")
         assert "<title>Physics &lt;101&gt;</title>" in text.replace("\n", "").replace("  ", "")
+        assert text.count("Physics &lt;101&gt;</") == 3, "in the tab, in the header and above the form"
         assert "Exam &lt;script&gt;at nine" in text
         assert PROBLEM not in text
         assert "of names" not in text, "strangers see what is wrong with the config"
@@ -39,6 +40,7 @@ def test_only_admins_see_what_is_wrong(here, hub):
             assert status == 302
             home = await page(visitor, "home")
             assert ("users.admin must be a list &lt;b&gt;of names" in home) is seen
+            assert 'id="tljh-name">Physics &lt;101&gt;<' in home
             assert "tljh-look" not in home
 
     hub(test, admin_users={"alice"}, allowed_users={"bob"}, app={"template_vars": dict(SHOWN)})

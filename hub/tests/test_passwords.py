@@ -37,6 +37,13 @@ def test_good_passwords_match_themselves_only(password):
     assert not passwords.matches(password[:-1], stored)
 
 
+def test_passwords_are_kept_as_hashes_of_bcrypt(here):
+    store = Passwords(here.passwords)
+    store.set("alice", passwords.digest(GOOD))
+    assert store.get("alice").startswith(b"$2b$1")
+    assert GOOD.encode() not in here.passwords.read_bytes()
+
+
 def test_a_damaged_digest_matches_nothing():
     assert not passwords.matches(GOOD, b"no digest")
 
@@ -95,6 +102,10 @@ def test_commands(here, monkeypatch, capsys):
     assert passwords.matches(GOOD, Passwords(here.passwords).get("alice"))
     assert call(monkeypatch, capsys, "set", "--if-absent", "bob")[0] == passwords.DONE
     assert call(monkeypatch, capsys, "list")[1] == "alice\nbob\n"
+    assert call(monkeypatch, capsys, "set", "carol", text="admin\n")[0] == passwords.REFUSED
+    assert call(monkeypatch, capsys, "set", "--short", "carol", text="admin\n")[0] == passwords.DONE
+    assert call(monkeypatch, capsys, "set", "--short", "carol", text="\n")[0] == passwords.REFUSED
+    assert call(monkeypatch, capsys, "forget", "carol")[0] == passwords.DONE
     code, _, err = call(monkeypatch, capsys, "forget", "alice")
     assert (code, "admin" in err) == (passwords.REFUSED, True)
     assert call(monkeypatch, capsys, "forget", "bob")[0] == passwords.DONE
@@ -129,6 +140,21 @@ def test_admins_of_the_hub_cannot_be_forgotten(here, monkeypatch, capsys):
     assert call(monkeypatch, capsys, "forget", "zoe")[0] == passwords.REFUSED
 
 
+def test_who_is_known(here, monkeypatch, capsys):
+    import sqlite3
+
+    with sqlite3.connect(here.database) as db:
+        db.execute("CREATE TABLE users (name TEXT, admin BOOLEAN)")
+        db.execute("INSERT INTO users VALUES ('bob', 0)")
+    here.config.write_text("users:\n  admin: [alice]\n  allowed: [carol]\n")
+    Passwords(here.passwords).forget("dan")
+    for name in ("bob", "Bob", "alice", "carol", "dan"):
+        assert call(monkeypatch, capsys, "known", name)[0] == passwords.DONE, name
+    assert call(monkeypatch, capsys, "known", "nobody9")[0] == passwords.UNKNOWN
+    here.config.write_text("auth:\n  FirstUseAuthenticator:\n    create_users: true\n")
+    assert call(monkeypatch, capsys, "known", "nobody9")[0] == passwords.DONE
+
+
 def test_a_place_that_cannot_be_written_is_told(here, monkeypatch, capsys):
     here.passwords.mkdir()
     code, _, err = call(monkeypatch, capsys, "set", "bob")
@@ -147,3 +173,12 @@ def test_run_as_root_runs_it(here):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert passwords.matches("a long password", Passwords(here.passwords).get("dora"))
+
+
+@pytest.mark.parametrize(("argv", "told"), [(["set"], ["bob"]), (["set", "--one-time"], ["bob"]), (["set", "--if-absent"], []), (["forget"], ["bob"])])
+def test_whose_password_root_changes_is_to_be_logged_out(here, monkeypatch, capsys, argv, told):
+    assert call(monkeypatch, capsys, *argv, "bob")[0] == 0
+    store = Passwords(here.passwords)
+    assert store.to_log_out() == told
+    store.logged_out("bob")
+    assert store.to_log_out() == []

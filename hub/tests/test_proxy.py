@@ -17,6 +17,7 @@ class Table:
 
     def __init__(self, port):
         self.port, self.routes, self.posts, self.runner = port, {}, 0, None
+        self.order, self.slow = [], []
 
     async def start(self):
         app = web.Application()
@@ -38,7 +39,11 @@ class Table:
 
     async def post(self, request):
         self.posts += 1
-        self.routes[request.match_info["path"] or "/"] = await request.json()
+        path = request.match_info["path"] or "/"
+        if path in self.slow:
+            await asyncio.sleep(0.5)
+        self.order.append(path)
+        self.routes[path] = await request.json()
         return web.Response(status=201)
 
 
@@ -97,6 +102,21 @@ def unused_port():
 
 def hubs(table):
     return {path for path, data in table.routes.items() if data.get("jupyterhub")}
+
+
+def test_the_hubs_own_route_comes_last(watched):
+    async def test(made, app, table, told):
+        await table.start()
+        table.slow = ["/user/bob"]
+        app.users[3] = user("carol")
+        table.routes = {}
+        app._start_future.set_result(None)
+        await made.get_all_routes()
+        await eventually(lambda: "/" in table.order)
+        assert {"/user/bob", "/user/carol"} <= set(table.order[: table.order.index("/")])
+        await table.stop()
+
+    watched(test)
 
 
 def test_a_hub_starts_without_the_proxy_and_tells_systemd_only_then(watched):

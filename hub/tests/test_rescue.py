@@ -79,6 +79,49 @@ def test_the_first_page_is_the_note(usual, way, note, page):
     assert rescue.first_page(usual, way, note) == page
 
 
+def test_modules_are_looked_for_in_any_python(tmp_path):
+    site = tmp_path / "lib/python3.12/site-packages"
+    assert rescue.missing_module(tmp_path, ["ipykernel"]) == tmp_path / "lib/ipykernel"
+    for name in ("ipykernel", "jupyter_server"):
+        (site / name).mkdir(parents=True)
+        (site / name / "__init__.py").touch()
+    assert rescue.missing_module(tmp_path, ["jupyter_server", "ipykernel"]) is None
+    assert rescue.missing_module(tmp_path, ["jupyter_server", "jupyterlab"]) == site / "jupyterlab"
+    (site / "jupyterlab-4.5.0.dist-info").mkdir()
+    (site / "jupyterlab-4.5.0.dist-info/direct_url.json").write_text('{"dir_info": {"editable": true}}')
+    assert rescue.missing_module(tmp_path, ["jupyter_server", "jupyterlab"]) is None
+    (site / "ipykernel/__init__.py").unlink()
+    assert rescue.missing_module(tmp_path, ["ipykernel"]) == site / "ipykernel"
+
+
+def test_a_server_without_page_or_kernel_is_not_started_as_usual(monkeypatch, here):
+    from test_spawner import make
+
+    prefix = here.user_bin.parent
+    site = prefix / "lib/python3.14/site-packages"
+    for name in ("jupyter_server", "ipykernel", "jupyterlab"):
+        (site / name).mkdir(parents=True)
+        (site / name / "__init__.py").touch()
+    prefix.joinpath("bin").mkdir(exist_ok=True)
+    for name in ("python", "jupyterhub-singleuser"):
+        (prefix / "bin" / name).touch(mode=0o755)
+    (here.root / "rescue/bin").mkdir(parents=True)
+    (here.root / "rescue/bin/python").touch(mode=0o755)
+    options = {"cmd": [str(prefix / "bin/jupyterhub-singleuser")], "rescue_environment": str(here.root / "rescue")}
+    made = make(monkeypatch, **options)
+    assert made._missing() is None
+    (site / "jupyterlab/__init__.py").unlink()
+    assert made._missing() == str(site / "jupyterlab")
+    assert make(monkeypatch, default_url="/tree", **options)._missing() is None, "a page that needs no JupyterLab"
+    assert make(monkeypatch, **options | {"rescue_environment": ""})._missing() is None, "nothing is better"
+    (here.root / "own/bin").mkdir(parents=True)
+    for name in ("python", "jupyterhub-singleuser"):
+        (here.root / "own/bin" / name).touch(mode=0o755)
+    assert make(monkeypatch, **options | {"cmd": [str(here.root / "own/bin/jupyterhub-singleuser")]})._missing() is None, (
+        "an admin's own is the admin's business"
+    )
+
+
 def test_only_settings_make_a_start_impatient(tmp_path):
     assert not rescue.has_settings(str(tmp_path / "nowhere"))
     (tmp_path / ".jupyter/lab/user-settings").mkdir(parents=True)
@@ -171,9 +214,19 @@ def test_the_server_alone_does_without_what_its_user_installed(monkeypatch):
     from test_spawner import make
 
     made = make(monkeypatch, cmd=["/e/bin/jupyterhub-singleuser", "--x"], rescue_environment="/r")
-    assert made._command(USUAL) == made._command(SAFE) == ["/e/bin/python", "-s", "/e/bin/jupyterhub-singleuser", "--x"]
-    assert made._command(RESCUE)[:3] == ["/r/bin/python", "-I", "-m"]
+    start = str(spawner.START)
+    assert made._command(USUAL) == made._command(SAFE) == ["/e/bin/python", "-s", start, "/e/bin/jupyterhub-singleuser", "--x"]
+    assert made._command(RESCUE) == ["/r/bin/python", "-I", start, "jupyterhub.singleuser"]
     assert make(monkeypatch, cmd=["/own/program"])._command(USUAL) == ["/own/program"]
+
+
+def test_a_server_loads_what_is_in_the_home_only_where_an_admin_wants_it(monkeypatch):
+    from test_spawner import make
+
+    made = make(monkeypatch, cmd=["/e/bin/jupyterhub-singleuser"], rescue_environment="/r", own_extensions=True)
+    assert made._command(USUAL) == ["/e/bin/python", "-s", "/e/bin/jupyterhub-singleuser"]
+    assert made._command(RESCUE) == ["/r/bin/python", "-I", "-m", "jupyterhub.singleuser"]
+    assert made._command(SAFE) == ["/e/bin/python", "-s", str(spawner.START), "/e/bin/jupyterhub-singleuser"]
 
 
 def test_a_safe_start_looks_elsewhere(monkeypatch):

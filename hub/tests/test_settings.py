@@ -36,9 +36,16 @@ def test_everything_is_read():
     assert config.default_app == "classic"
 
 
-@pytest.mark.parametrize("text", ["", "{}", "users:\n", "users: {allowed: }\nlimits:\n  memory:\n"])
+@pytest.mark.parametrize("text", ["", "{}", "users:\n", "users: {allowed: }\nlimits:\n  cpu:\n"])
 def test_what_is_empty_means_the_defaults(text):
     assert settings.parse(text) == settings.Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("{}", "auto"), ("limits: {memory: auto}", "auto"), ("limits: {memory: null}", None), ("limits: {memory: 2G}", "2G")]
+)
+def test_no_memory_limit_is_said_and_not_left_out(text, limit):
+    assert settings.parse(text).limits.memory == limit
 
 
 @pytest.mark.parametrize(
@@ -249,3 +256,10 @@ def test_without_an_answer_only_what_was_good_before_is_used(asked, script, says
     assert (loaded.config.users.admin, loaded.problems) == ({"alice"}, [])
     here.applied.unlink()
     assert settings.load(here).config == settings.closed()
+
+
+@pytest.mark.parametrize(
+    ("text", "separate"), [("", False), ("hub: {user_port: 0}", False), ("hub: {user_port: 8443}", True), ("hub: {user_domain: Users.example.org}", True)]
+)
+def test_a_port_or_a_domain_of_their_own_separates_the_origins(text, separate):
+    assert settings.parse(text).origins.separate == separate

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from traitlets.config import Config
 
-from tljh import paths, spawner, systemd
+from tljh import machine, paths, rescue, spawner, systemd, variables
 from tljh.accounts import Account
 from tljh.spawner import UserSpawner
 
@@ -28,15 +28,42 @@ def properties(made):
 
 def test_a_student_is_confined_and_an_admin_can_use_sudo(monkeypatch):
     student, admin = properties(make(monkeypatch)), properties(make(monkeypatch, admin=True))
-    assert student["NoNewPrivileges"] == student["PrivateDevices"] == "yes"
+    assert student["NoNewPrivileges"] == student["PrivateDevices"] == student["RestrictNamespaces"] == "yes"
+    assert "@mount" in student["SystemCallFilter"]
     assert not set(spawner.CONFINED) & set(admin)
     for both in (student, admin):
         assert (both["PrivateTmp"], both["ProtectProc"], both["Slice"], both["OOMPolicy"]) == ("yes", "invisible", "tljh-users.slice", "continue")
         assert (both["User"], both["Group"], both["Type"]) == ("1001", "1001", "exec")
+        assert (both["Wants"], both["After"]) == ("tljh-firewall.service", "tljh-firewall.service"), "ports are closed before the server starts"
+
+
+def test_namespaces_are_given_by_a_key(monkeypatch):
+    student = properties(make(monkeypatch, allow_namespaces=True))
+    assert "RestrictNamespaces" not in student
+    assert "@mount" not in student["SystemCallFilter"]
+    assert student["NoNewPrivileges"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "guarded"), [({}, True, True), ({}, False, False), ({"own_extensions": True}, True, False), ({"cmd": ["/own"]}, True, False)]
+)
+def test_a_server_that_runs_trusted_code_is_closed_from_its_first_moment(monkeypatch, options, there, guarded):
+    monkeypatch.setattr(spawner.machine, "has_capability", lambda bit: there)
+    for admin in (False, True):
+        got = properties(make(monkeypatch, admin=admin, **({"cmd": ["/e/bin/jupyterhub-singleuser"]} | options)))
+        assert got.get("AmbientCapabilities") == ("CAP_NET_BROADCAST" if guarded else None)
+        assert got.get("CapabilityBoundingSet") == (None if admin else "CAP_NET_BROADCAST" if guarded else "")
+
+
+@pytest.mark.parametrize(("limit", "size"), [("1G", str(1 << 29)), (None, "50%")])
+def test_each_server_has_a_shared_memory_of_its_own(monkeypatch, limit, size):
+    got = properties(make(monkeypatch, mem_limit=limit))
+    assert got["TemporaryFileSystem"].endswith(f",size={size}")
+    assert got["PrivateIPC"] == "yes"
 
 
 def test_an_older_systemd_gets_only_what_it_knows(monkeypatch):
-    assert "ProtectProc" not in properties(make(monkeypatch, version=245))
+    assert not {"ProtectProc", "PrivateIPC"} & set(properties(make(monkeypatch, version=245)))
 
 
 @pytest.mark.parametrize(("cpu", "quota"), [(0.5, "50%"), (2.0, "200%"), (0.29, "29%"), (0.001, "1%"), (None, None)])
@@ -64,7 +91,48 @@ def test_the_hubs_environment_stays_with_the_hub(monkeypatch):
     env = made.get_env()
     assert env["PATH"].startswith("/opt/tljh/user/bin:/usr/local/sbin:")
     assert "secret" not in env.values()
-    assert env["JUPYTERHUB_SERVICE_URL"] == "http+unix://%2Frun%2Ftljh%2Fusers%2Fjupyter-bob%2Fserver.sock/"
+    assert env["JUPYTERHUB_SERVICE_URL"] == "http+unix://%2Frun%2Ftljh%2Fsockets%2Fjupyter-bob%2Fserver.sock/"
+
+
+def everything(monkeypatch, tmp_path, **options):
+    """A server with all that may be set for it."""
+    monkeypatch.setattr(UserSpawner, "server", None)
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    prefix = tmp_path / "user"
+    for name in ("conda-meta/history", "bin/jupyterhub-singleuser"):
+        (prefix / name).parent.mkdir(parents=True, exist_ok=True)
+        (prefix / name).touch(mode=0o755)
+    (tmp_path / "kernels/all/kernels").mkdir(parents=True, exist_ok=True)
+    options |= {"extra_paths": ["/x"]}
+    limits = {"mem_limit": "1G", "mem_guarantee": "1G", "cpu_limit": 1.0, "cpu_guarantee": 1.0}
+    made = make(monkeypatch, cmd=[str(prefix / "bin/jupyterhub-singleuser")], env_keep=["LANG"], rescue_environment="/rescue", **limits, **options)
+    made.hub = SimpleNamespace(public_host="", api_url="http://127.0.0.1:971/hub/api", base_url="/hub/")
+    made.api_token, made.oauth_client_id = "token", "bob"
+    return made
+
+
+# What systemd gives to a unit that runs as a user, whose versions differ.
+OF_SYSTEMD = {
+    *("HOME", "USER", "LOGNAME", "SHELL", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"),
+    *("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"),
+}
+
+
+def test_each_variable_that_a_server_gets_is_in_the_table(monkeypatch, tmp_path):
+    made = everything(monkeypatch, tmp_path)
+    found = set(OF_SYSTEMD)
+    for way in (rescue.USUAL, rescue.Way(safe=True), rescue.Way(rescue=True), rescue.Way(safe=True, rescue=True)):
+        found |= made._environment(way).keys()
+    named = {name for name in found if not name.startswith(variables.PREFIXES)}
+    assert named <= variables.TABLE.keys()
+    assert variables.TABLE.keys() - named == {"PYTHONHOME", "PYTHONPATH"}, "the table has what no server gets"
+    assert {name for name in variables.FIXED if not name.startswith(variables.PREFIXES)} <= variables.TABLE.keys()
+
+
+@pytest.mark.parametrize("name", sorted(name for name, (what, _) in variables.TABLE.items() if what != variables.REFUSED))
+def test_a_variable_that_is_taken_reaches_the_server(monkeypatch, tmp_path, name):
+    got = everything(monkeypatch, tmp_path, variables={name: "/admins"})._environment(rescue.USUAL)[name]
+    assert got == "/admins" if variables.TABLE[name][0] == variables.HONOURED else "/admins" in got.split(":")
 
 
 def test_what_the_environment_brings(monkeypatch, tmp_path):
@@ -83,6 +151,39 @@ def test_what_the_environment_brings(monkeypatch, tmp_path):
     assert env["CONDA_PREFIX"] == str(tmp_path / "user")
     assert env["JUPYTER_PATH"].split(":") == [str(tmp_path / "kernels/all"), str(tmp_path / "kernels/group-stats"), "/own"]
     assert made._starter() == [str(tmp_path / "user/etc/tljh/start")]
+
+
+@pytest.mark.parametrize(("memory", "own", "bound"), [(True, True, True), (False, True, False), (True, False, False)])
+def test_temporary_files_are_no_memory_of_all(monkeypatch, tmp_path, memory, own, bound):
+    monkeypatch.setattr(machine, "is_in_memory", lambda folder: memory)
+    account = Account("jupyter-bob", 1001, 1001, str(tmp_path / "jupyter-bob"))
+    made = make(monkeypatch, isolate_tmp=own)
+    made._account = account
+    made._make_tmp(account)
+    folder = tmp_path / ".tljh-tmp" / made.unit_name
+    assert folder.is_dir() is bound
+    assert properties(made).get("BindPaths") == (f"{folder}:/tmp" if bound else None)
+    if bound:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+        assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+        (folder / "left").touch()
+        made._make_tmp(account)
+    made._remove_tmp()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("trap", ["link", "file"])
+def test_temporary_files_go_nowhere_else(monkeypatch, tmp_path, trap):
+    monkeypatch.setattr(machine, "is_in_memory", lambda folder: True)
+    (tmp_path / "elsewhere").mkdir()
+    if trap == "link":
+        (tmp_path / ".tljh-tmp").symlink_to("elsewhere")
+    else:
+        (tmp_path / ".tljh-tmp").touch()
+    made = make(monkeypatch)
+    made._make_tmp(Account("jupyter-bob", 1001, 1001, str(tmp_path / "jupyter-bob")))
+    assert made._tmp is None
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize(("properties", "own"), [({}, True), ({"PrivateTmp": True}, True), ({"PrivateTmp": "no"}, False)])
@@ -114,20 +215,26 @@ def test_the_address_survives_what_a_database_keeps_of_it(monkeypatch):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
 def test_the_socket_folder_is_sealed_and_follows_no_link(monkeypatch, tmp_path):
+    import asyncio
     import grp
     import socket
 
     monkeypatch.setattr(paths, "SOCKETS", tmp_path / "users")
     monkeypatch.setattr(spawner, "PROXY_GROUP", grp.getgrgid(0).gr_name)
+
+    async def mount(folder, size, files):
+        raise systemd.UnitError("this is no guest")
+
+    monkeypatch.setattr(systemd, "mount_tmpfs", mount)
     (tmp_path / "users").mkdir()
     made = make(monkeypatch)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("x")
     account = Account("jupyter-bob", os.geteuid(), 0, "/nonexistent")
-    made._make_folder(account)
+    asyncio.run(made._make_folder(account))
     (made.socket_folder / "link").symlink_to(outside)
-    made._make_folder(account)
+    asyncio.run(made._make_folder(account))
     assert (outside / "precious").exists()
     assert list(made.socket_folder.iterdir()) == []
     assert stat.S_IMODE(made.socket_folder.stat().st_mode) == 0o2710
@@ -135,10 +242,39 @@ def test_the_socket_folder_is_sealed_and_follows_no_link(monkeypatch, tmp_path):
     with pytest.raises(spawner.SpawnFailure):
         made._seal_folder(account)
     made.socket_path.unlink()
+    (made.socket_folder / "folder/inner").mkdir(parents=True)
+    (made.socket_folder / "folder/link").symlink_to(outside)
+    (made.socket_folder / "file").write_text("x")
+    (made.socket_folder / "link").symlink_to(outside)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(made.socket_path))
         made._seal_folder(account)
+    assert list(made.socket_folder.iterdir()) == [made.socket_path]
+    assert (outside / "precious").exists()
     assert (made.socket_folder.stat().st_uid, stat.S_IMODE(made.socket_folder.stat().st_mode)) == (0, 0o2710)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_socket_of_another_process_is_no_server(monkeypatch, tmp_path, ours):
+    import asyncio
+    import socket
+
+    monkeypatch.setattr(paths, "SOCKETS", tmp_path)
+    made = make(monkeypatch)
+    made.socket_folder.mkdir()
+
+    async def state(unit):
+        return systemd.State("active", "", "", 0, os.getpid() if ours else 1, "")
+
+    monkeypatch.setattr(systemd, "state", state)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(made.socket_path))
+        sock.listen()
+        if ours:
+            asyncio.run(made._check_listener())
+        else:
+            with pytest.raises(spawner.SpawnFailure):
+                asyncio.run(made._check_listener())
 
 
 def test_a_systemd_that_does_not_answer_ends_no_server(monkeypatch):

@@ -130,3 +130,10 @@ def test_without_pidfd_it_works_too(monkeypatch):
         await asyncio.wait_for(waiting, 10)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"), [("/run/tljh/sockets/jupyter-bob", r"run-tljh-sockets-jupyter\x2dbob.mount"), ("/run/a b/é", r"run-a\x20b-\xc3\xa9.mount")]
+)
+def test_the_unit_of_a_path(path, unit):
+    assert systemd.path_unit(path, "mount") == unit

@@ -22,7 +22,7 @@ def test_first_use_stores_nothing(here):
 
 def test_first_use_compares(here):
     passwords.Passwords(here.passwords).set("alice", passwords.digest("correct-horse"))
-    assert attempt(here, "users: {admin: [alice]}") == {"ok": True, "admin": True, "reason": ""}
+    assert attempt(here, "users: {admin: [alice]}") == {"ok": True, "tried": True, "admin": True, "reason": ""}
     assert attempt(here, "users: {admin: [alice]}", password="wrong")["reason"] == "the password is wrong"
     assert attempt(here, "users: {banned: [alice]}")["ok"] is False
 
@@ -41,7 +41,7 @@ def test_first_use_asks_who_may_enter(here):
     assert attempt(here, "users: {allowed: [alice]}")["ok"] is True
     assert attempt(here, "auth: {FirstUseAuthenticator: {create_users: true}}")["ok"] is True
     known(here, "alice")
-    assert attempt(here, "users: {admin: [bob]}") == {"ok": True, "admin": False, "reason": ""}
+    assert attempt(here, "users: {admin: [bob]}") == {"ok": True, "tried": True, "admin": False, "reason": ""}
 
 
 def test_others_know_whom_an_admin_added(here):
@@ -59,7 +59,17 @@ def test_other_authenticators(here):
     assert github["ok"] is False
     assert "client_secret" in github["reason"]
     assert "another site" in github["reason"]
+    assert github["tried"] is False
     assert "no_such" in attempt(here, "auth: {type: no_such.Thing}")["reason"]
+
+
+def test_what_cannot_be_tried_is_no_refusal(here):
+    for kind in ("native", "tmp", "'null'", "github"):
+        assert (kind, attempt(here, f"auth: {{type: {kind}}}")["tried"]) == (kind, False)
+    ldap = "{server_address: 127.0.0.1, server_port: 9, tls_strategy: insecure, bind_dn_template: ['uid={username},dc=example,dc=org']}"
+    answer = attempt(here, f"auth: {{type: ldap, LDAPAuthenticator: {ldap}}}")
+    assert (answer["tried"], "cannot be reached" in answer["reason"]) == (False, True)
+    assert attempt(here, "auth: {type: dummy, DummyAuthenticator: {password: x}}")["tried"] is True
 
 
 def test_what_an_authenticator_knows():

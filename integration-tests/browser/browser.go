@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,8 +53,8 @@ type answer struct {
 	} `json:"error"`
 }
 
-// Start starts Chromium and opens an empty page.
-func Start(ctx context.Context) (*Browser, error) {
+// Start starts Chromium, with flags beside the usual ones, and opens an empty page.
+func Start(ctx context.Context, more ...string) (*Browser, error) {
 	program, err := find()
 	if err != nil {
 		return nil, err
@@ -63,7 +64,7 @@ func Start(ctx context.Context) (*Browser, error) {
 		return nil, err
 	}
 	b := &Browser{profile: profile, exited: make(chan struct{}), waiting: map[int]chan answer{}}
-	if err := b.start(ctx, program); err != nil {
+	if err := b.start(ctx, program, more); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start %s: %w", program, err), b.Close())
 	}
 	return b, nil
@@ -80,8 +81,8 @@ func find() (string, error) {
 
 var endpoint = regexp.MustCompile(`DevTools listening on (ws://\S+)`)
 
-func (b *Browser) start(ctx context.Context, program string) error {
-	b.cmd = exec.Command(program, append(append([]string{}, flags...), "--user-data-dir="+b.profile, "about:blank")...)
+func (b *Browser) start(ctx context.Context, program string, more []string) error {
+	b.cmd = exec.Command(program, slices.Concat(flags, more, []string{"--user-data-dir=" + b.profile, "about:blank"})...)
 	b.cmd.Env = append(os.Environ(), "HOME="+b.profile)
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that all of its processes can be ended
 	stderr, err := b.cmd.StderrPipe()

@@ -21,7 +21,28 @@ func (b *Browser) LogIn(ctx context.Context, hub, name, password string) error {
 	if err := b.Click(ctx, "#login_submit"); err != nil {
 		return err
 	}
-	return b.WaitFor(ctx, "the page after the login", "location.pathname != '/hub/login' && document.readyState == 'complete'")
+	const in, first = "location.pathname != '/hub/login'", "document.querySelector('#repeat_input') !== null"
+	if err := b.WaitFor(ctx, "the page after the login", "("+in+" || "+first+") && document.readyState == 'complete'"); err != nil {
+		return err
+	}
+	var choosing bool
+	if err := b.Eval(ctx, first, &choosing); err != nil || !choosing {
+		return err
+	}
+	return b.choose(ctx, password)
+}
+
+// choose fills in the page on which a user chooses a password at the first login.
+func (b *Browser) choose(ctx context.Context, password string) error {
+	for _, field := range []string{"#password_input", "#repeat_input"} {
+		if err := b.Type(ctx, field, password); err != nil {
+			return err
+		}
+	}
+	if err := b.Click(ctx, "#login_submit"); err != nil {
+		return err
+	}
+	return b.WaitFor(ctx, "the page after a first login", "location.pathname != '/hub/login' && document.readyState == 'complete'")
 }
 
 // NewNotebook presses the Python tile of JupyterLab's launcher and waits for an empty cell with a kernel at rest behind it.

@@ -26,7 +26,10 @@ const maxPage = 8 << 20
 
 // Browser is one person's browser: their name and their cookies.
 type Browser struct {
-	User string
+	password     string // of the last login
+	User         string
+	NeverConfirm bool   // an API call that needs the password again is refused, instead of giving it
+	Chooses      string // the password at a first login; "" for that of the login
 
 	base *url.URL
 	http *http.Client
@@ -76,10 +79,21 @@ func NewSecure(name, address, user string, roots *x509.CertPool) (*Browser, erro
 	return b, nil
 }
 
+// NewThrough makes one whose connections are made by another function than this machine's.
+func NewThrough(base, user string, dial func(ctx context.Context, network, address string) (net.Conn, error)) (*Browser, error) {
+	b, err := New(base, user)
+	if err != nil {
+		return nil, err
+	}
+	b.http.Transport.(*http.Transport).DialContext = dial
+	return b, nil
+}
+
 // Page is what a browser shows in the end.
 type Page struct {
 	Status int
 	URL    *url.URL // after redirects
+	Header http.Header
 	Body   string
 }
 
@@ -114,7 +128,7 @@ func (b *Browser) page(ctx context.Context, method, path string, form url.Values
 	if err != nil {
 		return Page{}, fmt.Errorf("cannot read %s: %w", path, err)
 	}
-	return Page{Status: resp.StatusCode, URL: resp.Request.URL, Body: string(text)}, nil
+	return Page{Status: resp.StatusCode, URL: resp.Request.URL, Header: resp.Header, Body: string(text)}, nil
 }
 
 func (b *Browser) origin() string { return b.base.Scheme + "://" + b.base.Host }
@@ -141,15 +155,51 @@ func (b *Browser) xsrf(path string) string {
 	return ""
 }
 
+// What the page has on which a user chooses a password at the first login.
+const firstLogin = `id="tljh-first-login"`
+
+var firstTicket = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
+
+// Cookies are what the browser sends along to a path, as one header.
+func (b *Browser) Cookies(path string) string {
+	u, err := url.Parse(b.address(path))
+	if err != nil {
+		return ""
+	}
+	var parts []string
+	for _, cookie := range b.http.Jar.Cookies(u) {
+		parts = append(parts, cookie.Name+"="+cookie.Value)
+	}
+	return strings.Join(parts, "; ")
+}
+
 var loginProblem = regexp.MustCompile(`(?s)<p class="login_error">(.*?)</p>`)
 
-// Login fills in the hub's login page. A Refused error carries the sentence the page shows.
+// Login fills in the hub's login page and, at the first login, that on which a password is chosen. A Refused error carries the sentence the page shows.
 func (b *Browser) Login(ctx context.Context, password string) error {
 	return b.LoginAt(ctx, "/hub/login", password)
 }
 
+// FirstLogin fills in the page for a first login with the code that a class was given.
+func (b *Browser) FirstLogin(ctx context.Context, password, code string) error {
+	b.password = password
+	if _, err := b.Open(ctx, "/hub/login?first=1"); err != nil {
+		return fmt.Errorf("cannot open the page for a first login: %w", err)
+	}
+	form := url.Values{"username": {b.User}, "password": {password}, "repeat": {password}, "code": {code}, "_xsrf": {b.xsrf("/hub/login")}}
+	page, err := b.submit(ctx, "/hub/login?next=%2Fhub%2Fhome", form)
+	if err != nil {
+		return fmt.Errorf("cannot choose a password: %w", err)
+	}
+	if found := loginProblem.FindStringSubmatch(page.Body); found != nil {
+		return &Refused{"choose a password", page.Status, words(found[1])}
+	}
+	return nil
+}
+
 // LoginAt fills in a page that is like the login page.
 func (b *Browser) LoginAt(ctx context.Context, path, password string) error {
+	b.password = password
 	page, err := b.Open(ctx, path)
 	if err != nil {
 		return fmt.Errorf("cannot open the login page: %w", err)
@@ -162,6 +212,20 @@ func (b *Browser) LoginAt(ctx context.Context, path, password string) error {
 	if err != nil {
 		return fmt.Errorf("cannot log in: %w", err)
 	}
+	if strings.Contains(page.Body, firstLogin) && page.Status == http.StatusOK {
+		if b.Chooses != "" {
+			form.Set("password", b.Chooses)
+			b.password = b.Chooses
+		}
+		form.Set("repeat", b.password)
+		form.Set("_xsrf", b.xsrf(path))
+		if found := firstTicket.FindStringSubmatch(page.Body); found != nil {
+			form.Set("ticket", found[1])
+		}
+		if page, err = b.submit(ctx, path+"?next=%2Fhub%2Fhome", form); err != nil {
+			return fmt.Errorf("cannot choose a password: %w", err)
+		}
+	}
 	if found := loginProblem.FindStringSubmatch(page.Body); found != nil {
 		return &Refused{"log in", page.Status, words(found[1])}
 	}
@@ -171,18 +235,50 @@ func (b *Browser) LoginAt(ctx context.Context, path, password string) error {
 	return nil
 }
 
+// Submit fills in another form of the hub.
+func (b *Browser) Submit(ctx context.Context, path string, form url.Values) (Page, error) {
+	form.Set("_xsrf", b.xsrf(path))
+	return b.submit(ctx, path, form)
+}
+
 func (b *Browser) submit(ctx context.Context, path string, form url.Values) (Page, error) {
 	return b.page(ctx, http.MethodPost, path, form)
 }
 
 // API calls the hub's REST API with the browser's cookies. in and out are JSON, each may be nil. An answer of 400 or more is a Refused error.
 func (b *Browser) API(ctx context.Context, method, path string, in, out any) (status int, err error) {
-	return b.call(ctx, method, "/hub/api/"+strings.TrimPrefix(path, "/"), in, out)
+	path = "/hub/api/" + strings.TrimPrefix(path, "/")
+	status, err = b.call(ctx, method, path, in, out)
+	if refused := (*Refused)(nil); b.NeverConfirm || status != http.StatusForbidden || !errors.As(err, &refused) || !strings.Contains(refused.Message, "enter your password again") {
+		return status, err
+	}
+	if err := b.confirm(ctx); err != nil {
+		return status, err
+	}
+	return b.call(ctx, method, path, in, out)
+}
+
+// confirm enters the password once more, where the hub asks for it before what needs a fresh one.
+func (b *Browser) confirm(ctx context.Context) error {
+	const path = "/hub/confirm"
+	if _, err := b.Open(ctx, path); err != nil {
+		return err
+	}
+	page, err := b.submit(ctx, path+"?next=%2Fhub%2Fhome", url.Values{"password": {b.password}, "_xsrf": {b.xsrf(path)}})
+	if err == nil && page.Status != http.StatusOK {
+		err = &Refused{"enter the password again", page.Status, words(page.Body)}
+	}
+	return err
 }
 
 // ServerAPI calls the API of a user's server, normally one's own.
 func (b *Browser) ServerAPI(ctx context.Context, user, method, path string, in, out any) (status int, err error) {
 	return b.call(ctx, method, "/user/"+url.PathEscape(user)+"/api/"+strings.TrimPrefix(path, "/"), in, out)
+}
+
+// OnServer calls what a user's server has outside of its API, such as JupyterLab's.
+func (b *Browser) OnServer(ctx context.Context, user, method, path string, in, out any) (status int, err error) {
+	return b.call(ctx, method, "/user/"+url.PathEscape(user)+"/"+path, in, out)
 }
 
 func (b *Browser) call(ctx context.Context, method, path string, in, out any) (int, error) {

@@ -34,10 +34,15 @@ type Output struct {
 
 // StartKernel starts a Python kernel in the browser's own server and connects to it.
 func (b *Browser) StartKernel(ctx context.Context) (*Kernel, error) {
+	return b.StartKernelOf(ctx, "python3")
+}
+
+// StartKernelOf starts one of a description's name.
+func (b *Browser) StartKernelOf(ctx context.Context, name string) (*Kernel, error) {
 	var kernel struct {
 		ID string `json:"id"`
 	}
-	if _, err := b.ServerAPI(ctx, b.User, http.MethodPost, "kernels", map[string]string{"name": "python3"}, &kernel); err != nil {
+	if _, err := b.ServerAPI(ctx, b.User, http.MethodPost, "kernels", map[string]string{"name": name}, &kernel); err != nil {
 		return nil, fmt.Errorf("cannot start a kernel: %w", err)
 	}
 	return b.Connect(ctx, kernel.ID)

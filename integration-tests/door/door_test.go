@@ -1,4 +1,4 @@
-// Package door tests the public door as systemd runs it: its units in a throwaway guest, with nothing but a page behind it. What needs a hub is
+// Package door tests the edge as systemd runs it: its units in a throwaway guest, with nothing but a page behind it. What needs a hub is
 // tested elsewhere.
 package door
 
@@ -191,7 +191,7 @@ func ownCertificate(t *testing.T, h *house) {
 	result, err := h.Sh(t.Context(), "systemctl reload tljh-edge.service")
 	require.NoError(t, err)
 	require.NotZero(t, result.Code)
-	require.Contains(t, h.Journal(t.Context(), "-u", layout.EdgeUnit), "do not belong together")
+	require.Contains(t, h.Journal(t.Context(), "-u", layout.EdgeUnit), "does not belong to the certificate")
 	h.serves(t, name, roots)
 
 	// A renewed one comes in by itself: the timer runs, and what it starts does it.

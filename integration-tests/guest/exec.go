@@ -157,7 +157,8 @@ func (g *Guest) Exec(ctx context.Context, argv ...string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := p.stdin.Close(); err != nil {
+	// Who waits for a command that has ended already has closed its input.
+	if err := p.stdin.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return Result{}, err
 	}
 	return p.Wait()

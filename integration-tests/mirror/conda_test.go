@@ -125,6 +125,7 @@ func TestConda(t *testing.T) {
 	s.command(t, 0, nil, filepath.Join(env, "bin/jupyter"), "--version").is(t, 0, "jupyterlab")
 	s.command(t, 0, nil, filepath.Join(env, "bin/pip"), "check").is(t, 0, "No broken requirements")
 
+	t.Run("records", func(t *testing.T) { s.records(t, env) })
 	t.Run("whole", func(t *testing.T) { s.whole(t, env) })
 	t.Run("changes", func(t *testing.T) { s.changes(t, env) })
 	t.Run("refusals", func(t *testing.T) { s.refusals(t, env) })
@@ -270,6 +271,26 @@ func (s *site) network(t *testing.T, env string) {
 }
 
 // The channel holds together: all that the user environment has, and an older JupyterHub, can be solved for.
+// records are as conda itself writes them: of what works with any Python, they hold the paths in the package.
+func (s *site) records(t *testing.T, env string) {
+	found, err := filepath.Glob(filepath.Join(env, "conda-meta", "cowsay-4.0-*.json"))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	data, err := os.ReadFile(found[0])
+	require.NoError(t, err)
+	for _, words := range []string{
+		`"_path": "site-packages/cowsay/__init__.py"`, `"_path": "lib/python3.14/site-packages/cowsay/__pycache__/__init__.cpython-314.pyc"`,
+		`"lib/python3.14/site-packages/cowsay/__init__.py"`, `"bin/cowsay"`,
+	} {
+		assert.Contains(t, string(data), words)
+	}
+	module := filepath.Join(env, "lib/python3.14/site-packages/cowsay")
+	assert.FileExists(t, filepath.Join(module, "__init__.py"))
+	s.conda(t, "remove", "-y", "-p", env, "cowsay").is(t, 0)
+	assert.NoDirExists(t, module, "what is removed goes with all of its files")
+	s.conda(t, "install", "-y", "-p", env, "cowsay=4.0").is(t, 0)
+}
+
 func (s *site) whole(t *testing.T, env string) {
 	everything := []string{"ipykernel", "ipywidgets", "jupyter-resource-usage", "jupyterhub", "jupyterlab", "notebook", "pip"}
 	s.conda(t, append([]string{"install", "-d", "-p", env}, everything...)...).is(t, 0, "+ jupyterhub-6.", "DryRunExit")

@@ -2,7 +2,8 @@
 // made from the wheels of the project's locks, and an installer of Miniforge's shape.
 //
 // What conda does is done by a stand-in for conda's command line (standin/conda_standin): the packages, the solver, the linker and the
-// records in conda-meta are real (py-rattler's), the command line is imitated. What passes with it was tried with real packages and with
+// records in conda-meta are py-rattler's, the records brought to the
+// form that conda writes, the command line is imitated. What passes with it was tried with real packages and with
 // Miniforge's command line; it was not tried with conda or Miniforge.
 //
 // How the channel is made is Python (maker/), which runs on the carried CPython. There are packages for linux-64 and CPython 3.14 only.

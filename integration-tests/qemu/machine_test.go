@@ -64,10 +64,11 @@ func TestHubOnAKernelOfItsOwn(t *testing.T) {
 		want.Equal(t, "active", sh(t, m, "systemctl is-active jupyter-alice.service"), "the server did not live on")
 		compute(t, kernel(t, b), "print(1)", "1")
 	})
+	t.Run("ports of users are closed to other machines", func(t *testing.T) { portsAreClosed(t, m, kernel(t, work(t, m, "alice", password))) })
 	t.Run("it comes back after a reboot", func(t *testing.T) {
 		want.OK(t, m.Reboot(ctx))
 		awaitHub(t, m)
-		work(t, m, "alice", password)
+		portsAreClosed(t, m, kernel(t, work(t, m, "alice", password)))
 	})
 	t.Run("it comes back after a power cut in the middle of work", func(t *testing.T) {
 		b, err := client.New(m.URL(), "alice")
@@ -79,6 +80,20 @@ func TestHubOnAKernelOfItsOwn(t *testing.T) {
 		awaitHub(t, m)
 		compute(t, kernel(t, work(t, m, "alice", password)), "print(open('notes').read())", "kept")
 	})
+}
+
+// portsAreClosed has a user's process listen, and something that comes by a cable, so to speak, try to reach it.
+func portsAreClosed(t *testing.T, m *qemu.Machine, k *client.Kernel) {
+	t.Helper()
+	want.Contains(t, sh(t, m, "cat /run/tljh/firewall.json"), `"slice":true`)
+	sh(t, m, `ip netns add visitor && ip link add here type veth peer name there netns visitor
+ip addr add 10.9.0.1/24 dev here && ip link set here up && ip -n visitor addr add 10.9.0.2/24 dev there && ip -n visitor link set there up`)
+	compute(t, k, "import subprocess, sys; serving = subprocess.Popen([sys.executable, '-m', 'http.server', '--bind', '0.0.0.0', '18999']); print('begun')", "begun")
+	sh(t, m, "curl -sf -o /dev/null --retry 60 --retry-delay 1 --retry-all-errors http://127.0.0.1:18999/")
+	visitor := "ip netns exec visitor curl -s -o /dev/null --max-time 5 http://10.9.0.1"
+	want.Equal(t, "closed", sh(t, m, visitor+":18999/ && echo open || echo closed"))
+	want.Equal(t, "open", sh(t, m, visitor+":80/hub/login --max-time 60 && echo open || echo closed"))
+	compute(t, k, "serving.terminate(); print('ended')", "ended")
 }
 
 // TestPowerCutsWhileItInstalls cuts the power while wheels come in, while an environment is being filled, and after the hub's is whole. What a server has

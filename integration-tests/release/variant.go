@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"aead.dev/minisign"
 
@@ -112,11 +113,12 @@ func (w *Workshop) Sign(folder, version string) error {
 		}
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(data), filepath.Base(name))
 	}
-	signature, err := release.Sign(w.key, version, sums.Bytes())
+	stamped := release.Stamp(sums.Bytes(), time.Now())
+	signature, err := release.Sign(w.key, version, stamped)
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(folder, Sums), sums.Bytes(), 0o644), os.WriteFile(filepath.Join(folder, release.Signature), signature, 0o644))
+	return errors.Join(os.WriteFile(filepath.Join(folder, Sums), stamped, 0o644), os.WriteFile(filepath.Join(folder, release.Signature), signature, 0o644))
 }
 
 // Build returns the folder of a variant. It must not be changed.

@@ -1,17 +1,19 @@
 """What a student tries from a notebook. Each attempt ends in "denied", or in what it got instead."""
 
+import ctypes
 import errno
 import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
 
-DENIED = (errno.EACCES, errno.EPERM)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def attempt(action, *args):
@@ -84,8 +86,88 @@ def ask(url, token):
         raise OSError(errno.EIO, f"status {error.code}") from None
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
+CALLS = {
+    "mount": (b"none", b"/mnt", b"tmpfs", 0, None),
+    "umount": (b"/proc",),
+    "pivot_root": (b"/", b"/"),
+    "chroot": (b"/",),
+    "unshare": (CLONE_NEWUSER,),
+    "unshare ": (CLONE_NEWNET,),
+    "sethostname": (b"mine", 4),
+    "swapon": (b"/etc/passwd", 0),
+    "acct": (b"/tmp/acct",),
+    "stime": (ctypes.byref(ctypes.c_long(0)),),
+    "iopl": (3,),
+    "setuid": (0,),
+    "syscall": ({"x86_64": 175, "aarch64": 105}[os.uname().machine], None, 0, b""),  # init_module
+}
+
+
+def system_call(name, arguments):
+    """Calls that the C library or the kernel does not have are denied, too."""
+    function = getattr(LIBC, name.strip(), None)
+    if function is None:
+        raise PermissionError(errno.EACCES, "there is none")
+    if function(*arguments) != -1:
+        return name
+    number = ctypes.get_errno()
+    raise OSError(errno.EACCES if number == errno.ENOSYS else number, name)
+
+
+def rights():
+    """The rights of this process; none is a denial."""
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    held = {name: fields[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(fields[name], 16)}
+    held |= {name: fields[name].strip() for name, wanted in (("NoNewPrivs", 1), ("Seccomp", 2)) if int(fields[name]) != wanted}
+    if not held:
+        raise PermissionError(errno.EACCES, "none")
+    return held
+
+
+def devices():
+    """Devices that are more than pseudo ones; none is a denial."""
+    harmless = {"null", "zero", "full", "random", "urandom", "tty", "ptmx"}
+    found = []
+    for name in os.listdir("/dev"):
+        mode = os.stat(f"/dev/{name}").st_mode if os.path.exists(f"/dev/{name}") else 0
+        if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and name not in harmless):
+            found.append(name)
+    if not found:
+        raise PermissionError(errno.EACCES, "none")
+    return found
+
+
+def others():
+    """Processes of other accounts that can be seen; none is a denial."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid != os.getuid():
+                found.append(name)
+        except OSError:
+            pass  # it has ended
+    if not found:
+        raise PermissionError(errno.EACCES, "none")
+    return found
+
+
+def raw_packets():
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+    except OSError as error:
+        raise PermissionError(errno.EACCES, str(error)) from None
+
+
 def attempt_all(task):
-    results = {}
+    results = {
+        name: attempt(action)
+        for name, action in (("have rights", rights), ("have devices", devices), ("see others", others), ("send raw packets", raw_packets))
+    }
+    for name, arguments in CALLS.items():
+        results[f"call {name}{arguments!r:.20}"] = attempt(system_call, name, arguments)
     for path in task["read"]:
         results[f"read {path}"] = attempt(read, path)
     for folder in task["write"]:

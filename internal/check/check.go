@@ -48,13 +48,17 @@ type Env struct {
 	Host  *host.Host
 	Facts host.Facts
 
-	// Address and Port are where the public door is to open; an empty Address is all addresses.
+	// Address and Port are where the edge is to open; an empty Address is all addresses.
 	Address string
 	Port    int
 
 	// SecureAddress and SecurePort are where it is to open for HTTPS; a port of 0 is nowhere.
 	SecureAddress string
 	SecurePort    int
+
+	// UserAddress and UserPort are where it is to open for single-user servers; a port of 0 is nowhere.
+	UserAddress string
+	UserPort    int
 
 	// Environ is this process's environment: settings for package sources, proxies and certificates.
 	Environ []string
@@ -129,13 +133,21 @@ func Names() []string {
 	return names
 }
 
+// Known returns the error of a name that is none of these checks.
+func Known(names, checks []string) error {
+	for _, name := range names {
+		if !slices.Contains(checks, name) {
+			return host.Hint(fmt.Errorf("there is no check named %q", name), "the checks are: %s", strings.Join(checks, ", "))
+		}
+	}
+	return nil
+}
+
 // Preflight runs all checks side by side and returns what each found, in the order of Names. A failure of one whose name is in
 // ignore becomes a warning. The error is about ignore, or ctx's cause when it ended.
 func Preflight(ctx context.Context, env *Env, ignore []string) ([]Finding, error) {
-	for _, name := range ignore {
-		if !slices.Contains(Names(), name) {
-			return nil, host.Hint(fmt.Errorf("there is no check named %q", name), "the checks are: %s", strings.Join(Names(), ", "))
-		}
+	if err := Known(ignore, Names()); err != nil {
+		return nil, err
 	}
 	findings := runAll(ctx, env, preflight, checkLimit)
 	if ctx.Err() != nil {

@@ -177,7 +177,7 @@ func (e *Env) program(name string) bool {
 	})
 }
 
-const moveAway = "if nothing in it is needed, move it away: mv " + layout.Root + " " + layout.Root + ".old; then run the same command again"
+const notOurs = "look at what it is and who made it (ls -la " + layout.Root + "); this program needs " + layout.Root + " for itself"
 
 func checkRootFolder(_ context.Context, env *Env) Finding {
 	files := env.Host.Files
@@ -191,7 +191,7 @@ func checkRootFolder(_ context.Context, env *Env) Finding {
 		return failed("to have it on another disk, mount a folder of that disk there: mount --bind (and a line in /etc/fstab)",
 			"%s is a symbolic link; it must be a folder", layout.Root)
 	case !info.IsDir():
-		return failed(moveAway, "%s is not a folder", layout.Root)
+		return failed(notOurs, "%s is not a folder", layout.Root)
 	case host.AttrOf(info).UID != 0:
 		return failed("see what it is for; if it is to hold the hub: chown root:root "+layout.Root,
 			"%s belongs to account number %d instead of root", layout.Root, host.AttrOf(info).UID)
@@ -209,14 +209,14 @@ func (e *Env) contents() Finding {
 	case e.Older:
 		return ok("an older TLJH, which is to be taken over")
 	case e.older():
-		return failed("see what is left of it, and complete it with its own installer, or move it away: mv "+layout.Root+" "+layout.Root+".old; then run the same command again",
+		return failed("run its own installer, of its last release, once more: it completes what is missing; then run this command again",
 			"a part of an older TLJH, made by the installer written in Python, is in %s", layout.Root)
 	case e.Host.Files.Exists(layout.Receipt):
 		return ok("an installation of ours")
 	case e.onlyBegun(names):
 		return ok("only this program is in it")
 	}
-	return failed(moveAway, "%s was not made by this program; it holds: %s", layout.Root, strings.Join(firstFew(names, 6), ", "))
+	return failed(notOurs, "%s was not made by this program; it holds: %s", layout.Root, strings.Join(firstFew(names, 6), ", "))
 }
 
 // older recognises what the installer written in Python leaves: its hub environment is a folder, where ours is a link, and its

@@ -155,3 +155,15 @@ func FuzzParseLocks(f *testing.F) {
 		}
 	})
 }
+
+func TestAPortThatAnotherProgramHas(t *testing.T) {
+	m := newMachine(t)
+	const ssh = "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000 100 0 0 10 0\n"
+	m.put("/proc/net/tcp", tcpHeader+ssh+local971)
+	m.process("812", "sshd", "0::/system.slice/ssh.service", "4711")
+	m.process("813", "python3", "0::/system.slice/"+layout.HubUnit, "4712")
+	assert.Equal(t, &Taken{Port: 22, By: "sshd (process 812, ssh.service)", Free: 8080}, PortTaken(t.Context(), m.Host, "", 22, 8443))
+	assert.Nil(t, PortTaken(t.Context(), m.Host, "", 8443))
+	m.put("/proc/812/cgroup", "0::/system.slice/"+layout.EdgeUnit+"\n")
+	assert.Nil(t, PortTaken(t.Context(), m.Host, "", 22), "it is the edge's already")
+}

@@ -81,10 +81,15 @@ func (e *Env) public() endpoint { return endpoint{e.Address, e.Port} }
 
 func (e *Env) secure() endpoint { return endpoint{e.SecureAddress, e.SecurePort} }
 
+func (e *Env) users() endpoint { return endpoint{e.UserAddress, e.UserPort} }
+
 func (e *Env) endpoints() []endpoint {
 	wanted := []endpoint{e.public()}
 	if e.SecurePort != 0 {
 		wanted = append(wanted, e.secure())
+	}
+	if e.UserPort != 0 {
+		wanted = append(wanted, e.users())
 	}
 	for _, text := range internalAddresses {
 		address := netip.MustParseAddrPort(text)
@@ -124,6 +129,40 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 	return failed(hint, "%s", strings.Join(slices.Compact(texts), "; "))
 }
 
+// Taken is a port that another program has.
+type Taken struct {
+	Port int
+	By   string // the program, for people
+	Free int    // a port that nobody has
+}
+
+// PortTaken finds a program, other than ours, that keeps the edge from listening at an address and port. It is nil where there is none, or where that cannot be
+// found out. Ports that are named are not proposed.
+func PortTaken(ctx context.Context, h *host.Host, address string, port int, named ...int) *Taken {
+	env := &Env{Host: h, Address: address, Port: port}
+	listeners, err := env.listeners()
+	if err != nil {
+		return nil
+	}
+	taken := slices.DeleteFunc(env.taken(listeners), func(c clash) bool { return c.want != env.public() })
+	owners := env.owners(ctx, taken)
+	for _, t := range taken {
+		who := owners[t.listener.Inode]
+		if slices.Contains(ourUnits, who.unit) {
+			continue
+		}
+		found := &Taken{Port: port, By: who.String()}
+		for _, free := range []int{8443, 8080, 8444, 8081, 8445} {
+			if !slices.Contains(named, free) && !slices.ContainsFunc(listeners, func(l listener) bool { return int(l.Address.Port()) == free }) {
+				found.Free = free
+				break
+			}
+		}
+		return found
+	}
+	return nil
+}
+
 // OlderProxyUnit is the proxy of an older TLJH.
 const OlderProxyUnit = "traefik.service"
 
@@ -155,6 +194,9 @@ func (e *Env) portHint(want endpoint, who owner) string {
 	}
 	if want == e.secure() {
 		return stop + "; or give the hub another port (https.port in its config)"
+	}
+	if want == e.users() {
+		return stop + "; or give single-user servers another port (hub.user_port in its config)"
 	}
 	return stop
 }

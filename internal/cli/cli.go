@@ -21,6 +21,7 @@ import (
 	"tljh/installer"
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/internal/report"
 )
 
 // Exit codes, as documented in docs/install.md.
@@ -70,7 +71,6 @@ func Main(name string, args []string, streams Streams) int {
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
 	root.SetFlagErrorFunc(flagError)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	return tell(root.ExecuteContext(ctx), streams.Err)
 }
@@ -117,10 +117,12 @@ func newRootCommand(streams Streams) *cobra.Command {
 		SilenceErrors: true,
 		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRunE: permitHere,
 	}
 	root.AddCommand(newInstallCommand(streams), newConfigCommand(streams), newEnvCommand(streams), newStatusCommand(streams),
-		newUpgradeCommand(streams), newRollbackCommand(streams), newVersionsCommand(streams), newUninstallCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newEdgeCommand())
-	return root
+		newUpgradeCommand(streams), newRollbackCommand(streams), newReleasesCommand(streams), newUninstallCommand(streams), newPasswordCommand(streams), newVersionCommand(streams), newVerifyReleaseCommand(streams), newEdgeCommand(), newFirewallCommand(streams))
+	return complete(root)
 }
 
 // tell writes what is left to say of an error and returns the exit code for it.
@@ -130,9 +132,10 @@ func tell(err error, w io.Writer) int {
 		return told.code
 	}
 	if err != nil {
-		fmt.Fprintf(w, "error: %v\n", err)
+		paint := report.PaintFor(w)
+		fmt.Fprintf(w, "%s %v\n", paint.Bad("error:"), err)
 		if hint := host.HintOf(err); hint != "" {
-			fmt.Fprintf(w, "hint: %s\n", hint)
+			fmt.Fprintf(w, "%s %s\n", paint.Strong("hint:"), hint)
 		}
 	}
 	return exitCode(err)
@@ -147,6 +150,7 @@ func exitCode(err error) int {
 		unproved *installer.UnprovedError
 		skew     *installer.SkewRefused
 		cannot   *installer.CannotBeginError
+		denied   *installer.CommandRefused
 		stopped  *interrupted
 		asBefore *installer.NotAdoptedError
 	)
@@ -161,7 +165,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &bad):
 		return exitBadInput
-	case errors.As(err, &refused), errors.As(err, &skew), errors.As(err, &cannot):
+	case errors.As(err, &refused), errors.As(err, &skew), errors.As(err, &cannot), errors.As(err, &denied):
 		return exitRefused
 	case errors.As(err, &busy):
 		return exitBusy
@@ -174,23 +178,11 @@ func exitCode(err error) int {
 // flagError is the usage error of a flag that there is not, or that lacks its value.
 func flagError(cmd *cobra.Command, err error) error {
 	if slices.Contains(changeVerbs, cmd.Name()) && strings.HasPrefix(err.Error(), "unknown shorthand flag") {
-		return &usageError{host.Hint(err, "a value that begins with - goes behind --, as in: %s KEY -- -1", cmd.CommandPath())}
-	}
-	return &usageError{host.Hint(err, "see %s --help", cmd.CommandPath())}
-}
-
-// noArgs refuses what stands behind a command: a verb that there is not, or anything behind one that takes nothing.
-func noArgs(cmd *cobra.Command, args []string) error {
-	switch {
-	case len(args) == 0:
-		return nil
-	case !cmd.HasSubCommands():
-		return &usageError{host.Hint(fmt.Errorf("%s takes nothing more, and %q was given", cmd.CommandPath(), args[0]), "see %s --help", cmd.CommandPath())}
-	}
-	err := fmt.Errorf("there is no command %q", cmd.CommandPath()+" "+args[0])
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return &usageError{host.Hint(err, "did you mean %s %s?", cmd.CommandPath(), near[0])}
+		key, value := "KEY", err.Error()[strings.LastIndex(err.Error(), " ")+1:]
+		if typed := cmd.Flags().Args(); len(typed) > 0 {
+			key = shellWord(typed[0])
+		}
+		return &usageError{host.Hint(err, "a value that begins with - goes behind --, as in: %s %s -- %s", cmd.CommandPath(), key, shellWord(value))}
 	}
 	return &usageError{host.Hint(err, "see %s --help", cmd.CommandPath())}
 }

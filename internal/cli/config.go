@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/user"
 	"slices"
@@ -20,6 +19,8 @@ import (
 	"tljh/installer"
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/internal/report"
+	"tljh/systemdunits"
 )
 
 // configCommand is what the verbs of config share.
@@ -39,7 +40,7 @@ func newConfigCommand(streams Streams) *cobra.Command {
 		Long: "Show, change and check " + layout.Config + ".\n\n" +
 			"Nothing that is not valid is ever saved. set, unset, add and remove change the file and leave comments, order and layout alone; what they\n" +
 			"changed takes effect with tljh-install config reload, or at once with --reload. edit does all of it, as visudo does for sudo rules.\n\n" +
-			"Exit codes: 0 done; 1 failed; 2 usage; 3 the config is not valid; 5 somebody else is at work.",
+			"Exit codes: 0 done; 1 failed; 2 usage; 3 the config is not valid; 4 you are not root, or it cannot be done now; 5 another command\nis at work.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -75,9 +76,6 @@ func (c *configCommand) lock(ctx context.Context, patience time.Duration) (func(
 
 // read returns the file's contents.
 func (c *configCommand) read() ([]byte, error) {
-	if c.path == layout.Config && !c.file().Host.Files.Exists(layout.Root) {
-		return nil, host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
-	}
 	return c.file().Read()
 }
 
@@ -126,10 +124,10 @@ func (c *configCommand) show() *cobra.Command {
 			}
 			masked := config.Mask(data)
 			if len(args) == 1 {
-				return c.print(masked, args[0])
+				return c.print(masked, "show", args[0])
 			}
 			if c.json {
-				return c.print(masked, "")
+				return c.print(masked, "show", "")
 			}
 			_, err = c.streams.Out.Write(masked)
 			return err
@@ -152,14 +150,14 @@ func (c *configCommand) get() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(data, args[0])
+			return c.print(data, "get", args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
 	return cmd
 }
 
-func (c *configCommand) print(data []byte, key string) error {
+func (c *configCommand) print(data []byte, verb, key string) error {
 	read := config.Get
 	if c.json {
 		read = func(data []byte, key string) (string, error) {
@@ -169,7 +167,7 @@ func (c *configCommand) print(data []byte, key string) error {
 	}
 	value, err := read(data, key)
 	if err != nil {
-		return &installer.BadInput{Err: err}
+		return &installer.BadInput{Err: quoteName(err, verb)}
 	}
 	_, err = fmt.Fprintln(c.streams.Out, strings.TrimRight(value, "\n"))
 	return err
@@ -189,7 +187,7 @@ var changeHelp = map[string]struct{ long, example string }{
 		"Set a key. The value of a list is written [a, b], of a mapping {a: 1, b: 2}; what stays in it keeps its comments. A value with spaces goes between\n" +
 			"quotes; - takes the value from standard input, so that a secret stands on no command line; a value that begins with - goes behind --.",
 		"  sudo tljh-install config set limits.memory 2G --reload\n  sudo tljh-install config set hub.name 'Physics 101'\n" +
-			"  sudo tljh-install config set users.allowed '[bob, carol]'\n  sudo tljh-install config set auth.GitHubOAuthenticator.client_secret - < secret.txt",
+			"  sudo tljh-install config set users.allowed '[bob, carol]'\n  sudo tljh-install config set \\\n    auth.GitHubOAuthenticator.client_secret - < secret.txt",
 	},
 	"unset":  {"Take a key, or a whole section, out of the config, so that the default holds.", "  sudo tljh-install config unset limits.memory --reload"},
 	"add":    {"Add to a list, which is made if there is none. What is in it already is not added again.", "  sudo tljh-install config add users.admin dan eve --reload"},
@@ -212,6 +210,27 @@ func changeArgs(n int, usage string) cobra.PositionalArgs {
 		}
 		return err
 	}
+}
+
+// quoteName adds the command to type to the error of a path whose name lacks quotes.
+func quoteName(err error, verb string, values ...string) error {
+	unquoted := (*config.UnquotedError)(nil)
+	if !errors.As(err, &unquoted) {
+		return err
+	}
+	words := []string{"sudo tljh-install config", verb, shellWord(unquoted.Quoted)}
+	for _, value := range values {
+		words = append(words, shellWord(value))
+	}
+	return host.Hint(err, "%s", strings.Join(words, " "))
+}
+
+// shellWord writes a text as one word for a shell.
+func shellWord(text string) string {
+	if text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/:@%+=-") == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 type changeKind func(d *config.Document, args []string) (*config.Document, error)
@@ -241,7 +260,10 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 			if err != nil {
 				return err
 			}
-			return c.runChange(cmd.Context(), name+" "+args[0], func(d *config.Document) (*config.Document, error) { return do(d, args) })
+			return c.runChange(cmd.Context(), name+" "+args[0], func(d *config.Document) (*config.Document, error) {
+				after, err := do(d, args)
+				return after, quoteName(err, name, args[1:]...)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&c.reload, "reload", false, "put it into effect at once")
@@ -288,20 +310,33 @@ func (c *configCommand) runChange(ctx context.Context, how string, edit func(*co
 	if after == before {
 		verb, key, _ := strings.Cut(how, " ")
 		fmt.Fprintf(c.streams.Err, "Nothing to change: %s.\n", strings.ReplaceAll(cmp.Or(nothing[verb], nothing["set"]), "KEY", key))
-		return c.after(ctx, how, before, after)
+		return c.after(ctx, how, before, after, key)
 	}
-	if err := c.judge(ctx, after); err != nil {
+	problems, err := c.judge(ctx, after)
+	if err != nil {
 		return err
+	}
+	ready := c.ready(ctx, after, problems)
+	if c.reload && ready != nil {
+		return fmt.Errorf("nothing was saved: %w", ready)
 	}
 	if err := file.Save(after.Data); err != nil {
 		return err
 	}
-	fmt.Fprint(c.streams.Out, config.DiffOf(before, after, "before", "after"))
-	return c.after(ctx, how, before, after)
+	fmt.Fprint(c.streams.Out, report.PaintFor(c.streams.Out).Diff(config.DiffOf(before, after, "before", "after")))
+	if ready != nil {
+		if strings.Contains(problems.Text(), ready.Error()) {
+			fmt.Fprintln(c.streams.Err, "The change is saved. It can be put into effect once the rest is there.")
+			return nil
+		}
+		fmt.Fprintf(c.streams.Err, "The change is saved, and cannot be put into effect: %v\nhint: %s\n", ready, host.HintOf(ready))
+		return nil
+	}
+	return c.after(ctx, how, before, after, "")
 }
 
-// after puts a saved config into effect, or says how to.
-func (c *configCommand) after(ctx context.Context, how string, before, saved *config.Document) error {
+// after puts a saved config into effect, or says how to. With a key, only a change of that key is worth a word.
+func (c *configCommand) after(ctx context.Context, how string, before, saved *config.Document, key string) error {
 	if c.path != layout.Config {
 		return nil
 	}
@@ -309,7 +344,15 @@ func (c *configCommand) after(ctx context.Context, how string, before, saved *co
 		return c.apply(ctx, how)
 	}
 	pending, _ := installer.Pending(c.file().Host.Files, saved.Config, before, saved)
+	if key != "" && !slices.ContainsFunc(pending, func(c config.Change) bool { return concerns(c.Path, key) }) {
+		return nil
+	}
+	state, err := installer.FindState(c.file().Host.Files)
 	switch {
+	case err != nil:
+		return err
+	case state.Command() != "":
+		fmt.Fprintf(c.streams.Err, "To put it into effect: %s\n", state.Command())
 	case slices.ContainsFunc(pending, func(c config.Change) bool { return c.NeedsInstall }):
 		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install install")
 	case len(pending) > 0:
@@ -318,18 +361,32 @@ func (c *configCommand) after(ctx context.Context, how string, before, saved *co
 	return nil
 }
 
+// concerns reports whether two paths are the same, or one is within the other.
+func concerns(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
+}
+
+// ready returns why a config of the hub that is saved is not put into effect.
+func (c *configCommand) ready(ctx context.Context, d *config.Document, problems config.Report) error {
+	if c.path != layout.Config {
+		return nil
+	}
+	file := c.file()
+	return installer.Ready(ctx, file.Host, d.Config, problems, file.InEffect())
+}
+
 // judge tells what is wrong with a text, and returns an error when it can't be used.
-func (c *configCommand) judge(ctx context.Context, d *config.Document) error {
+func (c *configCommand) judge(ctx context.Context, d *config.Document) (config.Report, error) {
 	cfg, report, err := c.file().CheckRead(ctx, d)
 	if err != nil {
-		return err
+		return report, err
 	}
 	fmt.Fprint(c.streams.Err, report.Text())
 	if cfg == nil {
 		fmt.Fprintln(c.streams.Err, "error: the config is not valid; nothing was saved")
-		return &errTold{exitBadInput}
+		return report, &errTold{exitBadInput}
 	}
-	return nil
+	return report, nil
 }
 
 func (c *configCommand) validate() *cobra.Command {
@@ -400,24 +457,32 @@ func readLimited(name string) ([]byte, error) {
 
 func (c *configCommand) explain() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "explain USER",
-		Short:   "Tell what the config means for a user, and by which key",
-		Example: "  sudo tljh-install config explain alice",
-		Args:    argsOf(1, "explain USER"),
+		Use:     "explain USER|KEY",
+		Short:   "Show what the config means for a user, and by which key, or what a key is set to",
+		Example: "  sudo tljh-install config explain alice\n  sudo tljh-install config explain limits.memory",
+		Args:    argsOf(1, "explain USER|KEY"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if err := config.CheckUserName(args[0]); err != nil {
+			isKey := config.IsKey(args[0])
+			if near := config.NearKey(args[0]); near != "" && !isKey {
+				return &installer.BadInput{Err: host.Hint(fmt.Errorf("there is no key %s", args[0]), "did you mean %s?", near)}
+			}
+			if err := config.CheckUserName(args[0]); err != nil && !isKey {
 				return &installer.BadInput{Err: err}
 			}
 			data, err := c.read()
 			if err != nil {
 				return err
 			}
-			cfg, report := config.Parse(c.path, data)
-			if cfg == nil {
-				fmt.Fprint(c.streams.Err, report.Text())
+			d := config.Read(c.path, data)
+			if d.Config == nil {
+				fmt.Fprint(c.streams.Err, d.Report.Text())
 				return &errTold{exitBadInput}
 			}
-			explanation := config.Explain(cfg, args[0])
+			auto := config.Bytes(systemdunits.ServerMemory(host.Local(nil).Memory()))
+			explanation := config.Explain(d.Config, args[0], auto)
+			if isKey {
+				explanation = config.ExplainKey(d, args[0], auto)
+			}
 			if c.json {
 				return json.NewEncoder(c.streams.Out).Encode(explanation)
 			}
@@ -503,9 +568,6 @@ func (c *configCommand) history() *cobra.Command {
 func (c *configCommand) runHistory(args []string) error {
 	history := installer.History{Files: c.file().Host.Files, Now: time.Now}
 	versions, err := history.Versions()
-	if errors.Is(err, fs.ErrPermission) {
-		return host.Hint(errors.New("only root can see the config's history: it holds secrets"), "put sudo in front")
-	}
 	if err != nil {
 		return err
 	}
@@ -559,6 +621,6 @@ func (c *configCommand) showVersion(history installer.History, versions []instal
 			Diff string `json:"diff"`
 		}{versions[n], diff})
 	}
-	_, err = fmt.Fprint(c.streams.Out, diff)
+	_, err = fmt.Fprint(c.streams.Out, report.PaintFor(c.streams.Out).Diff(diff))
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +38,7 @@ func (c *configCommand) runTestAuth(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.judge(ctx, config.Read(c.path, data)); err != nil {
+	if _, err := c.judge(ctx, config.Read(c.path, data)); err != nil {
 		return err
 	}
 	password, err := readOnce(c.streams, "Password of "+name+": ")
@@ -51,18 +50,14 @@ func (c *configCommand) runTestAuth(ctx context.Context, name string) error {
 	result, err := host.Local(nil).Runner.Run(ctx, host.Command{
 		Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.try_auth", name}, Stdin: strings.NewReader(password + "\n"),
 	})
-	var answer struct {
-		OK     bool   `json:"ok"`
-		Admin  *bool  `json:"admin"`
-		Reason string `json:"reason"`
-	}
+	answer := authAnswer{Tried: true}
 	if jsonErr := json.Unmarshal(result.Stdout, &answer); jsonErr != nil {
 		return errors.Join(errors.New("cannot try the authenticator"), err)
 	}
 	if c.json {
 		_, err = c.streams.Out.Write(result.Stdout)
 	} else {
-		_, err = fmt.Fprintln(c.streams.Out, verdict(name, answer.OK, answer.Admin, answer.Reason))
+		_, err = fmt.Fprintln(c.streams.Out, answer.verdict(name))
 	}
 	if err == nil && !answer.OK {
 		return &errTold{exitFailed}
@@ -70,11 +65,21 @@ func (c *configCommand) runTestAuth(ctx context.Context, name string) error {
 	return err
 }
 
-func verdict(name string, ok bool, admin *bool, reason string) string {
+// authAnswer is what tljh.try_auth prints.
+type authAnswer struct {
+	OK     bool   `json:"ok"`
+	Tried  bool   `json:"tried"`
+	Admin  *bool  `json:"admin"`
+	Reason string `json:"reason"`
+}
+
+func (a authAnswer) verdict(name string) string {
 	switch {
-	case !ok:
-		return fmt.Sprintf("%s would not be let in: %s", name, reason)
-	case admin != nil && *admin:
+	case !a.Tried:
+		return fmt.Sprintf("cannot be tried from here: %s", a.Reason)
+	case !a.OK:
+		return fmt.Sprintf("%s would not be let in: %s", name, a.Reason)
+	case a.Admin != nil && *a.Admin:
 		return name + " would be let in, as an admin."
 	}
 	return name + " would be let in."
@@ -109,9 +114,6 @@ func (c *configCommand) runBreakGlass(name string) error {
 	admin, err := installer.ParseAdmin(name)
 	if err != nil {
 		return err
-	}
-	if os.Geteuid() != 0 {
-		return host.Hint(errors.New("only root can open a way in"), "put sudo in front")
 	}
 	running, err := c.running()
 	if err != nil {

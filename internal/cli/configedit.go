@@ -237,7 +237,7 @@ func (c *configCommand) reloadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Put the config into effect",
-		Long: "Put the config into effect. What it changed decides what is touched: the hub, the public door, sudo rules, groups, shared folders, or nothing. Users'\n" +
+		Long: "Put the config into effect. What it changed decides what is touched: the hub, the edge, sudo rules, groups, shared folders, or nothing. Users'\n" +
 			"servers go on running. If the hub does not come up, the config before is put back.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runReload(cmd.Context()) },
@@ -287,6 +287,9 @@ func (c *configCommand) applyWith(ctx context.Context, r *run, how string) error
 	}
 	if cfg == nil {
 		return &installer.BadInput{Err: host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "tljh-install config edit, or tljh-install config revert to take the last one that worked")}
+	}
+	if err := installer.Ready(ctx, r.host, cfg, problems, file.InEffect()); err != nil {
+		return err
 	}
 	unlock, err := installer.Lock(ctx, r.host.Files, time.Now())
 	if err != nil {
@@ -342,7 +345,7 @@ func (c *configCommand) revert() *cobra.Command {
 }
 
 func (c *configCommand) runRevert(ctx context.Context, args []string) error {
-	if _, err := c.read(); err != nil {
+	if _, err := c.file().ReadAny(); err != nil {
 		return err
 	}
 	file := c.file()
@@ -355,12 +358,12 @@ func (c *configCommand) runRevert(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	before, err := file.Read()
+	before, err := file.ReadAny()
 	if err != nil {
 		return err
 	}
 	d := config.Read(c.path, text)
-	if err := c.judge(ctx, d); err != nil {
+	if _, err := c.judge(ctx, d); err != nil {
 		return err
 	}
 	fmt.Fprint(c.streams.Out, config.DiffOf(config.Read("", before), d, "before", fmt.Sprintf("version %d", number)))
@@ -382,7 +385,7 @@ func (c *configCommand) versionToGoTo(file installer.ConfigFile, args []string) 
 		if n, err = versionOf(versions, args[0]); err != nil {
 			return nil, 0, err
 		}
-	} else if now, err := file.Read(); err == nil && n >= 0 {
+	} else if now, err := file.ReadAny(); err == nil && n >= 0 {
 		if text, err := history.Text(versions[n]); err == nil && bytes.Equal(text, now) {
 			n--
 		}

@@ -61,7 +61,7 @@ func TestEditAsksAfterAMistake(t *testing.T) {
 			c := &configCommand{streams: Streams{In: program, Out: &out, Err: &errors}, path: file}
 			code := tell(c.runEdit(t.Context(), false), &errors)
 			assert.Equal(t, test.code, code, errors.String())
-			assert.Contains(t, errors.String(), "limits.memory must be a size or null, not lots")
+			assert.Contains(t, errors.String(), "limits.memory must be a size, auto or null, not lots")
 			assert.Contains(t, errors.String(), "(e)dit again")
 			data, err := os.ReadFile(file)
 			require.NoError(t, err)

@@ -31,8 +31,10 @@ func newEnvCommand(streams Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Look after the environment that all users share",
-		Long: "Look after the environment that all users share. Admins change it from within the hub, with conda or pip; after each change a snapshot is taken by\n" +
-			"itself, and the last ten are kept. Users' servers that run go on with what they have.",
+		Long: "Look after the environment that all users share. Admins change it from within the hub, with conda or pip. After each command that changed it, a\n" +
+			"snapshot is taken. Users' servers that run go on with what they have.\n\n" +
+			"Kept are all snapshots of the last day, the last of each day for a month and the last of each month for a year; the last ten, the first and those with\n" +
+			"a name stay in any case.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -49,10 +51,7 @@ func newEnvCommand(streams Streams) *cobra.Command {
 			Use: "diff NUMBER NUMBER", Short: "Show what differs between two snapshots", Args: argsOf(2, "diff NUMBER NUMBER"),
 			RunE: func(_ *cobra.Command, args []string) error { return c.diff(args) },
 		},
-		{
-			Use: "export [FOLDER]", Short: "Print what is installed as a requirements.txt, or write a folder that env apply takes", Args: cobra.MaximumNArgs(1),
-			RunE: func(_ *cobra.Command, args []string) error { return c.export(args) },
-		},
+		newExportCommand(c),
 		{
 			Use: "check", Short: "Tell whether it is whole and users' servers can start", Args: noArgs,
 			Long: "Compare all files with the records of their packages, import what a server needs, and compare JupyterHub's version with the hub's.\n\n" +
@@ -60,23 +59,12 @@ func newEnvCommand(streams Streams) *cobra.Command {
 			RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
 		},
 		{
-			Use: "repair", Short: "Put back what is broken: package by package, or else the last snapshot that works", Args: noArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return c.repair(cmd.Context()) },
-		},
-		{
-			Use: "rollback [NUMBER]", Short: "Go back to the state before, or to a snapshot", Args: cobra.MaximumNArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error { return c.rollback(cmd.Context(), args) },
-		},
-		{
 			Use: "install PACKAGE…", Short: "Install packages for all users", Args: argsOf(-1, "install PACKAGE…"),
 			RunE: func(cmd *cobra.Command, args []string) error { return c.install(cmd.Context(), args) },
 		},
-		{
-			Use: "snapshot", Short: "Keep the environment as it is, once changes have come to rest", Args: noArgs, Hidden: true,
-			RunE: func(cmd *cobra.Command, _ []string) error { return c.snapshot(cmd.Context()) },
-		},
 	}
 	verbs = append(verbs, newApplyCommand(c), newKernelsCommand(c))
+	verbs = append(verbs, newReturnCommands(c)...)
 	for _, verb := range verbs {
 		verb.Flags().BoolVar(&c.json, "json", false, "print JSON")
 		verb.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
@@ -90,9 +78,6 @@ type locker func(context.Context, host.Files, time.Time) (func(), error)
 
 // change does something to the environment under the installation's lock.
 func (c *envCommand) change(ctx context.Context, lock locker, do func(context.Context, *installer.Keeper) error) error {
-	if os.Geteuid() != 0 {
-		return host.Hint(errors.New("only root can do this"), "put sudo in front; or change packages from within the hub, as an admin, with conda or pip")
-	}
 	options := installOptions{json: c.json, verbose: c.verbose, calm: true}
 	r := options.begin(c.streams)
 	defer r.close()
@@ -106,27 +91,8 @@ func (c *envCommand) change(ctx context.Context, lock locker, do func(context.Co
 	return options.finish(r.report, c.streams, err)
 }
 
-func (c *envCommand) snapshot(ctx context.Context) error {
-	files := host.Files{}
-	for {
-		if err := (&installer.Keeper{Host: host.Local(nil), Now: time.Now}).Rest(ctx); err != nil {
-			return err
-		}
-		if err := c.change(ctx, installer.LockForSnapshot, func(_ context.Context, k *installer.Keeper) error { return k.Snapshot() }); err != nil {
-			return err
-		}
-		// What is changed while this runs starts nothing anew.
-		if kept, err := environment.Kept(files); err != nil || kept {
-			return err
-		}
-	}
-}
-
 func (c *envCommand) snapshots() ([]environment.Snapshot, error) {
 	all, err := environment.Snapshots(host.Files{})
-	if errors.Is(err, os.ErrPermission) {
-		err = host.Hint(errors.New("only root can see the snapshots"), "put sudo in front")
-	}
 	return all, err
 }
 
@@ -144,19 +110,37 @@ func (c *envCommand) history() error {
 	}
 	rows := [][]string{{"SNAPSHOT", "TIME", "WHO", "PACKAGES", "CHANGED"}}
 	for n, snapshot := range slices.Backward(all) {
-		changed := "the first"
-		if n > 0 {
-			changed = summary(environment.Difference(all[n-1].Packages, snapshot.Packages))
-			if snapshot.Command != "" && snapshot.Command != all[n-1].Command {
-				changed += " (" + snapshot.Command + ")"
-			}
-		}
 		rows = append(rows, []string{
-			fmt.Sprint(snapshot.Number), snapshot.Time.Local().Format(time.DateTime), snapshot.Who, fmt.Sprint(len(snapshot.Packages)), changed,
+			fmt.Sprint(snapshot.Number), snapshot.Time.Local().Format(time.DateTime), snapshot.Who, fmt.Sprint(len(snapshot.Packages)), changed(all, n),
 		})
 	}
 	table(c.streams.Out, rows)
 	return nil
+}
+
+// changed describes the change that led to a snapshot.
+func changed(all []environment.Snapshot, n int) string {
+	snapshot, text := all[n], "the first"
+	if n > 0 {
+		text = summary(environment.Difference(all[n-1].Packages, snapshot.Packages))
+	}
+	title := snapshot.Title
+	if title == "" && (n == 0 || snapshot.Command != all[n-1].Command) {
+		title = environment.Presentable(snapshot.Command)
+	}
+	if title != "" && n > 0 {
+		text += " (" + title + ")"
+	}
+	if snapshot.Of != 0 {
+		text += fmt.Sprintf(", as snapshot %d", snapshot.Of)
+	}
+	if snapshot.Name != "" {
+		text += fmt.Sprintf(" [%s]", snapshot.Name)
+	}
+	if snapshot.Broken != "" {
+		text += ", BROKEN: " + snapshot.Broken
+	}
+	return text
 }
 
 // summary keeps a line short.
@@ -198,9 +182,25 @@ func (c *envCommand) list() error {
 	return nil
 }
 
-func (c *envCommand) export(args []string) error {
+func newExportCommand(c *envCommand) *cobra.Command {
+	locked := false
+	cmd := &cobra.Command{
+		Use: "export [FOLDER]", Short: "Print what is installed as a requirements.txt, or write a folder that env apply takes", Args: atMostOne("export [FOLDER]"),
+		Long: "Print what is installed as a requirements.txt, or write a folder that env apply takes. With --lock, the folder holds each of conda's packages by its\n" +
+			"address and checksum: env apply installs just these then, without a solver, and conda verifies every file.",
+		Example: "  tljh-install env export > requirements.txt\n  tljh-install env export course\n  tljh-install env export --lock course",
+		RunE:    func(_ *cobra.Command, args []string) error { return c.export(args, locked) },
+	}
+	cmd.Flags().BoolVar(&locked, "lock", false, "write the addresses and checksums of conda's packages; needs FOLDER")
+	return cmd
+}
+
+func (c *envCommand) export(args []string, locked bool) error {
 	if len(args) == 1 {
-		return c.exportFolder(args[0])
+		return c.exportFolder(args[0], locked)
+	}
+	if locked {
+		return &usageError{errors.New("usage: tljh-install env export --lock FOLDER")}
 	}
 	packages, err := c.installed()
 	if err != nil {
@@ -213,9 +213,9 @@ func (c *envCommand) export(args []string) error {
 }
 
 // exportFolder writes what env apply takes, into a folder that is new or empty.
-func (c *envCommand) exportFolder(dir string) error {
+func (c *envCommand) exportFolder(dir string, locked bool) error {
 	files := host.Files{}
-	described, err := environment.Export(files)
+	described, err := environment.Export(files, locked)
 	if err != nil {
 		return err
 	}
@@ -274,89 +274,40 @@ func (c *envCommand) diff(args []string) error {
 }
 
 func (c *envCommand) check(ctx context.Context) error {
-	if os.Geteuid() != 0 {
-		return host.Hint(errors.New("only root can check it: its programs are tried as an account without rights"), "put sudo in front")
-	}
 	r := installOptions{verbose: c.verbose}.begin(c.streams)
 	defer r.close()
-	troubles, err := installer.NewKeeper(r.host, r.report, r.builder, time.Now).Builder.Examine(ctx)
+	health, err := installer.NewKeeper(r.host, r.report, r.builder, time.Now).Builder.Examine(ctx)
 	if err != nil {
 		return err
 	}
 	if c.json {
-		err = json.NewEncoder(c.streams.Out).Encode(map[string]any{"whole": len(troubles) == 0, "troubles": troubles})
+		err = json.NewEncoder(c.streams.Out).Encode(map[string]any{"whole": health.Healthy(), "troubles": health.Troubles, "notes": health.Notes})
 	} else {
-		c.showTroubles(troubles)
+		c.showHealth(health)
 	}
-	if err == nil && len(troubles) > 0 {
+	if err == nil && !health.Healthy() {
 		return &errTold{exitFailed}
 	}
 	return err
 }
 
-func (c *envCommand) showTroubles(troubles []environment.Trouble) {
-	if len(troubles) == 0 {
+func (c *envCommand) showHealth(health environment.Health) {
+	show := func(troubles []environment.Trouble, prefix string) {
+		for _, trouble := range troubles {
+			name := trouble.Package
+			if name != "" {
+				name += ": "
+			}
+			fmt.Fprintln(c.streams.Out, prefix+name+trouble.Words)
+		}
+	}
+	show(health.Notes, "note: ")
+	if health.Healthy() {
 		fmt.Fprintln(c.streams.Out, "The user environment is whole.")
 		return
 	}
-	for _, trouble := range troubles {
-		name := trouble.Package
-		if name != "" {
-			name += ": "
-		}
-		fmt.Fprintln(c.streams.Out, name+trouble.Words)
-	}
+	show(health.Troubles, "")
 	fmt.Fprintln(c.streams.Out, "hint: tljh-install env repair")
-}
-
-func (c *envCommand) repair(ctx context.Context) error {
-	return c.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
-		before, after, err := k.Repair(ctx)
-		switch {
-		case len(before) == 0 && err == nil:
-			fmt.Fprintln(c.streams.Out, "The user environment is whole: there is nothing to repair.")
-		case len(after) == 0 && err == nil:
-			fmt.Fprintln(c.streams.Out, "The user environment is whole again.")
-		case err == nil:
-			err = fmt.Errorf("the user environment is still broken: %s", after[0].Words)
-		}
-		return err
-	})
-}
-
-func (c *envCommand) rollback(ctx context.Context, args []string) error {
-	return c.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
-		all, err := c.snapshots()
-		if err != nil {
-			return err
-		}
-		snapshot, err := c.before(all, args)
-		if err != nil {
-			return err
-		}
-		if err := k.Rollback(ctx, snapshot); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.streams.Out, "The user environment is that of snapshot %d again. Servers have it from their next start.\n", snapshot.Number)
-		return nil
-	})
-}
-
-// before is the snapshot asked for; or the last with other packages than those that are installed.
-func (c *envCommand) before(all []environment.Snapshot, args []string) (environment.Snapshot, error) {
-	if len(args) == 1 {
-		return snapshotOf(all, args[0])
-	}
-	now, err := c.installed()
-	if err != nil && len(all) > 0 {
-		return all[len(all)-1], nil
-	}
-	for _, snapshot := range slices.Backward(all) {
-		if !maps.Equal(snapshot.Packages, now) {
-			return snapshot, nil
-		}
-	}
-	return environment.Snapshot{}, &installer.BadInput{Err: errors.New("there is no earlier snapshot")}
 }
 
 func (c *envCommand) install(ctx context.Context, packages []string) error {

@@ -25,6 +25,7 @@ import (
 
 type installOptions struct {
 	admins         []string
+	passwordFile   string
 	configFile     string
 	packageManager string
 	requirements   string
@@ -52,7 +53,8 @@ func newInstallCommand(streams Streams) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runInstall(cmd.Context(), streams, options) },
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. A password is generated when none is given")
+	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. Without PASSWORD, one is generated and shown once. sudo logs its command line: give no PASSWORD here, but let it be generated, or use --admin-password-file")
+	flags.StringVar(&options.passwordFile, "admin-password-file", "", "take the password of the admin from the first line of this `FILE` (- is standard input); with several admins, each line is NAME:PASSWORD")
 	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
 	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|conda|uv`")
 	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
@@ -65,15 +67,19 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	return cmd
 }
 
-// readOptions turns what was typed into what the installer takes.
-func (o installOptions) read() (installer.Options, error) {
+// read turns what was typed into what the installer takes.
+func (o installOptions) read(in io.Reader) (installer.Options, error) {
 	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements, NewEnvironment: o.newEnvironment}
 	switch o.packageManager {
 	case installer.Auto, "conda", "uv":
 	default:
 		return options, &usageError{fmt.Errorf("--package-manager %s: give auto, conda or uv", o.packageManager)}
 	}
-	for _, text := range o.admins {
+	named, err := withPasswords(o.admins, o.passwordFile, in)
+	if err != nil {
+		return options, err
+	}
+	for _, text := range named {
 		admin, err := installer.ParseAdmin(text)
 		if err != nil {
 			return options, err
@@ -84,15 +90,28 @@ func (o installOptions) read() (installer.Options, error) {
 }
 
 func runInstall(ctx context.Context, streams Streams, o installOptions) (err error) {
-	options, err := o.read()
+	options, err := o.read(streams.In)
 	if err != nil {
 		return err
+	}
+	if !o.plan {
+		if err := handBack(streams); err != nil {
+			return err
+		}
 	}
 	r := o.begin(streams)
 	for _, admin := range options.Admins {
 		r.log.Redact(admin.Password)
 	}
 	defer r.close()
+	if err := installer.KnownChecks(o.ignore); err != nil {
+		return o.finish(r.report, streams, &installer.BadInput{Err: fmt.Errorf("--ignore-preflight: %w", err)})
+	}
+	for _, admin := range options.Admins {
+		if admin.Password != "" && installer.TooShort(admin.Name, admin.Password) != nil {
+			r.report.Warn("change it: sudo tljh-install password "+admin.Name, "the password of the admin %s is easy to guess, and gives whoever guesses it root on this machine", admin.Name)
+		}
+	}
 	i := &installer.Installer{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin, Who: who()}
 	i.Show, i.Ask = o.takeover(streams)
 	if o.plan {
@@ -235,7 +254,7 @@ func (o installOptions) conclude(i *installer.Installer, streams Streams, result
 			return err
 		}
 	} else {
-		fmt.Fprint(streams.Out, resultText(result))
+		fmt.Fprint(streams.Out, resultText(result, report.PaintFor(streams.Out), helpWidth(streams.Out)))
 	}
 	if len(result.Failed) > 0 {
 		return &errTold{exitIncomplete}
@@ -243,7 +262,8 @@ func (o installOptions) conclude(i *installer.Installer, streams Streams, result
 	return nil
 }
 
-func resultText(result *installer.Result) string {
+// resultText is the last words of an installation. Lines are broken between words; commands and addresses stand alone, to be copied.
+func resultText(result *installer.Result, paint report.Paint, width int) string {
 	var text strings.Builder
 	headline := fmt.Sprintf("The hub is up (%s, %s received).", seconds(result.Seconds), megabytes(result.Received))
 	if !result.Changed {
@@ -252,17 +272,60 @@ func resultText(result *installer.Result) string {
 	if len(result.Failed) > 0 {
 		headline = "The hub is up, but not all is done: see the error above."
 	}
-	fmt.Fprintf(&text, "\n%s\n\n", headline)
+	fmt.Fprintf(&text, "\n%s\n\n", paint.Strong(headline))
+	rows := [][2]string{}
 	for n, address := range result.Addresses {
-		fmt.Fprintf(&text, "  %-10s%s\n", label(n, "Open"), address)
+		rows = append(rows, [2]string{label(n, "Open"), address})
 	}
 	for n, admin := range result.Admins {
-		fmt.Fprintf(&text, "  %-10s%s%s\n", label(n, "Log in as"), admin.Name, passwordNote(admin))
+		rows = append(rows, [2]string{label(n, "Log in as"), admin.Name + passwordNote(admin)})
 	}
-	if result.Changed {
-		fmt.Fprintf(&text, "\nAdd your students on the hub's Admin page; each chooses a password at the first login.\n")
+	text.WriteString(labelled(append(rows, [2]string{"Memory", memoryText(result.Memory)}), width))
+	text.WriteString(nextText(result.Next, paint, width))
+	for n, advice := range result.Advice {
+		fmt.Fprintf(&text, "%s%s\n", map[bool]string{true: "\n"}[n == 0], report.WrapLines(advice, width, ""))
+	}
+	fmt.Fprintf(&text, "\n%s\n", report.WrapLines("Pages of the hub and of single-user servers: "+result.Origins.State+".", width, ""))
+	if result.Origins.Hint != "" {
+		hint := result.Origins.Hint
+		fmt.Fprintln(&text, report.WrapLines(strings.ToUpper(hint[:1])+hint[1:], width, ""))
 	}
 	return text.String()
+}
+
+// labelled are rows with a label of up to nine letters, wrapped behind it.
+func labelled(rows [][2]string, width int) string {
+	indent := strings.Repeat(" ", 12)
+	var text strings.Builder
+	for _, row := range rows {
+		fmt.Fprintf(&text, "  %-10s%s\n", row[0], strings.ReplaceAll(report.WrapLines(row[1], width-len(indent), ""), "\n", "\n"+indent))
+	}
+	return text.String()
+}
+
+func nextText(next []installer.Next, paint report.Paint, width int) string {
+	if len(next) == 0 {
+		return ""
+	}
+	rows := [][2]string{}
+	for _, n := range next {
+		words := n.Words
+		if n.Command != "" {
+			words = n.Command + "\n" + words
+		}
+		rows = append(rows, [2]string{n.What, words})
+	}
+	return "\n" + paint.Strong("Next") + "\n\n" + labelled(rows, width)
+}
+
+func memoryText(memory installer.Memory) string {
+	switch {
+	case memory.Limit == "":
+		return "no limit for a server (limits.memory)"
+	case memory.Auto:
+		return fmt.Sprintf("%s for each server: a quarter of the %s that all may take together, at least 1G (limits.memory)", memory.Limit, memory.All)
+	}
+	return memory.Limit + " for each server (limits.memory)"
 }
 
 func label(n int, text string) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,57 +19,160 @@ import (
 	"tljh/internal/layout"
 )
 
+// passwordWishes are how the password command sets passwords.
+type passwordWishes struct {
+	generate, oneTime, all, unused bool
+}
+
 func newPasswordCommand(streams Streams) *cobra.Command {
-	var generate bool
+	var wishes passwordWishes
 	cmd := &cobra.Command{
-		Use:   "password NAME",
+		Use:   "password NAME…",
 		Short: "Set a hub user's password",
-		Long: "Set the password of a hub user, be it an admin, a student who forgot it, or one who comes back. It is asked for on a terminal,\n" +
-			"and read as one line from standard input otherwise. Takes effect at once; nobody is logged out.",
-		Example: "  sudo tljh-install password alice\n  sudo tljh-install password --generate bob",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return &usageError{errors.New("give the name of one hub user: tljh-install password NAME")}
-			}
-			return nil
-		},
+		Long: "Set the password of a user of the hub: an admin, a student who forgot it, or one who comes back. It is asked for on a terminal,\n" +
+			"and read as one line from standard input otherwise. Takes effect at once: who is logged in under this\n" +
+			"name is logged out, and servers run on.\n\n" +
+			"With --one-time, each user gets a generated password, which is printed beside the name, and has to choose another with it at\n" +
+			"the next login.",
+		Example: "  sudo tljh-install password alice\n  sudo tljh-install password --generate bob\n" +
+			"  sudo tljh-install password --one-time bob carol\n  sudo tljh-install password --one-time --all > slips.txt\n" +
+			"  sudo tljh-install password --one-time --unused > slips.txt",
+		Args: func(_ *cobra.Command, args []string) error { return wishes.check(args) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runPassword(cmd.Context(), streams, args[0], generate)
+			if wishes.oneTime {
+				return runOneTime(cmd.Context(), streams, args, wishes)
+			}
+			return runPassword(cmd.Context(), streams, args[0], wishes.generate)
 		},
 	}
-	cmd.Flags().BoolVar(&generate, "generate", false, "make up a password and print it")
+	cmd.Flags().BoolVar(&wishes.generate, "generate", false, "make up a password and print it")
+	cmd.Flags().BoolVar(&wishes.oneTime, "one-time", false, "make up passwords with which users choose their own at the next login")
+	cmd.Flags().BoolVar(&wishes.all, "all", false, "with --one-time: for all users who have no password; admins are left out")
+	cmd.Flags().BoolVar(&wishes.unused, "unused", false, "with --one-time: new ones for all who have not used theirs; those end")
 	return cmd
 }
 
-func runPassword(ctx context.Context, streams Streams, name string, generate bool) error {
+func (w passwordWishes) check(args []string) error {
+	switch {
+	case (w.all || w.unused) && !w.oneTime:
+		return &usageError{errors.New("--all and --unused go with --one-time: tljh-install password --one-time --all")}
+	case w.all && w.unused:
+		return &usageError{errors.New("give either --all or --unused")}
+	case (w.all || w.unused) && len(args) > 0:
+		return &usageError{errors.New("give either names, or --all or --unused")}
+	case w.oneTime && w.generate:
+		return &usageError{errors.New("--one-time makes passwords up by itself: leave --generate out")}
+	case w.oneTime && (w.all || w.unused || len(args) > 0):
+		return nil
+	case w.oneTime:
+		return &usageError{errors.New("give names, or --all: tljh-install password --one-time NAME…")}
+	case len(args) != 1:
+		return &usageError{errors.New("give the name of one hub user: tljh-install password NAME")}
+	}
+	return nil
+}
+
+// runOneTime prints names and passwords, one user a line, as they are set: what was printed holds, wherever it ends.
+func runOneTime(ctx context.Context, streams Streams, names []string, wishes passwordWishes) error {
+	h := host.Local(nil)
+	if wishes.all || wishes.unused {
+		var err error
+		if names, err = whoNeedsOne(ctx, h, streams, wishes); err != nil || len(names) == 0 {
+			return err
+		}
+	}
+	for n, name := range names {
+		known, err := knownUser(ctx, h, name)
+		if err != nil {
+			return err
+		}
+		names[n] = known
+	}
+	widest := len(slices.MaxFunc(names, func(a, b string) int { return len(a) - len(b) }))
+	least := shortest(h)
+	for _, name := range names {
+		password := installer.GeneratePassword(least)
+		if err := installer.SetOneTimePassword(ctx, h, name, password); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(streams.Out, "%-*s  %s\n", widest, name, password); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whoNeedsOne returns the users that --all or --unused means. Whoever got one that is not used yet keeps it with --all: it may be printed.
+func whoNeedsOne(ctx context.Context, h *host.Host, streams Streams, wishes passwordWishes) ([]string, error) {
+	unused, err := installer.WithUnusedPassword(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	names := unused
+	if wishes.all {
+		if names, err = installer.WithoutPassword(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	const again = "new ones for them, in place of those: sudo tljh-install password --one-time --unused"
+	left := fmt.Sprintf("one-time passwords that were made before and not used yet: %d", len(unused))
+	switch {
+	case len(names) > 0 && wishes.all && len(unused) > 0:
+		_, err = fmt.Fprintf(streams.Err, "%s; %s\n", left, again)
+	case len(names) > 0:
+	case wishes.unused:
+		_, err = fmt.Fprintln(streams.Err, "There is no one-time password that was not used.")
+	case len(unused) > 0:
+		err = &installer.BadInput{Err: host.Hint(fmt.Errorf("nothing was made; %s", left), again)}
+	default:
+		_, err = fmt.Fprintln(streams.Err, "Every user has a password already. For one who forgot it: sudo tljh-install password --one-time NAME")
+	}
+	return names, err
+}
+
+// knownUser returns a name as the hub has it; an error where the hub has no such user.
+func knownUser(ctx context.Context, h *host.Host, name string) (string, error) {
 	admin, err := installer.ParseAdmin(name)
+	if err != nil {
+		return "", err
+	}
+	known, err := installer.KnownUser(ctx, h, admin.Name)
+	if err != nil {
+		return "", err
+	}
+	if !known {
+		return "", &installer.BadInput{Err: host.Hint(fmt.Errorf("there is no user %s on this hub", admin.Name),
+			"add the name on the hub's Admin page, or with sudo tljh-install config add users.allowed %s --reload; then run this command again", admin.Name)}
+	}
+	return admin.Name, nil
+}
+
+func runPassword(ctx context.Context, streams Streams, name string, generate bool) error {
+	h := host.Local(nil)
+	name, err := knownUser(ctx, h, name)
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return host.Hint(errors.New("only root can set passwords"), "run sudo tljh-install password %s", name)
-	}
-	h := host.Local(nil)
-	if !h.Files.Exists(layout.Hub) {
-		return host.Hint(errors.New("there is no hub on this machine yet"), "install it first: tljh-install install")
-	}
 	password := installer.GeneratePassword(shortest(h))
 	if !generate {
-		if password, err = readPassword(streams, admin.Name); err != nil {
+		if password, err = readPassword(streams, name); err != nil {
 			return err
 		}
-		if _, err := installer.ParseAdmin(admin.Name + ":" + password); err != nil {
+		if err := installer.TooShort(name, password); err != nil {
+			return err
+		}
+		if _, err := installer.ParseAdmin(name + ":" + password); err != nil {
 			return err
 		}
 	}
-	if _, err := installer.SetPassword(ctx, h, admin.Name, password, false); err != nil {
+	if _, err := installer.SetPassword(ctx, h, name, password, false); err != nil {
 		return err
 	}
 	if generate {
 		_, err = fmt.Fprintln(streams.Out, password)
 		return err
 	}
-	_, err = fmt.Fprintf(streams.Err, "The password of %s is set.\n", admin.Name)
+	_, err = fmt.Fprintf(streams.Err, "The password of %s is set.\n", name)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"tljh/installer"
 	"tljh/internal/fetch"
@@ -80,6 +81,9 @@ func (o upgradeOptions) find(ctx context.Context, u *installer.Upgrader, release
 	offer, err := shop.Find(ctx, from.url, o.to)
 	if err != nil && ctx.Err() == nil {
 		err = &installer.BadInput{Err: from.explain(err)}
+	}
+	if err == nil {
+		err = installer.Consider(u.Host.Files, time.Now(), offer, o.to != "")
 	}
 	return offer, shop, from, err
 }

@@ -9,16 +9,18 @@ import (
 
 	"tljh/installer"
 	"tljh/internal/host"
+	"tljh/internal/report"
 )
 
 func newStatusCommand(streams Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Tell how the hub is doing",
-		Long:  "Tell how the hub, its proxy, the public door, the config and the user environment are doing.\n\nExit codes: 0 all is well; 1 something is not.",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), streams, asJSON) },
+		Short: "Show the state of the hub",
+		Long: "Show the state of the installation, the hub, its proxy, the edge, the config and the user environment. Where something was interrupted, the state\n" +
+			"comes with the one command that is right.\n\nExit codes: 0 all is well; 1 something is not; 4 there is no hub, or you are not root.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), streams, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -41,21 +43,31 @@ func runStatus(ctx context.Context, streams Streams, asJSON bool) error {
 }
 
 func showStatus(streams Streams, status *installer.Status) {
-	rows := [][]string{{"version", status.Version}}
+	paint := report.PaintFor(streams.Out)
+	rows := [][]string{{"program", status.Version}}
+	if status.Hub != "" {
+		rows = append(rows, []string{"hub", "release " + status.Hub})
+	}
 	for _, part := range status.Parts {
 		state := part.State
 		if part.Problem {
-			state = "PROBLEM: " + state
+			state = paint.Bad("PROBLEM:") + " " + state
 		}
 		rows = append(rows, []string{part.Name, state})
 	}
 	for n, address := range status.Addresses {
 		rows = append(rows, []string{label(n, "address"), address})
 	}
+	if origins := status.Origins; origins != nil {
+		rows = append(rows, []string{"origins", origins.State})
+	}
 	table(streams.Out, rows)
+	if status.Origins != nil && status.Origins.Hint != "" {
+		fmt.Fprintln(streams.Out, paint.Strong("hint:")+" origins: "+status.Origins.Hint)
+	}
 	for _, part := range status.Parts {
 		if part.Hint != "" {
-			fmt.Fprintf(streams.Out, "hint: %s: %s\n", part.Name, part.Hint)
+			fmt.Fprintf(streams.Out, "%s %s: %s\n", paint.Strong("hint:"), part.Name, part.Hint)
 		}
 	}
 }

@@ -18,8 +18,12 @@ func newTLJHConfigCommand(streams Streams) *cobra.Command {
 			"tljh-install config --help tells what there is beyond it.",
 		SilenceUsage: true, SilenceErrors: true, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRunE: permitHere,
 	}
 	root.PersistentFlags().StringVar(&c.path, "config-path", layout.Config, "work on this `FILE` instead of the hub's")
+	root.PersistentFlags().Bool("validate", true, "of no effect: a config is always checked before it is saved")
+	root.PersistentFlags().Bool("no-validate", false, "of no effect: a config is always checked before it is saved")
 	show := c.show()
 	show.Use, show.Args = "show", noArgs
 	root.AddCommand(show,
@@ -29,7 +33,7 @@ func newTLJHConfigCommand(streams Streams) *cobra.Command {
 		c.change("remove-item KEY VALUE", "Take out of a list", 2, changeRemove),
 		c.olderReload(),
 	)
-	return root
+	return complete(root)
 }
 
 // olderReload takes what to reload. The hub and the proxy know by themselves what a change touches.

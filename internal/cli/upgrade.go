@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -107,19 +106,8 @@ func runUpgrade(ctx context.Context, streams Streams, o upgradeOptions) error {
 	return o.handOver(ctx, streams, u)
 }
 
-// needRoot is what commands say before they change the release.
-func needRoot() error {
-	if os.Geteuid() != 0 {
-		return host.Hint(errors.New("only root can change the release"), "put sudo in front")
-	}
-	return nil
-}
-
 // handOver is the installed program's half: it finds, judges and fetches the release, and becomes its program.
 func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *installer.Upgrader) error {
-	if err := needRoot(); err != nil {
-		return err
-	}
 	staged, back, err := installer.Staged(u.Host.Files)
 	switch {
 	case err != nil:
@@ -257,7 +245,7 @@ func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *instal
 	case o.json:
 		sink := report.NewJSON(streams.Out)
 		sink.Event(report.Event{Time: time.Now().UTC(), Kind: report.KindResult, Data: map[string]any{
-			"installed": releases.Live.Version, "available": offer.Version.String(), "from": offer.From, "named": by.by, "upgrade": newer, "reachable": move == release.Forward,
+			"installed": releases.Live.Version, "available": offer.Version.String(), "from": offer.From, "named": by.by, "upgrade": newer, "reachable": move == release.Forward, "signed": signedTime(offer),
 		}})
 	case move == release.Forward:
 		fmt.Fprintf(streams.Out, "%s is installed, %s is at %s. To upgrade: sudo tljh-install upgrade\n", releases.Live.Version, offer.Version, at)
@@ -266,10 +254,24 @@ func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *instal
 	default:
 		fmt.Fprintf(streams.Out, "%s is installed; %s has %s. There is nothing to upgrade.\n", releases.Live.Version, at, offer.Version)
 	}
+	if age, old := installer.Age(time.Now(), offer.Signed); !o.json {
+		fmt.Fprintf(streams.Out, "The release %s is %s.\n", offer.Version, age)
+		if old {
+			fmt.Fprintf(streams.Out, "hint: %s\n", installer.OldHint)
+		}
+	}
 	if newer {
 		return &errTold{exitUpgrade}
 	}
 	return nil
+}
+
+// signedTime is for JSON; nil where a signature has no time.
+func signedTime(offer *release.Offer) any {
+	if offer.Signed.IsZero() {
+		return nil
+	}
+	return offer.Signed
 }
 
 func newRollbackCommand(streams Streams) *cobra.Command {
@@ -289,9 +291,6 @@ func newRollbackCommand(streams Streams) *cobra.Command {
 }
 
 func runRollback(ctx context.Context, streams Streams, o upgradeOptions) error {
-	if err := needRoot(); err != nil {
-		return err
-	}
 	u, r := o.upgrader(streams)
 	defer r.close()
 	staged, back, err := installer.Staged(u.Host.Files)
@@ -305,77 +304,4 @@ func runRollback(ctx context.Context, streams Streams, o upgradeOptions) error {
 	}
 	result, err := u.Rollback(ctx)
 	return o.tellChange(streams, u, result, err, "Went back")
-}
-
-func newVersionsCommand(streams Streams) *cobra.Command {
-	var o upgradeOptions
-	cmd := &cobra.Command{
-		Use:   "versions",
-		Short: "Tell which release is installed, which was before, and which is available",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runVersions(cmd.Context(), streams, o) },
-	}
-	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	cmd.Flags().StringVar(&o.from, "from", "", "look for releases at this `URL|FOLDER`")
-	return cmd
-}
-
-// availableTime is how long versions waits for the release's address: most of what it tells is here.
-const availableTime = 15 * time.Second
-
-func runVersions(ctx context.Context, streams Streams, o upgradeOptions) error {
-	u, r := o.upgrader(streams)
-	defer r.close()
-	versions, err := installer.ListVersions(u.Host.Files)
-	if err != nil {
-		return err
-	}
-	limited, cancel := context.WithTimeoutCause(ctx, availableTime, errors.New("the address does not answer"))
-	defer cancel()
-	offer, _, by, err := o.find(limited, u, &installer.Releases{Live: versions.Live})
-	if err != nil {
-		versions.Unavailable = err.Error()
-	} else {
-		versions.Available, versions.At, versions.Named = offer.Version.String(), offer.From, by.by
-	}
-	if o.json {
-		return writeJSON(streams.Out, versions)
-	}
-	_, err = io.WriteString(streams.Out, versionsText(versions))
-	return err
-}
-
-func versionsText(v *installer.Versions) string {
-	var text strings.Builder
-	for _, row := range []struct {
-		what    string
-		release *installer.Release
-	}{{"installed", v.Live}, {"before it", v.Before}} {
-		if row.release == nil {
-			continue
-		}
-		r := row.release
-		fmt.Fprintf(&text, "%-11s%s  (JupyterHub %s, proxy %s, Python %s) since %s", row.what, r.Version, r.JupyterHub, r.Proxy, r.Python, r.Since.Local().Format(time.DateTime))
-		if r.From != "" {
-			fmt.Fprintf(&text, ", from %s", r.From)
-		}
-		text.WriteString("\n")
-	}
-	for _, g := range v.Generations {
-		live := ""
-		if g.Live {
-			live = "  in use"
-		}
-		fmt.Fprintf(&text, "%-11s%s-%d  built by %s on %s%s\n", "", g.Kind, g.Number, g.Version, g.Created.Local().Format(time.DateTime), live)
-	}
-	switch {
-	case v.Available != "":
-		fmt.Fprintf(&text, "%-11s%s  at %s\n", "available", v.Available, beside(v.At, v.Named))
-	default:
-		fmt.Fprintf(&text, "%-11snot known: %s\n", "available", v.Unavailable)
-	}
-	if v.Before != nil {
-		text.WriteString("\nsudo tljh-install rollback goes back to " + v.Before.Version + ".\n")
-	}
-	return text.String()
 }

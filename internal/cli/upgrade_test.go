@@ -26,7 +26,7 @@ before it  0.7.2  (JupyterHub 5.5.4, proxy 5.3.0, Python 3.14.6) since 2026-11-2
 available  0.9.0  at https://hub.example.org/tljh
 
 sudo tljh-install rollback goes back to 0.7.2.
-`, versionsText(v))
+`, releasesText(v))
 }
 
 // What an old program says to a new one stays the same for ever.

@@ -30,7 +30,10 @@ func runVersion(streams Streams, asJSON bool) error {
 			"arch": runtime.GOARCH, "release_url": version.ReleaseURL,
 		})
 	}
-	_, err := fmt.Fprintf(streams.Out, "tljh-install %s (JupyterHub %s, Python %s, %s)\n",
-		version.Version, environment.JupyterHubVersion(), environment.PythonRelease, runtime.GOARCH)
+	_, err := fmt.Fprintln(streams.Out, versionText())
 	return err
+}
+
+func versionText() string {
+	return fmt.Sprintf("tljh-install %s (JupyterHub %s, Python %s, %s)", version.Version, environment.JupyterHubVersion(), environment.PythonRelease, runtime.GOARCH)
 }

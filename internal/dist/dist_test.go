@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"aead.dev/minisign"
 	"github.com/stretchr/testify/assert"
@@ -70,9 +71,11 @@ func TestRelease(t *testing.T) {
 
 	trusted, err := minisign.PublicKeyFromFile(public)
 	require.NoError(t, err)
-	version, err := release.Verify(trusted, read(t, dir, release.Sums), read(t, dir, release.Signature))
+	begun := time.Now()
+	signed, err := release.Verify(trusted, read(t, dir, release.Sums), read(t, dir, release.Signature))
 	require.NoError(t, err)
-	assert.Equal(t, "9.8.7", version.String())
+	assert.Equal(t, "9.8.7", signed.Version.String())
+	assert.WithinDuration(t, begun, signed.Time, time.Hour)
 
 	var sums strings.Builder
 	for _, name := range names[2:] {
@@ -81,7 +84,13 @@ func TestRelease(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, fs.FileMode(0o755), info.Mode().Perm(), name)
 	}
+	fmt.Fprintf(&sums, "# timestamp:%d\n", signed.Time.Unix())
 	assert.Equal(t, sums.String(), string(read(t, dir, "SHA256SUMS")))
+	checked := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS")
+	checked.Dir = dir
+	said, err := checked.CombinedOutput()
+	assert.NoError(t, err, "people check it by hand: %s", said)
+	assert.Empty(t, string(said))
 
 	for arch, machine := range machines {
 		name := filepath.Join(dir, "tljh-install-linux-"+arch)

@@ -137,6 +137,7 @@ type tree struct {
 	chown    bool
 	uid, gid int
 	modes    bool // in the place of the list
+	bare     bool // only the owner is changed
 }
 
 // deepest is how far down a shared tree is followed; a person's is never as deep.
@@ -159,12 +160,11 @@ func (t tree) apply(file *os.File, depth int) error {
 		}
 	}
 	switch {
-	case info.IsDir() && t.modes:
-		return os.Chmod(procPath(file), HandedOver)
+	case t.bare:
+	case t.modes:
+		return chmod(file, info)
 	case info.IsDir():
 		return setACL(file, t.acl.encode(1), true)
-	case info.Mode().IsRegular() && t.modes:
-		return os.Chmod(procPath(file), info.Mode().Perm()|0o064|info.Mode().Perm()&0o100>>3)
 	case info.Mode().IsRegular():
 		var run Access
 		if info.Mode().Perm()&0o100 != 0 {
@@ -173,6 +173,22 @@ func (t tree) apply(file *os.File, depth int) error {
 		return setACL(file, t.acl.encode(run), false)
 	}
 	return nil
+}
+
+// chmod opens a file or folder where no lists are kept. A mode that is right already is not set again: somebody may watch for changes.
+func chmod(file *os.File, info fs.FileInfo) error {
+	mode := info.Mode() & (fs.ModePerm | fs.ModeSetgid)
+	wanted := mode
+	switch {
+	case info.IsDir():
+		wanted = HandedOver
+	case info.Mode().IsRegular():
+		wanted = info.Mode().Perm() | 0o064 | info.Mode().Perm()&0o100>>3
+	}
+	if mode == wanted {
+		return nil
+	}
+	return os.Chmod(procPath(file), wanted)
 }
 
 func (t tree) applyWithin(dir *os.File, depth int) error {

@@ -32,10 +32,17 @@ func (h *Host) Facts(ctx context.Context) Facts {
 	facts.SystemdVersion = h.systemdVersion(ctx)
 	facts.GlibcMajor, facts.GlibcMinor = h.glibc(ctx)
 	facts.Sudo = h.ask(ctx, "sudo", "--version")
-	if data, err := h.Files.Read("/proc/meminfo"); err == nil {
-		facts.MemoryBytes = memTotal(data)
-	}
+	facts.MemoryBytes = h.Memory()
 	return facts
+}
+
+// Memory returns all of the machine's memory, 0 when that cannot be learnt.
+func (h *Host) Memory() uint64 {
+	data, err := h.Files.Read("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	return memTotal(data)
 }
 
 func (h *Host) ask(ctx context.Context, argv ...string) string {

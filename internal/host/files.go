@@ -126,7 +126,8 @@ func (f Files) Sweep(dir string) (err error) {
 	return err
 }
 
-// Append adds data to the end of the file p, which is made when absent, and waits until it is on disk.
+// Append adds data to the end of the file p, which is made when absent, and waits until it is on disk. Where not all of it finds room, none of it stays: what is
+// appended next would be joined to a part of it.
 func (f Files) Append(p string, data []byte, attr Attr) (err error) {
 	defer wrap(&err, "append to", p)
 	made := !f.Exists(p)
@@ -135,11 +136,18 @@ func (f Files) Append(p string, data []byte, attr Attr) (err error) {
 		return err
 	}
 	defer file.Close()
-	if _, err = file.Write(data); err != nil {
+	info, err := file.Stat()
+	if err != nil {
 		return err
 	}
-	if err = file.Sync(); err != nil || !made {
-		return err
+	if _, err = file.Write(data); err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
+		return errors.Join(err, file.Truncate(info.Size()))
+	}
+	if !made {
+		return nil
 	}
 	return syncDir(filepath.Dir(f.Path(p)))
 }
@@ -238,6 +246,15 @@ func (f Files) Rename(p, to string) (err error) {
 		return err
 	}
 	return syncDir(filepath.Dir(f.Path(to)))
+}
+
+// Exchange lets two files or folders swap their names in one step.
+func (f Files) Exchange(p, q string) (err error) {
+	defer wrap(&err, "exchange", p)
+	if err = unix.Renameat2(unix.AT_FDCWD, f.Path(p), unix.AT_FDCWD, f.Path(q), unix.RENAME_EXCHANGE); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(f.Path(p))), syncDir(filepath.Dir(f.Path(q))))
 }
 
 // Remove deletes the file, link or empty folder p. Nothing there is no error.

@@ -284,6 +284,16 @@ func TestFreeSpaceOfWhatIsNotThereYet(t *testing.T) {
 	}
 }
 
+func TestAppendLeavesNoPartOnAFullDisk(t *testing.T) {
+	files := smallDisk(t)
+	require.NoError(t, files.Append("/journal", []byte("a whole line\n"), mine(0o600)))
+	require.ErrorIs(t, files.Append("/journal", bytes.Repeat([]byte("x"), 1<<20), mine(0o600)), syscall.ENOSPC)
+	require.NoError(t, files.Append("/journal", []byte("another\n"), mine(0o600)))
+	data, err := files.Read("/journal")
+	require.NoError(t, err)
+	require.Equal(t, "a whole line\nanother\n", string(data))
+}
+
 // smallDisk mounts a file system of 256 kB.
 func smallDisk(t *testing.T) host.Files {
 	t.Helper()

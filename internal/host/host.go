@@ -49,7 +49,7 @@ func DiskFull(err error) bool {
 		return true
 	}
 	var exit *ExitError
-	return errors.As(err, &exit) && strings.Contains(exit.Tail, "No space left on device")
+	return errors.As(err, &exit) && strings.Contains(strings.ToLower(exit.Tail), "no space left on device")
 }
 
 // HintOf returns the hint of the innermost hinted error in err's chain, or "". That a disk is full comes first, wherever it was noticed.

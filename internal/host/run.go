@@ -26,6 +26,9 @@ type Command struct {
 	// UID and GID, when not 0, are the account it runs as.
 	UID, GID uint32
 
+	// Confine, when set, encloses it: it runs code of others.
+	Confine *Confine
+
 	// Quiet keeps the output out of the log (it may hold secrets, or is data).
 	Quiet bool
 
@@ -98,7 +101,11 @@ const (
 // Run implements Runner. The command leads a process group of its own, so that a Ctrl-C at the terminal reaches it
 // only through us, and so that we can end all of it.
 func (e *Exec) Run(ctx context.Context, c Command) (Result, error) {
-	result, err := e.run(ctx, c)
+	run := e.run
+	if c.Confine != nil && confines() {
+		run = e.confined
+	}
+	result, err := run(ctx, c)
 	if e.Log != nil {
 		e.Log.Command(c, result, err)
 	}

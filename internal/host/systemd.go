@@ -21,7 +21,7 @@ type Systemd interface {
 	// Disable undoes Enable.
 	Disable(ctx context.Context, units ...string) error
 	// Do starts, stops or restarts a unit ("start", "stop", "restart") and waits for the result; "reset-failed" makes systemd forget that a
-	// unit failed, which is no error where there is nothing to forget.
+	// unit failed. To stop or to forget what is not there is no error.
 	Do(ctx context.Context, verb, unit string) error
 	// Unit describes a unit; one that does not exist has Load "not-found".
 	Unit(ctx context.Context, unit string) (UnitState, error)
@@ -105,6 +105,9 @@ func (s *SystemdBus) Do(ctx context.Context, verb, unit string) error {
 		}
 		done := make(chan string, 1)
 		if _, err := job(ctx, unit, "replace", done); err != nil {
+			if verb == "stop" && isGone(err) {
+				return nil
+			}
 			return fmt.Errorf("cannot %s %s: %w", verb, unit, err)
 		}
 		select {
@@ -121,10 +124,15 @@ func (s *SystemdBus) Do(ctx context.Context, verb, unit string) error {
 
 func resetFailed(ctx context.Context, c *dbus.Conn, unit string) error {
 	err := c.ResetFailedUnitContext(ctx, unit)
-	if err != nil && !strings.Contains(err.Error(), "not loaded") {
+	if err != nil && !isGone(err) {
 		return fmt.Errorf("cannot reset-failed %s: %w", unit, err)
 	}
 	return nil
+}
+
+// isGone reports whether systemd knows no such unit. A server's unit is gone when the server has ended by itself.
+func isGone(err error) bool {
+	return strings.Contains(err.Error(), "not loaded") // systemd's messages on the bus are not translated
 }
 
 // Unit implements Systemd.
@@ -163,13 +171,27 @@ func (h *Host) Journal(ctx context.Context, unit string, lines int, since time.T
 	defer cancel()
 	result, err := h.Runner.Run(ctx, Command{
 		// With a limit on the lines as well, journalctl would show the first.
-		Argv: []string{"journalctl", "--no-pager", "--boot", "--output=cat", fmt.Sprintf("--since=@%d", max(0, since.Unix())), "--unit=" + unit},
+		Argv: []string{"journalctl", "--quiet", "--no-pager", "--boot", "--output=cat", fmt.Sprintf("--since=@%d", max(0, since.Unix())), "--unit=" + unit},
 	})
 	if err != nil {
 		return ""
 	}
-	all := strings.Split(strings.TrimSpace(string(result.Stdout)), "\n")
+	all := []string{}
+	for line := range strings.Lines(string(result.Stdout)) {
+		// An old journalctl says that there is nothing, where it should say nothing.
+		if line = strings.TrimRight(line, " \t\r\n"); line != "" && line != "-- No entries --" {
+			all = append(all, line)
+		}
+	}
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// LastWords adds what a unit wrote last to an error; that it wrote nothing is said, too.
+func LastWords(err error, unit, words string) error {
+	if strings.TrimSpace(words) == "" {
+		return fmt.Errorf("%w; %s wrote nothing into the journal", err, unit)
+	}
+	return fmt.Errorf("%w; the last words of %s:\n%s", err, unit, strings.TrimRight(words, "\n"))
 }
 
 // ErrNoGroup tells that a group does not exist.

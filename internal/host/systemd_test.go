@@ -86,7 +86,7 @@ func testSystemd(t *testing.T, m manager) {
 	state := unit(goodUnit)
 	assert.Equal(t, "not-found", state.Load)
 	assert.Equal(t, "inactive", state.Active)
-	for _, verb := range []string{"start", "stop", "restart"} {
+	for _, verb := range []string{"start", "restart"} {
 		require.Error(t, m.systemd.Do(ctx, verb, goodUnit), "there is nothing to %s", verb)
 	}
 	require.ErrorContains(t, m.systemd.Do(ctx, "paint", goodUnit), "no such verb")
@@ -152,6 +152,8 @@ func testSystemd(t *testing.T, m manager) {
 	assert.Equal(t, "inactive", unit(badUnit).Active)
 	require.NoError(t, m.systemd.Do(ctx, "reset-failed", badUnit), "nothing to forget is no error")
 	require.NoError(t, m.systemd.Do(ctx, "reset-failed", "tljh-contract-unheard-of.service"))
+	require.NoError(t, m.systemd.Do(ctx, "stop", "tljh-contract-unheard-of.service"), "what is not there is stopped")
+	require.ErrorContains(t, m.systemd.Do(ctx, "start", "tljh-contract-unheard-of.service"), "tljh-contract-unheard-of.service")
 
 	require.NoError(t, m.files.Remove(path.Join(unitsFolder, goodUnit)))
 	require.NoError(t, m.systemd.Reload(ctx))
@@ -161,4 +163,15 @@ func testSystemd(t *testing.T, m manager) {
 	_, err := m.systemd.Unit(ctx, badUnit)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, m.systemd.Do(ctx, "start", badUnit), context.Canceled)
+}
+
+// "its last words:" with nothing behind it leaves people looking for what is missing.
+func TestLastWordsAreNeverAnEmptyHeading(t *testing.T) {
+	for _, words := range []string{"", "\n", "  \n\t\n"} {
+		err := host.LastWords(assert.AnError, "jupyterhub.service", words)
+		assert.ErrorIs(t, err, assert.AnError)
+		assert.Equal(t, assert.AnError.Error()+"; jupyterhub.service wrote nothing into the journal", err.Error())
+	}
+	err := host.LastWords(assert.AnError, "jupyterhub.service", "one\ntwo\n\n")
+	assert.Equal(t, assert.AnError.Error()+"; the last words of jupyterhub.service:\none\ntwo", err.Error())
 }

@@ -1,11 +1,13 @@
 package host
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"syscall"
 )
 
@@ -65,6 +67,9 @@ func (w *Within) Rename(name, to string) error { return w.root.Rename(name, to) 
 // Remove removes a file.
 func (w *Within) Remove(name string) error { return w.root.Remove(name) }
 
+// RemoveAll deletes a file or a folder with all that is in it. It is no error if there is none.
+func (w *Within) RemoveAll(name string) error { return w.root.RemoveAll(name) }
+
 // List returns the names in one of its folders, sorted; none when there is no such folder.
 func (w *Within) List(name string) ([]string, error) {
 	entries, err := fs.ReadDir(w.root.FS(), name)
@@ -72,4 +77,64 @@ func (w *Within) List(name string) ([]string, error) {
 		return nil, nil
 	}
 	return namesOf(entries), err
+}
+
+// Within opens a folder in it. No link on the way leads out of the folder.
+func (w *Within) Within(name string) (*Within, error) {
+	root, err := w.root.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Within{root}, nil
+}
+
+// Write makes a regular file, or replaces what has its name, with this owner and mode. Nothing that was there is written into.
+func (w *Within) Write(name string, data []byte, attr Attr) (err error) {
+	tmp := path.Join(path.Dir(name), unfinished+rand.Text())
+	file, err := w.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = file.Close()
+		if err != nil {
+			_ = w.root.Remove(tmp)
+		}
+	}()
+	if _, err = file.Write(data); err != nil {
+		return err
+	}
+	if err = setAttr(file, attr); err != nil {
+		return err
+	}
+	if err = file.Sync(); err != nil {
+		return err
+	}
+	return w.root.Rename(tmp, name)
+}
+
+// Mkdir makes a folder; one that is there stays as it is. Anything else in its place, a link too, is an error.
+func (w *Within) Mkdir(name string, mode fs.FileMode) error {
+	err := w.root.Mkdir(name, mode)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := w.root.Lstat(name)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "mkdir", Path: name, Err: errors.New("not a folder")}
+	}
+	return err
+}
+
+// Link makes a symbolic link in the place of what has its name.
+func (w *Within) Link(target, name string) error {
+	tmp := path.Join(path.Dir(name), unfinished+rand.Text())
+	if err := w.root.Symlink(target, tmp); err != nil {
+		return err
+	}
+	if err := w.root.Rename(tmp, name); err != nil {
+		_ = w.root.Remove(tmp)
+		return err
+	}
+	return nil
 }

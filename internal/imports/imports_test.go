@@ -21,11 +21,12 @@ const module = "tljh"
 
 // layers are from the bottom up: a package may import those of lower layers, never its neighbours.
 var layers = [][]string{
-	{"internal/layout", "internal/version"},
+	{"internal/layout", "internal/version", "internal/text", "internal/manual"},
+	{"internal/keypair"},
 	{"config", "internal/host"},
 	{"internal/report", "internal/fetch"},
 	{"internal/release"}, // fetches releases
-	{"hub", "conda", "edge", "systemdunits", "sudoers"},
+	{"hub", "conda", "edge", "firewall", "systemdunits", "sudoers"},
 	{"environment"}, // hub and user environments are built from what hub and conda give
 	{"internal/step", "internal/check"},
 	{"installer"},

@@ -8,6 +8,8 @@ const (
 	Binary        = Root + "/bin/tljh-install"
 	BinaryLink    = "/usr/local/bin/tljh-install"
 	ConfigLink    = "/usr/local/bin/tljh-config"
+	SystemBinary  = "/usr/bin/tljh-install" // where sudo's path lacks /usr/local/bin
+	SystemConfig  = "/usr/bin/tljh-config"  // there, and where legacy TLJH had it
 	Python        = Root + "/python"
 	Generations   = Root + "/generations"
 	Snapshots     = Root + "/snapshots"
@@ -18,12 +20,14 @@ const (
 	Authorities   = Tools + "/authorities.pem"
 	Conda         = Root + "/conda"
 	Shims         = Root + "/shims"
+	Environments  = Root + "/envs" // conda environments that root makes by name; nothing here deletes them
 	ConfigDir     = Root + "/config"
 	Config        = ConfigDir + "/config.yaml"
 	ConfigD       = ConfigDir + "/jupyterhub_config.d"
 	State         = Root + "/state"
 	Receipt       = State + "/receipt.jsonl"
 	ProxyEnv      = State + "/proxy.env"
+	EdgeEnv       = State + "/edge.env"
 	Token         = State + "/installer.token"
 	Passwords     = State + "/passwords.sqlite"
 	ConfigHistory = State + "/config-history"
@@ -31,10 +35,14 @@ const (
 	Manager       = State + "/package-manager"
 	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
-	RescueTold    = State + "/rescue.json" // the hub's word that servers start from the rescue environment
+	RoomTold      = State + "/room.json"     // the hub's word that the disk is full
+	RescueTold    = State + "/rescue.json"   // the hub's word that servers start from the rescue environment
+	Snippets      = State + "/snippets.json" // the hub's word on the files in ConfigD
 	Upgrade       = State + "/upgrade.json"
 	Adopt         = State + "/adopt.json"
+	Room          = State + "/room" // of the disk, that going back may need; there only while something is switched
 	Older         = Root + "/older"
+	Seen          = State + "/seen.json" // the newest release that was ever offered
 	Kept          = State + "/releases"
 	Releases      = Root + "/releases"
 	ReleasesFile  = Releases + "/releases.json"
@@ -46,10 +54,12 @@ const (
 	Cache         = Root + "/cache"
 	Sudoers       = "/etc/sudoers.d/tljh"
 	Profile       = "/etc/profile.d/tljh.sh"
+	NeedRestart   = "/etc/needrestart/conf.d/tljh.conf"
 	Units         = "/etc/systemd/system"
 	Runtime       = "/run/tljh"
 	Lock          = Runtime + "/install.lock"
 	ConfigLock    = Runtime + "/config.lock"
+	Firewall      = Runtime + "/firewall.json" // whether users' processes can be reached
 )
 
 // The edge's own folders, which systemd makes for its account, and what root hands it there.
@@ -67,9 +77,14 @@ const (
 	EdgeSocket = "tljh-edge.socket"
 	EdgeUnit   = "tljh-edge.service"
 	WatchPath  = "tljh-environment.path"
+	WatchTimer = "tljh-environment.timer"
 	WatchUnit  = "tljh-environment.service"
 	UsersSlice = "tljh-users.slice"
-	Slice      = "tljh.slice" // all of the others are in it
+
+	FirewallUnit  = "tljh-firewall.service"
+	FirewallTimer = "tljh-firewall.timer"
+
+	Slice = "tljh.slice" // all of the others are in it
 )
 
 // Groups made by the installer.

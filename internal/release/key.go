@@ -4,7 +4,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"aead.dev/minisign"
 
@@ -39,7 +41,35 @@ func Key() (minisign.PublicKey, error) {
 // comment is what a signature says of what it signs. It is signed, too, so the version is known by as much as the files are.
 const comment = "The Littlest JupyterHub "
 
-// Sign signs a release's checksums.
+// stamp begins the line of the checksums that says when they were signed. sha256sum passes over it, and so do programs of before there were such lines,
+// which know a signature's own comment in one form only.
+const stamp = "# timestamp:"
+
+// Stamp puts the time of signing into checksums, in the place of one that is there.
+func Stamp(sums []byte, now time.Time) []byte {
+	var text strings.Builder
+	for line := range strings.Lines(string(sums)) {
+		if !strings.HasPrefix(line, stamp) {
+			text.WriteString(line)
+		}
+	}
+	fmt.Fprintf(&text, "%s%d\n", stamp, now.Unix())
+	return []byte(text.String())
+}
+
+// stamped returns when checksums were signed; zero where they do not say.
+func stamped(sums []byte) time.Time {
+	for line := range strings.Lines(string(sums)) {
+		if digits, ok := strings.CutPrefix(strings.TrimSpace(line), stamp); ok {
+			if seconds, err := strconv.ParseInt(digits, 10, 64); err == nil && seconds > 0 {
+				return time.Unix(seconds, 0).UTC()
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// Sign signs a release's checksums. They should be stamped.
 func Sign(key minisign.PrivateKey, version string, sums []byte) ([]byte, error) {
 	if _, err := Parse(version); err != nil {
 		return nil, err
@@ -47,14 +77,25 @@ func Sign(key minisign.PrivateKey, version string, sums []byte) ([]byte, error) 
 	return minisign.SignWithComments(key, sums, comment+version, "signature of "+Sums), nil
 }
 
-// ErrSignature tells that what was fetched is not signed by the key that this program trusts.
+// ErrSignature reports that what was fetched is not signed by the key that this program trusts.
 var ErrSignature = errors.New("the signature of " + Sums + " is not one of the key that this program trusts")
 
-// Verify returns the version that a release's checksums are of, if they are signed.
-func Verify(key minisign.PublicKey, sums, signature []byte) (Version, error) {
+// NotSigned says that a release has no signature at all.
+func NotSigned(from string) error {
+	return fmt.Errorf("the release at %s is not signed: it has no %s", from, Signature)
+}
+
+// Signed is what a signature proves of a release.
+type Signed struct {
+	Version Version
+	Time    time.Time // zero for an old signature, which has none
+}
+
+// Verify returns what release checksums are of, if they are signed.
+func Verify(key minisign.PublicKey, sums, signature []byte) (Signed, error) {
 	var parsed minisign.Signature
 	if err := parsed.UnmarshalText(signature); err != nil {
-		return Version{}, host.Hint(fmt.Errorf("cannot read %s: it is no signature", Signature),
+		return Signed{}, host.Hint(fmt.Errorf("cannot read %s: it is no signature", Signature),
 			"something may have answered in the server's place, such as a login page of the network")
 	}
 	if !minisign.Verify(key, sums, signature) {
@@ -62,11 +103,12 @@ func Verify(key minisign.PublicKey, sums, signature []byte) (Version, error) {
 		if parsed.KeyID != key.ID() {
 			err = fmt.Errorf("%w (it is by the key %X, the trusted one is %X)", ErrSignature, parsed.KeyID, key.ID())
 		}
-		return Version{}, host.Hint(err, "nothing of it was run. If whoever publishes releases has a new key, they say how to go on; otherwise tell them")
+		return Signed{}, host.Hint(err, "nothing of it was run. If whoever publishes releases has a new key, they say how to go on; otherwise tell them")
 	}
 	text, ok := strings.CutPrefix(strings.TrimSpace(parsed.TrustedComment), comment)
 	if !ok {
-		return Version{}, fmt.Errorf("%s does not say which version it is of", Signature)
+		return Signed{}, fmt.Errorf("%s does not say which version it is of", Signature)
 	}
-	return Parse(text)
+	version, err := Parse(text)
+	return Signed{Version: version, Time: stamped(sums)}, err
 }

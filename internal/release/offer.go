@@ -16,6 +16,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"aead.dev/minisign"
 
@@ -33,7 +34,8 @@ type Shop struct {
 // Offer is a release whose checksums have proved to be signed.
 type Offer struct {
 	Version Version
-	From    string // the folder or file that it comes from, without a password
+	Signed  time.Time // zero where the signature does not say
+	From    string    // the folder or file that it comes from, without a password
 
 	place     place
 	file      string // the program for this machine
@@ -108,6 +110,9 @@ func (p place) candidates(wanted string) []place {
 	return found
 }
 
+// notSignedError is of a place that holds checksums and no signature.
+type notSignedError struct{ error }
+
 // signedLimit bounds what is read of checksums and signatures.
 const signedLimit = 1 << 20
 
@@ -139,6 +144,8 @@ func (s *Shop) Find(ctx context.Context, from, wanted string) (*Offer, error) {
 			return offer, nil
 		case err == nil:
 			last = host.Hint(fmt.Errorf("%s holds %s, not %s", p.plain(), offer.Version, wanted), "ask whoever publishes releases where %s is, and give its address with --from", wanted)
+		case errors.As(err, new(*notSignedError)):
+			last = err
 		case !missing(err):
 			return nil, err
 		case last == nil:
@@ -155,14 +162,17 @@ func (s *Shop) offer(ctx context.Context, p place) (*Offer, error) {
 		return nil, err
 	}
 	signature, err := s.read(ctx, p, Signature)
+	if missing(err) {
+		return nil, host.Hint(&notSignedError{NotSigned(p.plain())}, "ask whoever publishes it. A build of your own is signed with a key of your own: CONTRIBUTING.md says how")
+	}
 	if err != nil {
 		return nil, err
 	}
-	version, err := Verify(s.Key, sums, signature)
+	signed, err := Verify(s.Key, sums, signature)
 	if err != nil {
 		return nil, err
 	}
-	offer := &Offer{Version: version, From: p.plain(), place: p, file: "tljh-install-linux-" + s.Arch}
+	offer := &Offer{Version: signed.Version, Signed: signed.Time, From: p.plain(), place: p, file: "tljh-install-linux-" + s.Arch}
 	if p.file != "" {
 		offer.file = p.file
 	}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"aead.dev/minisign"
 	"github.com/stretchr/testify/assert"
@@ -224,7 +225,7 @@ func TestWhatIsNotAsSignedIsRefused(t *testing.T) {
 	}{
 		{"a checksum", change(Sums, 3), "is not one of the key that this program trusts"},
 		{"the program", change("tljh-install-linux-amd64", 40), "is not the file that"},
-		{"no signature", func(t *testing.T, s *shop) { require.NoError(t, os.Remove(filepath.Join(s.folder, Signature))) }, "there is no signed release"},
+		{"no signature", func(t *testing.T, s *shop) { require.NoError(t, os.Remove(filepath.Join(s.folder, Signature))) }, "is not signed"},
 		{"a login page", replace(Signature, "<html>log in"), "it is no signature"},
 		{"a login page for the checksums", replace(Sums, "<html>log in"), "is not one of the key"},
 		{"another key", func(t *testing.T, s *shop) {
@@ -253,6 +254,37 @@ func TestWhatIsNotAsSignedIsRefused(t *testing.T) {
 			require.ErrorContains(t, err, test.words)
 			assert.NotEmpty(t, err.Error())
 		})
+	}
+}
+
+// A release says when it was signed in a way that programs of before can read: to them, a signature's own comment has one form only.
+func TestWhenItWasSigned(t *testing.T) {
+	s := open(t, "0.8.0")
+	offer, err := s.Find(context.Background(), s.folder, "")
+	require.NoError(t, err)
+	assert.True(t, offer.Signed.IsZero(), "an old signature has no time")
+
+	at := time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
+	sums := Stamp(Stamp([]byte(readFile(t, s.folder, Sums)), at.Add(-time.Hour)), at)
+	assert.Equal(t, 1, strings.Count(string(sums), "timestamp"))
+	signature, err := Sign(s.key, "0.8.0", sums)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(s.folder, Sums), sums, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(s.folder, Signature), signature, 0o644))
+	offer, err = s.Find(context.Background(), s.folder, "")
+	require.NoError(t, err)
+	assert.Equal(t, at, offer.Signed)
+	require.NoError(t, s.Fetch(context.Background(), offer, filepath.Join(t.TempDir(), "x")))
+
+	var parsed minisign.Signature
+	require.NoError(t, parsed.UnmarshalText(signature))
+	assert.Equal(t, "The Littlest JupyterHub 0.8.0", parsed.TrustedComment, "this is all that programs of before know")
+
+	// Nobody on the way can change the time or take it away.
+	for _, other := range []string{strings.Replace(string(sums), fmt.Sprint(at.Unix()), fmt.Sprint(at.Unix()+1), 1), strings.SplitAfter(string(sums), "#")[0]} {
+		require.NoError(t, os.WriteFile(filepath.Join(s.folder, Sums), []byte(other), 0o644))
+		_, err := s.Find(context.Background(), s.folder, "")
+		require.ErrorIs(t, err, ErrSignature)
 	}
 }
 

@@ -107,8 +107,8 @@ func (v Version) MoveTo(to Version) Move {
 	return TooFar
 }
 
-// next is the minor, as people type it, that an upgrade from v may go to on its way to another.
-func (v Version) next(to Version) string {
+// Next is the minor, as people type it, that an upgrade from v may go to on its way to another.
+func (v Version) Next(to Version) string {
 	if v.Major == to.Major {
 		return fmt.Sprintf("%d.%d", v.Major, v.Minor+Reach)
 	}
@@ -123,7 +123,7 @@ func Judge(from, to Version) error {
 	case Backward:
 		return host.Hint(err, "tljh-install rollback goes back to the release before, with the database of that time")
 	case TooFar:
-		next := from.next(to)
+		next := from.Next(to)
 		return host.Hint(err, "go to %s first: tljh-install upgrade --to %s; then run this command again", next, next)
 	}
 	return nil

@@ -24,6 +24,7 @@ type Terminal struct {
 	now      func() time.Time
 	received func() int64
 	marks    marks
+	paint    Paint
 
 	mu      sync.Mutex
 	start   time.Time
@@ -62,7 +63,9 @@ func NewTerminal(w io.Writer, width func() int, received func() int64) Sink {
 	if isUTF8(os.Getenv) {
 		chosen = utf8Marks
 	}
-	return newTerminal(w, width, time.Now, received, chosen)
+	t := newTerminal(w, width, time.Now, received, chosen)
+	t.paint = PaintFor(w)
+	return t
 }
 
 func newTerminal(w io.Writer, width func() int, now func() time.Time, received func() int64, chosen marks) *Terminal {
@@ -115,7 +118,7 @@ func (t *Terminal) step(e Event) {
 			t.quick++
 			return
 		}
-		t.line(e.Phase, t.marks.done, title+"  "+took(e.Seconds))
+		t.line(e.Phase, t.paint.Good(t.marks.done), title+"  "+took(e.Seconds))
 	case WouldChange:
 		t.line(e.Phase, t.marks.running, "would "+title)
 		if e.Message != "" {
@@ -123,10 +126,10 @@ func (t *Terminal) step(e Event) {
 		}
 	case Failed:
 		t.sum() // nothing is to follow the error that need not
-		t.line(e.Phase, t.marks.failed, title+"  "+took(e.Seconds))
+		t.line(e.Phase, t.paint.Bad(t.marks.failed), title+"  "+took(e.Seconds))
 		t.text(e)
 	default:
-		t.line(e.Phase, t.marks.warning, title+": "+clean(e.Message))
+		t.line(e.Phase, t.paint.Warn(t.marks.warning), title+": "+clean(e.Message))
 	}
 }
 
@@ -141,10 +144,20 @@ func (t *Terminal) text(e Event) {
 	if word != "" {
 		message = word + ": " + message
 	}
-	t.hold(message)
+	painted := map[string]func(string) string{"error": t.paint.Bad, "warning": t.paint.Warn}[word]
+	t.words(message, word, painted)
 	if e.Hint != "" {
-		t.hold("hint: " + clean(e.Hint))
+		t.words("hint: "+clean(e.Hint), "hint", t.paint.Strong)
 	}
+}
+
+// words holds a text that no line of the screen breaks inside a word. The word that it begins with is painted afterwards: colours take no columns.
+func (t *Terminal) words(text, first string, painted func(string) string) {
+	text = WrapLines(text, t.columns(), "")
+	if painted != nil && strings.HasPrefix(text, first+":") {
+		text = painted(first+":") + text[len(first)+1:]
+	}
+	t.hold(text)
 }
 
 func (t *Terminal) message(e Event) {
@@ -169,12 +182,12 @@ func (t *Terminal) check(e Event) {
 		t.checks++
 		return
 	case Failed:
-		t.hold(t.marks.failed + " " + oneLine(e.Step) + ": " + clean(e.Message))
+		t.hold(t.paint.Bad(t.marks.failed) + " " + WrapLines(oneLine(e.Step)+": "+clean(e.Message), t.columns()-2, "  "))
 	default:
-		t.hold(t.marks.warning + " " + oneLine(e.Step) + ": " + clean(e.Message))
+		t.hold(t.paint.Warn(t.marks.warning) + " " + WrapLines(oneLine(e.Step)+": "+clean(e.Message), t.columns()-2, "  "))
 	}
 	if e.Hint != "" {
-		t.hold("  hint: " + clean(e.Hint))
+		t.hold(WrapLines("  hint: "+clean(e.Hint), t.columns(), "  "))
 	}
 	t.told.since = true
 }
@@ -183,7 +196,7 @@ func (t *Terminal) check(e Event) {
 func (t *Terminal) line(phase, mark, text string) {
 	t.sumChecks()
 	if phase != t.phase && phase != "" {
-		t.hold(oneLine(phase))
+		t.hold(t.paint.Strong(oneLine(phase)))
 		t.phase = phase
 	}
 	t.hold("  " + mark + " " + text)
@@ -194,17 +207,17 @@ func (t *Terminal) line(phase, mark, text string) {
 func (t *Terminal) sum() {
 	t.sumChecks()
 	if t.quick > 0 {
-		t.hold("  " + t.marks.done + " " + plural(t.quick, "quick step", "quick steps"))
+		t.hold("  " + t.paint.Good(t.marks.done) + " " + plural(t.quick, "quick step", "quick steps"))
 	}
 	if t.same > 0 {
-		t.hold("  " + t.marks.done + " " + plural(t.same, "step had", "steps had") + " nothing to do")
+		t.hold("  " + t.paint.Good(t.marks.done) + " " + plural(t.same, "step had", "steps had") + " nothing to do")
 	}
 	t.quick, t.same = 0, 0
 }
 
 func (t *Terminal) sumChecks() {
 	if t.checks > 0 {
-		t.hold(t.marks.done + " " + plural(t.checks, "check", "checks") + " passed")
+		t.hold(t.paint.Good(t.marks.done) + " " + plural(t.checks, "check", "checks") + " passed")
 		t.checks = 0
 	}
 }

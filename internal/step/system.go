@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"tljh/internal/host"
@@ -100,6 +101,9 @@ type Unit struct {
 	// Holds names units that must be stopped while this one restarts: the service that has a socket's file descriptors.
 	Holds []string
 
+	// Spare, when set, says what follows where the unit does not start, and what an admin can do. That is told, and no failure.
+	Spare string
+
 	// Patience is how long a restart may take, with a cause to tell when that is over; 0 leaves it to the unit's own limit.
 	Patience time.Duration
 	TooLong  error
@@ -119,7 +123,7 @@ func (u Unit) Check(ctx context.Context, c *Context) (State, error) {
 	if !c.Host.Files.IsRunning() {
 		return Absent, nil
 	}
-	unit, err := c.Host.Systemd.Unit(ctx, u.Name)
+	unit, err := u.settled(ctx, c.Host.Systemd)
 	if err != nil {
 		return Absent, err
 	}
@@ -132,6 +136,24 @@ func (u Unit) Check(ctx context.Context, c *Context) (State, error) {
 		return Different, nil
 	}
 	return Same, nil
+}
+
+// How long a unit that something else starts may take to be up, or to have ended, and how often it is asked.
+const settleTime, settlePause = 2 * time.Second, 50 * time.Millisecond
+
+// settled is the unit's state. A unit that a timer or a socket is starting at this moment is waited for: it would look like one that does not run.
+func (u Unit) settled(ctx context.Context, systemd host.Systemd) (unit host.UnitState, err error) {
+	for end := time.Now().Add(settleTime); ; {
+		unit, err = systemd.Unit(ctx, u.Name)
+		if err != nil || !u.OnDemand || unit.Active != "activating" || time.Now().After(end) {
+			return unit, err
+		}
+		select {
+		case <-ctx.Done():
+			return unit, context.Cause(ctx)
+		case <-time.After(settlePause):
+		}
+	}
 }
 
 // Before implements Step.
@@ -151,7 +173,7 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 		}
 	}
 	unit, err := c.Host.Systemd.Unit(ctx, u.Name)
-	if err == nil && unit.Active == "active" && c.Recorded(u.ID()) == u.Stamp(c) {
+	if err == nil && unit.Active == "active" && (u.isSlice() || c.Recorded(u.ID()) == u.Stamp(c)) {
 		return nil // it runs what it should: only the unit's file or enabling had to be seen to
 	}
 	for _, holder := range u.Holds {
@@ -169,7 +191,11 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 	}
 	defer cancel()
 	began := time.Now()
-	if err := c.Host.Systemd.Do(bounded, "restart", u.Name); err != nil {
+	if err := u.restart(bounded, c.Host.Systemd); err != nil {
+		if u.Spare != "" && ctx.Err() == nil {
+			c.Tell("%s does not start: %s", u.What, u.Spare)
+			return nil
+		}
 		return u.explain(ctx, c, began, err)
 	}
 	if giveBack != nil {
@@ -177,6 +203,27 @@ func (u Unit) Apply(ctx context.Context, c *Context) error {
 	}
 	return nil
 }
+
+// How often a socket is tried again: now and then the kernel keeps a port for a moment after whoever held it has ended. systemd gives up on a unit that is
+// started five times in ten seconds.
+const socketTries, socketPause = 2, time.Second
+
+func (u Unit) restart(ctx context.Context, systemd host.Systemd) error {
+	err := systemd.Do(ctx, "restart", u.Name)
+	for try := 0; err != nil && try < socketTries && strings.HasSuffix(u.Name, ".socket"); try++ {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(socketPause):
+			err = systemd.Do(ctx, "restart", u.Name)
+		}
+	}
+	return err
+}
+
+// isSlice reports whether the unit only holds others. A restart would end all of them, and is not needed: systemd gives a slice its new limits when it reads
+// its file.
+func (u Unit) isSlice() bool { return strings.HasSuffix(u.Name, ".slice") }
 
 // StartError is a unit that does not start.
 type StartError struct {
@@ -203,10 +250,7 @@ func (u Unit) explain(ctx context.Context, c *Context, since time.Time, err erro
 		return err
 	}
 	err = &StartError{Unit: u.Name, Err: err}
-	if words := c.Host.Journal(ctx, u.Name, 15, since); words != "" {
-		err = fmt.Errorf("%w; its last words:\n%s", err, words)
-	}
-	return host.Hint(err, "see all of it: journalctl -u %s; then run the same command again", u.Name)
+	return host.Hint(host.LastWords(err, u.Name, c.Host.Journal(ctx, u.Name, 15, since)), "see all of it: journalctl -u %s; then run the same command again", u.Name)
 }
 
 // Task is a step made of functions, for work that is no file, link, account or unit.

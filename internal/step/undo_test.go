@@ -314,6 +314,22 @@ func TestUnitIsStoppedAndForgotten(t *testing.T) {
 	undone(t, c, trace, Nothing)
 }
 
+func TestASliceIsNeverRestarted(t *testing.T) {
+	c := newContext(t)
+	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system"} {
+		require.NoError(t, os.MkdirAll(c.Host.Files.Path(dir), 0o755))
+	}
+	systemd := &hosttest.Systemd{Files: c.Host.Files}
+	c.Host.Systemd = systemd
+	for _, limit := range []string{"1G", "2G"} {
+		require.NoError(t, c.Host.Files.Write("/etc/systemd/system/x.slice", []byte("[Slice]\nMemoryMax="+limit+"\n"), attr(0o644)))
+		require.NoError(t, Unit{Name: "x.slice", Stamp: func(*Context) string { return limit }}.Apply(t.Context(), c))
+	}
+	done := systemd.Done()
+	assert.Equal(t, "reload", done[len(done)-1], "systemd reads the new limit, and ends nothing in the slice")
+	assert.Equal(t, 1, strings.Count(strings.Join(done, "\n"), "start x.slice"), done)
+}
+
 func TestSharedFolderIsTheUsers(t *testing.T) {
 	c := newContext(t)
 	trace := Trace{ID: "shared folder /data", First: &Before{}}

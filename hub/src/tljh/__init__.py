@@ -1,7 +1,7 @@
 """The hub's side of The Littlest JupyterHub: what runs inside JupyterHub itself.
 
-It reads config.yaml, makes accounts, starts each user's server as a unit of systemd and keeps passwords. Installing, the public
-door and everything else that is not JupyterHub's business does not belong here.
+It reads config.yaml, makes accounts, starts each user's server as a unit of systemd and keeps passwords. Installing, the edge
+and everything else that is not JupyterHub's business does not belong here.
 """
 
 import sys

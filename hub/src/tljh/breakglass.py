@@ -13,7 +13,7 @@ from pathlib import Path
 from jupyterhub.handlers import BaseHandler
 from tornado import web
 
-from tljh import passwords
+from tljh import guard, passwords
 from tljh.paths import Paths
 
 
@@ -51,7 +51,11 @@ class BreakGlassHandler(BaseHandler):
         glass = self._open()
         name = self.authenticator.normalize_username(self.get_body_argument("username", "", strip=True))
         password = self.get_body_argument("password", "", strip=False)
-        right = await asyncio.to_thread(passwords.matches, password, glass.digest)
+        try:
+            right = await guard.attempt(self, name, lambda: asyncio.to_thread(passwords.matches, password, glass.digest))
+        except web.HTTPError as error:
+            await self._refuse(error.get_message(), error.status_code)
+            return
         if not right or name != self.authenticator.normalize_username(glass.user):
             self.log.warning("break-glass: a log-in as %r from %s was refused", name, self.request.remote_ip)
             await self._refuse("That is not the name and password that root was shown.")
@@ -62,10 +66,11 @@ class BreakGlassHandler(BaseHandler):
             return
         user = await self.auth_to_user({"name": name, "admin": True, "auth_state": None, "groups": None})
         self.set_login_cookie(user)
+        guard.proofs(self).give(user.id, self.get_session_cookie())
         self.log.warning("break-glass: %s logged in from %s with the password that root opened until %s", name, self.request.remote_ip, time.ctime(glass.until))
         self.redirect(self.get_next_url(user))
 
-    async def _refuse(self, words: str):
+    async def _refuse(self, words: str, status: int = 403):
         await asyncio.sleep(1)
-        self.set_status(403)
+        self.set_status(status)
         self.finish(await self.render_template("break_glass.html", problem=words))

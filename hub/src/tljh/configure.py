@@ -1,10 +1,11 @@
 """From settings to JupyterHub's configuration. What an admin can change has its place in config.yaml or jupyterhub_config.d."""
 
 import asyncio
-import copy
 import logging
+import os
 import re
 import sys
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,33 @@ from typing import Any
 from jupyterhub import orm, roles
 from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
-from traitlets import Bool, Dict, Enum, Float, HasTraits, Integer, List, Set, TraitError, Tuple, Unicode
+from traitlets import HasTraits, TraitError
 from traitlets.config import Config as TraitConfig
 from traitlets.utils.importstring import import_item
 
-from tljh import accounts, admins, auth, breakglass, files, proxy, rescue, settings, spawner
+from tljh import (
+    accounts,
+    admins,
+    auth,
+    breakglass,
+    files,
+    headers,
+    logouts,
+    masks,
+    mended,
+    origins,
+    passwords,
+    proxy,
+    readonly,
+    rescue,
+    room,
+    settings,
+    snippets,
+    spawner,
+    words,
+)
 from tljh.paths import PROBE_USER, Paths
+from tljh.values import misfit
 
 log = logging.getLogger("tljh")
 
@@ -37,24 +59,15 @@ SHORT_NAMES = {
     "tmp": "tmpauthenticator.TmpAuthenticator",
 }
 
-# What traits take, the narrower before the wider.
-WORDS: list[tuple[Any, str, tuple[type, ...]]] = [
-    (Bool, "true or false", (bool,)),
-    (Integer, "a whole number", (int,)),
-    (Float, "a number", (int, float)),
-    (Unicode, "a text", (str,)),
-    ((List, Set, Tuple), "a list", (list,)),
-    (Dict, "keys with values", (dict,)),
-]
-
 DEFAULT_URLS = {"jupyterlab": "/lab", "lab": "/lab", "classic": "/tree", "notebook": "/tree", "nteract": "/nteract"}
 
 INSTALLER_SCOPES = ["admin:users", "admin:servers", "access:servers", "proxy", "read:hub"]
 
 
-def configure(c: TraitConfig, paths: Paths) -> None:
+def configure(c: TraitConfig, paths: Paths) -> settings.Loaded:
     """Fill JupyterHub's config object. Never fails because of config.yaml."""
     speak(paths)
+    readonly.listen()
     loaded = settings.load(paths)
     try:
         authenticator = usable_authenticator(loaded.config.auth)
@@ -65,6 +78,11 @@ def configure(c: TraitConfig, paths: Paths) -> None:
     settings.tell(paths, loaded)
     accounts.settle(loaded.config.users.account_prefix, loaded.config.users.home_root)
     hub(c, paths, loaded.config)
+    room.Room(paths.state).look()
+    room.prepare(paths.database)
+    headers.harden(c)
+    masks.mask()
+    words.install()
     pages(c, paths, loaded)
     the_proxy(c, paths, loaded)
     logins(c, loaded.config, authenticator)
@@ -73,6 +91,24 @@ def configure(c: TraitConfig, paths: Paths) -> None:
     c.JupyterHub.load_roles = []
     installer(c, paths)
     culler(c, loaded.config.cull)
+    return loaded
+
+
+def add_snippets(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
+    """Add what jupyterhub_config.d says, as far as the hub works with it."""
+    added = snippets.Snippets(c, paths, authenticator_class)
+    added.add()
+    if added.closed:
+        close(c, loaded.config)
+    c.JupyterHub.template_vars["tljh_snippets"] = added.shown
+    c.JupyterHub.template_vars["tljh_closed"] = added.closed
+
+
+def close(c: TraitConfig, config: settings.Config) -> None:
+    """Let nobody but the config's admins log in anew."""
+    for section in snippets.names(snippets.classes(c)["Authenticator"]):
+        c.pop(section, None)
+    logins(c, settings.closed(config.users.admin, config.users.banned), auth.FirstUseAuthenticator)
 
 
 def speak(paths: Paths) -> None:
@@ -124,7 +160,7 @@ def authenticator_class(name: str) -> type[Authenticator]:
         raise settings.ConfigError(f"auth.type: there is no authenticator {name!r} in the hub's environment ({error})") from error
     if not (isinstance(found, type) and issubclass(found, Authenticator)):
         raise settings.ConfigError(f"auth.type: {name!r} is no authenticator")
-    return found
+    return mended.working(found)
 
 
 # Options of authenticators that keys of their own stand for. Set as an option, one would override the key.
@@ -134,6 +170,8 @@ KEYS_OF_THEIR_OWN = {
     "blocked_users": "users.banned",
     "blacklist": "users.banned",
     "admin_users": "users.admin",
+    "first_login": "users.first_login",
+    "class_code": "users.class_code",
 }
 
 
@@ -194,9 +232,10 @@ def hub(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     c.JupyterHub.concurrent_spawn_limit = 50
     c.JupyterHub.active_server_limit = 0
     c.JupyterHub.allow_named_servers = False
+    # No page of the hub reads this cookie: a script that can read cookies of the hub's path must not find it.
+    c.JupyterHub.tornado_settings = {"xsrf_cookie_kwargs": {"httponly": True}}
     c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
     # The journal knows the time already.
-    c.JupyterHub.log_format = "%(levelname)s %(name)s: %(message)s"
     c.Application.log_format = "%(levelname)s %(name)s: %(message)s"
 
 
@@ -210,8 +249,12 @@ def pages(c: TraitConfig, paths: Paths, loaded: settings.Loaded) -> None:
         # Asked for each page anew.
         "tljh_rescue": lambda user: rescue.told(paths.rescue_told) if user is not None and user.admin else None,
         "tljh_repair": rescue.REPAIR,
+        "origins_separate": loaded.config.origins.separate,
+        "tljh_user_domain": bool(loaded.config.origins.user_domain),
     }
     c.JupyterHub.extra_handlers = [(r"/break-glass", breakglass.BreakGlassHandler)]
+    if loaded.config.origins.user_domain:
+        c.JupyterHub.extra_handlers.append((r"/user-label/([a-z0-9-]{1,40})", origins.UserLabelHandler))
     if shown.logo and Path(shown.logo).is_file():
         c.JupyterHub.logo_file = shown.logo
     elif shown.logo:
@@ -235,6 +278,10 @@ async def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> Non
     """Called when the hub serves."""
     watch = admins.AdminWatch(app)
     watch.start()
+    room.Room(paths.state).watch()
+    logouts.Logouts(app, passwords.Passwords(paths.passwords)).start()
+    snippets.served(paths)
+    snippets.keep_pages(app)
     if loaded.problems:
         return  # who is to be admin is not known for sure
     former = settings.admins_before(paths) - loaded.config.users.admin
@@ -266,12 +313,16 @@ def proxy_token(paths: Paths) -> str:
 
 def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator], level: int = logging.ERROR) -> None:
     c.JupyterHub.authenticator_class = authenticator
-    c.Authenticator.allowed_users = set(config.users.allowed)
+    # JupyterHub itself lets admins in only where others may come, too: where nobody else may, they have to be named.
+    c.Authenticator.allowed_users = {*config.users.allowed, *(() if config.users.existing else config.users.admin)}
     # The installer removes its user's account and home: nobody may work there, whatever the authenticator.
     c.Authenticator.blocked_users = {*config.users.banned, PROBE_USER}
     c.Authenticator.admin_users = set(config.users.admin)
     # As in the older TLJH: who was added on the admin page may log in.
     c.Authenticator.allow_existing_users = config.users.existing
+    if issubclass(authenticator, auth.FirstUseAuthenticator):
+        c.FirstUseAuthenticator.first_login = config.users.first_login
+        c.FirstUseAuthenticator.class_code = config.users.class_code
     ours = option_classes(authenticator)
     for section, options in config.auth.options.items():
         if section in ours:
@@ -291,45 +342,30 @@ def apply_options(c: TraitConfig, section: str, options: dict[str, Any], level: 
             c[section][option] = value
 
 
-def misfit(trait: Any, value: Any) -> str | None:
-    """Why a trait does not take a value, without the value; None if it does. Sets and tuples are lists in YAML."""
-    trial = type("Trial", (HasTraits,), {"option": copy.copy(trait)})
-    for candidate in (value, set(value), tuple(value)) if isinstance(value, list) and hashable(value) else (value,):
-        try:
-            trial().option = candidate
-            return None
-        except TraitError, TypeError, ValueError:
-            pass
-        except Exception:
-            return None  # a check that needs the whole authenticator: leave it to that
-    given = NOUNS.get(type(value), "this")
-    if isinstance(trait, Enum):
-        return f"must be one of {', '.join(str(choice) for choice in trait.values)}"
-    for kinds, words, right in WORDS:
-        if isinstance(trait, kinds):
-            return "the authenticator does not take this value" if type(value) in right else f"must be {words}, not {given}"
-    return f"must be {trait.info()}"
-
-
-def hashable(values: list[Any]) -> bool:
-    return not any(isinstance(value, list | dict) for value in values)
-
-
-NOUNS = {bool: "true or false", int: "a number", float: "a number with a fraction", str: "a text", list: "a list", dict: "keys with values"}
+def server_memory(limit: int | str | None) -> int | str | None:
+    """The memory limit for all. What auto is on this machine stands in the hub's unit: the installer works it out."""
+    if limit != settings.AUTO:
+        return limit
+    derived = os.environ.get("TLJH_SERVER_MEMORY", "")
+    return int(derived) or None if derived.isdigit() else None
 
 
 def servers(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     c.JupyterHub.spawner_class = spawner.UserSpawner
-    c.UserSpawner.cmd = [str(paths.user_bin / "jupyterhub-singleuser")]
-    c.UserSpawner.extra_paths = [str(paths.shims), str(paths.user_bin)]
-    c.UserSpawner.rescue_environment = str(paths.rescue)
-    c.UserSpawner.extra_user_groups = config.users.extra_user_groups
-    c.UserSpawner.default_url = DEFAULT_URLS.get(config.default_app, "/lab")
-    c.UserSpawner.user_limits = config.limits
-    c.UserSpawner.shared_folders = config.shared_folders
-    c.UserSpawner.variables = config.variables
-    c.Spawner.mem_limit = config.limits.memory
-    c.Spawner.cpu_limit = config.limits.cpu
+    # On the base class: what a file says of Spawner, SystemdSpawner or UserSpawner holds then.
+    c.Spawner.cmd = [str(paths.user_bin / "jupyterhub-singleuser")]
+    c.Spawner.extra_paths = [str(paths.shims), str(paths.user_bin)]
+    c.Spawner.rescue_environment = str(paths.rescue)
+    c.Spawner.extra_user_groups = config.users.extra_user_groups
+    c.Spawner.default_url = DEFAULT_URLS.get(config.default_app, "/lab")
+    limits = replace(config.limits, memory=server_memory(config.limits.memory))
+    c.Spawner.user_limits = limits
+    c.Spawner.shared_folders = config.shared_folders
+    c.Spawner.variables = config.variables
+    c.Spawner.own_extensions = config.own_extensions
+    c.Spawner.allow_namespaces = config.users.namespaces
+    c.Spawner.mem_limit = limits.memory
+    c.Spawner.cpu_limit = limits.cpu
     # Nothing of the hub's environment is for users, but the language.
     c.Spawner.env_keep = ["LANG"]
     # 40 at once on a slow machine take minutes, and a small share of the CPU slows each of them down. A server that fails is
@@ -350,11 +386,26 @@ def installer(c: TraitConfig, paths: Paths) -> None:
     c.JupyterHub.load_roles.append({"name": "tljh-installer", "services": ["tljh-installer"], "scopes": INSTALLER_SCOPES})
 
 
+def duration(seconds: int) -> str:
+    """Seconds in words, as a sentence has them after "for"."""
+    for size, word in ((3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size and seconds % size == 0:
+            count = seconds // size
+            return f"{count} {word}{'s' if count > 1 else ''}"
+    return f"{seconds} seconds"
+
+
 def culler(c: TraitConfig, cull: settings.Cull) -> None:
-    """Stops servers that nobody uses. It only talks to the hub, so it runs as nobody."""
+    """Stops servers that nobody uses. It only talks to the hub, and runs as an account of its own."""
     if not cull.enabled:
         return
-    command = [sys.executable, "-m", "jupyterhub_idle_culler"]
+    # How often the hub learns what is in use: often enough for the culler not to stop what was used a moment ago.
+    learns = max(1, min(300, cull.timeout // 4))
+    c.JupyterHub.last_activity_interval = learns
+    c.JupyterHub.activity_resolution = min(30, learns)
+    c.UserSpawner.activity_interval = learns
+    c.JupyterHub.template_vars["tljh_culled_after"] = duration(cull.timeout)
+    command = [sys.executable, "-m", "tljh.culler"]
     command += [f"--timeout={cull.timeout}", f"--cull-every={cull.every}", f"--concurrency={cull.concurrency}", f"--max-age={cull.max_age}"]
     scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
     if cull.users:
@@ -362,10 +413,5 @@ def culler(c: TraitConfig, cull: settings.Cull) -> None:
         scopes.append("admin:users")
     if cull.remove_named_servers:
         command.append("--remove-named-servers=True")
-    c.JupyterHub.services.append({"name": "cull-idle", "command": command, "user": "nobody", "cwd": "/", "display": False})
+    c.JupyterHub.services.append({"name": "cull-idle", "command": command, "cwd": "/", "display": False})
     c.JupyterHub.load_roles.append({"name": "cull-idle", "services": ["cull-idle"], "scopes": scopes})
-
-
-def local_files(paths: Paths) -> list[Path]:
-    """The admin's own config files in order. One that fails keeps the hub from starting: it may hold what keeps others out."""
-    return sorted(path for path in paths.config_d.glob("*.py") if path.is_file()) if paths.config_d.is_dir() else []

@@ -1,9 +1,13 @@
 """What `python -m jupyterhub --config` is given: settings from config.yaml, then jupyterhub_config.d/*.py, which have the last word."""
 
-from tljh.configure import configure, local_files
+from jupyterhub.app import JupyterHub
+
+from tljh import snippets, through_edge
+from tljh.configure import add_snippets, configure
 from tljh.paths import Paths
 
-configure(c, Paths.here())  # noqa: F821  traitlets puts c and load_subconfig here
-
-for path in local_files(Paths.here()):
-    load_subconfig(str(path))  # noqa: F821
+here = Paths.here()
+through_edge.require(through_edge.token_of(here))
+if JupyterHub.initialized():
+    snippets.watch_start(JupyterHub.instance(), here)
+add_snippets(c, here, configure(c, here))  # noqa: F821  traitlets puts c here

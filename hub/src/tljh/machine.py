@@ -1,6 +1,8 @@
 """What the machine has left: room in a file system, memory. Says in words what is missing to start a server."""
 
 import os
+import socket
+import struct
 from pathlib import Path
 
 _MIB = 1 << 20
@@ -23,6 +25,16 @@ def no_room(home: str) -> str | None:
     if status.f_files and status.f_favail < FILES:
         return f"The disk that holds your home folder can hold no more files ({status.f_favail} left)."
     return None
+
+
+def is_in_memory(folder: str, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether a folder that something is mounted on lies in memory. The last line about it counts."""
+    kind = ""
+    for line in mounts.read_text(errors="replace").splitlines():
+        place, _, source = line.partition(" - ")
+        if place.split()[4:5] == [folder]:
+            kind = source.split(" ", 1)[0]
+    return kind in ("tmpfs", "ramfs")
 
 
 def no_memory(slice_group: str = "/tljh.slice/tljh-users.slice", proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> str | None:
@@ -62,3 +74,31 @@ def _fields(path: Path) -> dict[str, int]:
         return {}
     pairs = [line.replace(":", " ").split() for line in lines]
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) > 1 and pair[1].isdigit()}
+
+
+def has_capability(bit: int, status: Path = Path("/proc/1/status")) -> bool:
+    """Report whether the system's first process may give a capability to others."""
+    try:
+        lines = status.read_text().splitlines()
+    except OSError:
+        return False
+    found = next((line.split()[1] for line in lines if line.startswith("CapBnd:")), "0")
+    return bool(int(found, 16) >> bit & 1)
+
+
+def listener(path: Path) -> int:
+    """The process that listens on a socket file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(10)
+        connection.connect(str(path))
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid
+
+
+def is_of_unit(pid: int, unit: str, proc: Path = Path("/proc")) -> bool:
+    """Report whether a process belongs to a unit of systemd."""
+    try:
+        lines = (proc / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return False
+    return any(unit in line.rpartition(":")[2].split("/") for line in lines)

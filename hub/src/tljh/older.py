@@ -2,7 +2,12 @@
 
     python -m tljh.older database KEPT LIVE              LIVE becomes KEPT in this release's format, with no server running
     python -m tljh.older passwords STATE DBM [PYTHON…]   all digests of its file of passwords; another Python reads it where this one can't
+    python -m tljh.older take STATE DBM LIVE KEPT READY [PYTHON…]
+                                                         both, with KEPT a copy of LIVE as it was
     python -m tljh.older accounts                        the accounts of users say whose they are
+
+take tries both on copies first, makes the file READY, and begins when it reads a line: meanwhile the older hub may run, so that there is none for a
+moment only.
 
 A password that is there already stays: it is the newer one.
 """
@@ -10,6 +15,7 @@ A password that is there already stays: it is the newer one.
 import argparse
 import base64
 import contextlib
+import importlib
 import json
 import os
 import sqlite3
@@ -69,6 +75,29 @@ def read_passwords(state: Path, dbm: str, pythons: list[str]) -> dict[str, bytes
         raise
 
 
+def take(here: Paths, given: argparse.Namespace) -> bool:
+    """False when nobody said that it is time."""
+    database.warm(given.live)
+    read_passwords(given.state, given.dbm, given.pythons)
+    load_what_the_hub_needs()
+    given.ready.touch(mode=0o600)
+    if not sys.stdin.readline():
+        return False
+    if given.live.exists():
+        if not given.kept.exists():
+            database.copy(given.live, given.kept)
+        take_database(given.kept, given.live)
+    take_passwords(here, read_passwords(given.state, given.dbm, given.pythons))
+    return True
+
+
+def load_what_the_hub_needs() -> None:
+    """What is read from the disk now need not be read while there is no hub."""
+    with contextlib.suppress(ImportError):
+        for module in ("jupyterhub.app", "tljh.configure", "tljh.mended"):
+            importlib.import_module(module)
+
+
 def take_accounts(here: Paths) -> None:
     users = settings.load(here).config.users
     accounts.settle(users.account_prefix, users.home_root)
@@ -87,6 +116,10 @@ def main(arguments: list[str]) -> int:
     command.add_argument("state", type=Path)
     command.add_argument("dbm")
     command.add_argument("pythons", nargs="*")
+    command = verbs.add_parser("take")
+    for name in ("state", "dbm", "live", "kept", "ready"):
+        command.add_argument(name, type=str if name == "dbm" else Path)
+    command.add_argument("pythons", nargs="*")
     verbs.add_parser("accounts")
     given = parser.parse_args(arguments)
     here = Paths.here()
@@ -97,6 +130,8 @@ def main(arguments: list[str]) -> int:
                 take_database(given.kept, given.live)
             case "passwords":
                 print(json.dumps({"passwords": take_passwords(here, read_passwords(given.state, given.dbm, given.pythons))}))
+            case "take":
+                take(here, given)
             case "accounts":
                 take_accounts(here)
     except (sqlite3.Error, OSError, older_look.Unreadable) as error:
@@ -106,4 +141,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The interpreter's own end takes a moment, for which there would be no hub.
+    os._exit(status)

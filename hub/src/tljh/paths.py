@@ -34,6 +34,11 @@ class Paths:
         return self.state / "config.problems.json"
 
     @property
+    def snippets(self) -> Path:
+        """What is known of the files in jupyterhub_config.d, and which of them are not used."""
+        return self.state / "snippets.json"
+
+    @property
     def program(self) -> Path:
         return self.root / "bin/tljh-install"
 
@@ -48,6 +53,10 @@ class Paths:
     @property
     def proxy_env(self) -> Path:
         return self.state / "proxy.env"
+
+    @property
+    def edge_env(self) -> Path:
+        return self.state / "edge.env"
 
     @property
     def installer_token(self) -> Path:
@@ -85,7 +94,7 @@ class Paths:
 
 
 # Outside of /opt/tljh: what lives as long as the machine is up. All of it is root's.
-SOCKETS = Path("/run/tljh/users")
+SOCKETS = Path("/run/tljh/sockets")
 ENVIRONMENTS = Path("/run/tljh/env")
 
 # The hub user that an installation proves itself with.

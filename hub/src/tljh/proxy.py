@@ -15,6 +15,9 @@ from traitlets import Any, Float
 
 from tljh.notify import notify
 
+# Seconds that the hub's route waits for those of servers. Without it nobody gets anywhere.
+_OTHERS_PATIENCE = 5
+
 
 class WatchedProxy(ConfigurableHTTPProxy):
     watch_interval = Float(1.0, config=True, help="Seconds between two looks at the proxy's routes.")
@@ -22,6 +25,10 @@ class WatchedProxy(ConfigurableHTTPProxy):
 
     _watcher = None
     _away = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._adding: set[asyncio.Future] = set()
 
     async def get_all_routes(self):
         """The proxy's routes. A hub that is starting does without the proxy: the watcher gives it its routes when it comes."""
@@ -37,6 +44,22 @@ class WatchedProxy(ConfigurableHTTPProxy):
             self.log.warning("The proxy does not answer yet; it gets its routes when it does")
             return
         await super().check_routes(user_dict, service_dict, routes)
+
+    async def add_route(self, routespec, target, data):
+        """Where several are added at once, the hub's own comes last: the edge takes a proxy that leads to the hub for one that has all its routes."""
+        if routespec == self.app.hub.routespec:
+            await asyncio.sleep(0)  # those that are begun together with this one
+            if self._adding:
+                await asyncio.wait(set(self._adding), timeout=_OTHERS_PATIENCE)
+            await super().add_route(routespec, target, data)
+            return
+        added = asyncio.get_running_loop().create_future()
+        self._adding.add(added)
+        try:
+            await super().add_route(routespec, target, data)
+        finally:
+            self._adding.discard(added)
+            added.set_result(None)
 
     def _start_watching(self):
         if self._watcher is None:

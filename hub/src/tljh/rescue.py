@@ -78,6 +78,24 @@ def cause(stories: list[Story]) -> Story:
     return Story("environment", UNSEEN, lines=stories[-1].lines)
 
 
+def missing_module(environment: Path, modules: list[str]) -> Path | None:
+    """The folder of a module that an environment lacks: a server would start without some of them, and show no page or run no kernel. Only files are looked
+    at. A package that an admin works on elsewhere is not missing."""
+    sites = list(environment.glob("lib/python3.*/site-packages"))
+    for name in modules:
+        if not any((site / name / "__init__.py").exists() or _is_elsewhere(site, name) for site in sites):
+            return (sites[0] if sites else environment / "lib") / name
+    return None
+
+
+def _is_elsewhere(site: Path, name: str) -> bool:
+    for note in site.glob(f"{name}-*.dist-info/direct_url.json"):
+        with contextlib.suppress(OSError):
+            if '"editable"' in note.read_text(errors="replace"):
+                return True
+    return False
+
+
 def has_settings(home: str) -> bool:
     """Whether a user has settings that can keep a server from answering."""
     patterns = (".jupyter/*.py", ".jupyter/*.json", ".jupyter/*.d", ".local/etc/jupyter/*")

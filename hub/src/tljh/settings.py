@@ -50,25 +50,33 @@ class Users:
     extra_user_groups: dict[str, list[str]] = field(default_factory=dict)
     account_prefix: str = "jupyter-"
     home_root: str = "/home"
+    namespaces: bool = False  # those who are no admins may make namespaces
+    first_login: str = "open"  # who chooses the password of a name that has none: firstlogin.MODES
+    class_code: str = field(default="", repr=False)
     existing: bool = True  # who was added on the admin page may log in
 
 
 @dataclass
 class Limits:
-    memory: int | str | None = None
+    memory: int | str | None = "auto"  # derived from the machine; None is no limit
     cpu: float | None = None
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)  # what is not there is left to a wider limit; None is no limit
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of(self, resource: str, user: str, groups: list[str]) -> Any:
         """A user's limit: the user's own, or else the largest of the user's groups', or else that for all."""
+        found = self.special(resource, user, groups)
+        return found[0] if found else getattr(self, resource)
+
+    def special(self, resource: str, user: str, groups: list[str]) -> list[Any]:
+        """The limit that a user has apart from others, which may be None; an empty list if there is none."""
         own = self.users.get(user, {})
         if resource in own:
-            return own[resource]
+            return [own[resource]]
         found = [self.groups[group][resource] for group in groups if resource in self.groups.get(group, {})]
-        if found:
-            return None if None in found else max(found, key=amount)
-        return getattr(self, resource)
+        if not found:
+            return []
+        return [None if None in found else max(found, key=amount)]
 
 
 @dataclass
@@ -85,9 +93,22 @@ class Pages:
 
 
 @dataclass
+class Origins:
+    """Where single-user servers are served: on a port or below a domain of their own, or where the hub is."""
+
+    user_port: int = 0
+    user_domain: str = ""
+
+    @property
+    def separate(self) -> bool:
+        """Reports whether browsers keep the pages of single-user servers apart from the hub's."""
+        return bool(self.user_port or self.user_domain)
+
+
+@dataclass
 class Cull:
     enabled: bool = True
-    timeout: int = 600
+    timeout: int = 3600
     every: int = 60
     concurrency: int = 5
     users: bool = False
@@ -100,8 +121,10 @@ class Config:
     base_url: str = "/"
     default_app: str = "jupyterlab"
     variables: dict[str, str] = field(default_factory=dict)
+    own_extensions: bool = False  # servers load what their users have in their homes
     shared_folders: dict[str, SharedFolder] = field(default_factory=dict)
     pages: Pages = field(default_factory=Pages)
+    origins: Origins = field(default_factory=Origins)
     auth: Auth = field(default_factory=Auth)
     users: Users = field(default_factory=Users)
     limits: Limits = field(default_factory=Limits)
@@ -240,8 +263,10 @@ def of_tree(tree: Any) -> Config:
         base_url=base_url(top.get("base_url", text_value, "/")),
         default_app=top.section("user_environment").get("default_app", text_value, "jupyterlab"),
         variables=variables(top.section("user_environment").section("variables")),
+        own_extensions=top.section("user_environment").get("own_extensions", bool_value, False),
         shared_folders=shared_folders(top.section("shared_folders")),
         pages=pages(top.section("hub")),
+        origins=origins(top.section("hub")),
         auth=auth(top.section("auth")),
         users=users(top.section("users")),
         limits=limits(top.section("limits")),
@@ -341,17 +366,29 @@ def users(node: Node) -> Users:
         extra_user_groups={group: groups.get(group, names_value, []) for group in groups.value},
         account_prefix=node.get("account_prefix", text_value, "jupyter-"),
         home_root=node.get("home_root", folder_value, "/home"),
+        namespaces=node.get("namespaces", bool_value, False),
+        first_login=node.get("first_login", text_value, "open"),
+        class_code=node.get("class_code", text_value, ""),
     )
 
 
 def limits(node: Node) -> Limits:
     groups, people = node.section("groups"), node.section("users")
     return Limits(
-        memory=node.get("memory", memory_value, None),
+        memory=auto_or_memory(node),
         cpu=node.get("cpu", cpu_value, None),
         groups={group: limit(groups.section(group)) for group in groups.value},
         users={name.lower(): limit(people.section(name)) for name in people.value},
     )
+
+
+AUTO = "auto"
+
+
+def auto_or_memory(node: Node) -> int | str | None:
+    """The limit for all. Here, null is an answer, too."""
+    value = node.value.get("memory", AUTO)
+    return value if value in (AUTO, None) else memory_value(node.at("memory"), value)
 
 
 def limit(node: Node) -> dict[str, Any]:
@@ -381,6 +418,10 @@ def shared_folders(node: Node) -> dict[str, SharedFolder]:
 
 def pages(node: Node) -> Pages:
     return Pages(*(node.get(key, text_value, "") for key in ("name", "announcement", "logo")))
+
+
+def origins(node: Node) -> Origins:
+    return Origins(node.get("user_port", int_value, 0), node.get("user_domain", text_value, "").lower())
 
 
 def cull(node: Node) -> Cull:

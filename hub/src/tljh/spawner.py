@@ -3,13 +3,13 @@
 With a TCP port, a student's program could take the port of a server that has just ended and be handed the visitors, and their
 tokens, that were meant for it. A socket lies in a folder that belongs to that server alone:
 
-    /run/tljh/users/UNIT/server.sock
+    /run/tljh/sockets/UNIT/server.sock
 
-While the server starts, the folder is the user's, for Jupyter makes the socket itself. Once it answers, the folder is root's:
-nothing can be put in the socket's place.
+While the server starts, the folder is the user's, for Jupyter makes the socket itself: a small file system of its own, which is all that a user can fill.
+Once it answers, the folder is root's and holds the socket alone: nothing can be put in the socket's place.
 
-The server itself never imports what its user installed (python -s); kernels and terminals do as Python does. One that does not start all the same is
-started in another way (tljh.rescue), and people are told.
+The server itself runs trusted code only (singleuser/start.py), unless the config says otherwise; kernels and terminals are processes of their own, and do as
+they always do. One that does not start all the same is started in another way (tljh.rescue), and people are told.
 """
 
 import asyncio
@@ -27,11 +27,12 @@ import aiohttp
 import jupyterhub
 from jupyterhub.httpclient import fetch
 from jupyterhub.spawner import Spawner
+from jupyterhub.utils import maybe_future
 from systemdspawner import SystemdSpawner
 from systemdspawner.systemd import get_systemd_version
-from traitlets import Any, Dict, List, Unicode
+from traitlets import Any, Bool, Dict, Integer, List, Unicode
 
-from tljh import accounts, failures, machine, paths, rescue, shared, systemd
+from tljh import accounts, failures, machine, paths, readonly, rescue, shared, systemd
 from tljh.failures import SpawnFailure, Story
 from tljh.names import unit_name
 from tljh.rescue import Way
@@ -48,26 +49,62 @@ DEFAULT_PORT = 8888
 # breaks the connection.
 KERNEL_PATIENCE = 300
 
+# What the folder of a socket can hold. The note of a start that was not as usual lies there as well.
+SOCKET_ROOM = "128k"
+SOCKET_FILES = 32
+
+# Beside the homes: temporary files of servers, where the machine's lie in memory. tljh-install uninstall removes it.
+TMP = ".tljh-tmp"
+
 # Where a server keeps what belongs to its kernels: in the /tmp that the unit has for itself, as paths of sockets must be short.
 RUNTIME = "/tmp/jupyter"  # noqa: S108
 
-# For everybody. A kernel that takes too much memory is ended, the server lives on.
-COMMON = {"OOMPolicy": "continue", "OOMScoreAdjust": "200", "TasksMax": "2048", "TimeoutStopSec": "15", "PrivateTmp": "yes"}
+# For everybody.
+COMMON = {
+    "OOMPolicy": "continue",  # a kernel that takes too much memory is ended, the server lives on
+    "OOMScoreAdjust": "200",
+    "TasksMax": "2048",
+    "TimeoutStopSec": "15",
+    "LogRateLimitIntervalSec": "60s",  # who floods the journal pushes out what others wrote
+    "LogRateLimitBurst": "600",
+}
 
-# For those who may not become root: all of these take sudo away (they imply NoNewPrivileges for a unit with a user).
+# Before a server starts, its ports are closed to other machines. Where that cannot be done it starts all the same.
+FIREWALL = {"Wants": "tljh-firewall.service", "After": "tljh-firewall.service"}
+
+# For those who may not become root: most of these take sudo away (they imply NoNewPrivileges for a unit with a user). A line a reason.
 CONFINED = {
-    "NoNewPrivileges": "yes",
-    "PrivateDevices": "yes",
+    "NoNewPrivileges": "yes",  # no sudo, no programs that are set-uid
+    "CapabilityBoundingSet": "",  # none of root's rights, whatever else fails
+    "LockPersonality": "yes",
+    "PrivateDevices": "yes",  # no disks, no GPUs
     "ProtectClock": "yes",
     "ProtectControlGroups": "yes",
     "ProtectHostname": "yes",
     "ProtectKernelLogs": "yes",
     "ProtectKernelModules": "yes",
     "ProtectKernelTunables": "yes",
-    "RestrictRealtime": "yes",
+    "ProtectSystem": "full",  # /usr, /boot and /etc; not "strict": shared folders may lie anywhere
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",  # kinds of sockets that few programs use and many faults of kernels were in
+    "RestrictNamespaces": "yes",  # root in a namespace of one's own is where most faults of kernels begin
+    "RestrictRealtime": "yes",  # real time can stop a machine
     "RestrictSUIDSGID": "yes",
-    "LockPersonality": "yes",
+    # A list of what is forbidden, so that calls of tomorrow work. Not in it, as work needs it: ptrace and perf (@debug), chown to one's own groups
+    # (@privileged), processor affinity (@resources).
+    "SystemCallFilter": "~@clock @cpu-emulation @module @mount @obsolete @raw-io @reboot @swap",
+    "SystemCallErrorNumber": "EPERM",
 }
+
+# What makes namespaces of one's own (podman, bubblewrap, the sandbox of Chromium) needs these lines otherwise.
+WITH_NAMESPACES = {"RestrictNamespaces": None, "SystemCallFilter": "~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap"}
+
+# A capability that the kernel has no use for. A process without it may not trace one that has it, which is how a server is closed to the user's other
+# processes until it closes itself (singleuser/start.py).
+GUARD = "CAP_NET_BROADCAST"
+_GUARD_BIT = 11
+
+# The program that a server starts through. It runs on the Python of the user environment.
+START = Path(__file__).parent / "singleuser" / "start.py"
 
 
 class UserSpawner(SystemdSpawner):
@@ -78,9 +115,15 @@ class UserSpawner(SystemdSpawner):
     user_limits = Any(config=True, help="tljh.settings.Limits: what each user may take.")
     shared_folders = Dict(config=True, help="tljh.settings.SharedFolder by name.")
     variables = Dict(value_trait=Unicode(), config=True, help="Environment variables of every server.")
+    own_extensions = Bool(False, config=True, help="Whether a server loads Jupyter's config, extensions and templates from its user's home.")
+    allow_namespaces = Bool(False, config=True, help="Whether users who are no admins may make namespaces.")
+    isolate_tmp = Bool(True, config=True, help="Whether each server has a /tmp of its own.")
+    isolate_devices = Bool(None, allow_none=True, config=True, help="Whether servers see no devices; None: those of users who are no admins.")
+    activity_interval = Integer(300, config=True, help="Seconds between two times that a server tells the hub whether it is in use.")
     rescue_environment = Unicode(config=True, help="The environment that servers start from while the one that all users share is broken.")
 
     _account: accounts.Account | None = None
+    _tmp: Path | None = None
     _words = "Waiting for its turn"
     _end_watcher: asyncio.Task | None = None
 
@@ -88,16 +131,20 @@ class UserSpawner(SystemdSpawner):
         super().__init__(*args, **kwargs)
         if self.user is not None and self.orm_spawner is not None:
             self.unit_name = unit_name(self.user.name, self.name)
+        if self.user is not None:
+            self._limit()
 
     def _groups(self) -> list[str]:
         return [group for group, members in self.extra_user_groups.items() if self.user.name in members]
 
     def _limit(self) -> None:
-        """Set this user's limits, before anything looks at them."""
-        limits = self.user_limits
-        if limits is not None and (limits.groups or limits.users):
-            self.mem_limit = limits.of("memory", self.user.name, self._groups())
-            self.cpu_limit = limits.of("cpu", self.user.name, self._groups())
+        """Set limits that this user has apart from others. Once, so that a hook of an admin's own may set others."""
+        if self.user_limits is None:
+            return
+        for resource, option in (("memory", "mem_limit"), ("cpu", "cpu_limit")):
+            found = self.user_limits.special(resource, self.user.name, self._groups())
+            if found:
+                setattr(self, option, found[0])
 
     def _expand_user_vars(self, string):
         """{USERNAME} is the Linux account here, as it stands in paths."""
@@ -131,6 +178,15 @@ class UserSpawner(SystemdSpawner):
     def socket_url(self) -> str:
         return f"{SCHEME}://{quote(str(self.socket_path), safe='')}"
 
+    async def run_pre_spawn_hook(self):
+        """Run an admin's hook. One that writes where the hub may not is told to the user and in the log, with the key that permits it."""
+        try:
+            return await maybe_future(super().run_pre_spawn_hook())
+        except Exception as error:
+            if (story := readonly.story(error)) is None:
+                raise
+            raise SpawnFailure(story) from error
+
     async def start(self):
         begun = time.monotonic()
         try:
@@ -155,7 +211,6 @@ class UserSpawner(SystemdSpawner):
     async def _start(self):
         begun = time.time()
         self._words = "Looking after your account and home"
-        self._limit()
         account = self._account = await self._prepare()
         await self._link(account)
         self._words = "Starting your server"
@@ -219,11 +274,11 @@ class UserSpawner(SystemdSpawner):
             raise SpawnFailure(failures.environment_missing(missing))
         self._words = rescue.progress(way)
         note = rescue.note(way, stories) if way != rescue.USUAL else ""
-        await asyncio.to_thread(self._make_folder, account, note)
+        await self._make_folder(account, note)
         environment = await asyncio.to_thread(systemd.write_environment, paths.ENVIRONMENTS, self.unit_name, self._environment(way))
         try:
             extra = await asyncio.to_thread(self._way_properties, account, way)
-            properties = [*self._properties(account), *extra, ("EnvironmentFile", str(environment))]
+            properties = [*self._properties(account, way), *extra, ("EnvironmentFile", str(environment))]
             await systemd.start(self.unit_name, [*self._command(way), *self._arguments()], properties)
         except systemd.UnitError as error:
             if (story := await self._refusal(way)) is not None:
@@ -235,11 +290,12 @@ class UserSpawner(SystemdSpawner):
             self._words = "Waiting for your server to answer"
         await self._wait_patiently(account, way)
         await asyncio.to_thread(self._seal_folder, account)
+        await self._check_listener()
 
     async def _wait_patiently(self, account: accounts.Account, way: Way) -> None:
         """Where a user's own settings may be why a server does not answer, time is left to try it without them."""
         patience = None
-        if way == rescue.USUAL and await asyncio.to_thread(rescue.has_settings, account.home):
+        if way == rescue.USUAL and self.own_extensions and await asyncio.to_thread(rescue.has_settings, account.home):
             patience = self.start_timeout * rescue.PATIENCE
         try:
             async with asyncio.timeout(patience):
@@ -249,28 +305,44 @@ class UserSpawner(SystemdSpawner):
 
     def _command(self, way: Way) -> list[str]:
         """-s: without what the user installed in .local, be it for the start of the server alone. -I: nor what any variable names."""
+        start = [str(START)] if self._is_trusted(way) else []
         if way.rescue:
-            return [self._rescue_python, "-I", "-m", "jupyterhub.singleuser"]
-        command = list(self.cmd)
+            return [self._rescue_python, "-I", *(start or ["-m"]), "jupyterhub.singleuser"]
+        command = list(self._program)
         if self._is_python():
             # Of the generation that is live now: a server must not slip into the next while it runs.
-            folder = os.path.realpath(os.path.dirname(self.cmd[0]))
-            command = [f"{folder}/python", "-s", f"{folder}/jupyterhub-singleuser", *self.cmd[1:]]
+            folder = os.path.realpath(os.path.dirname(self._program[0]))
+            command = [f"{folder}/python", "-s", *start, f"{folder}/jupyterhub-singleuser", *self._program[1:]]
         return [*self._starter(), *command] if way == rescue.USUAL else command
 
+    def _is_trusted(self, way: Way) -> bool:
+        """Report whether a server runs trusted code only, as a safe start always does. What a command of an admin's own runs is the admin's business."""
+        return (way.safe or not self.own_extensions) and (way.rescue or self._is_python())
+
+    @property
+    def _program(self) -> list[str]:
+        """The command of a server. Without a path, it is the user environment's, or the system's."""
+        name, *arguments = self.cmd
+        if os.path.isabs(name):
+            return list(self.cmd)
+        own = str(paths.Paths.here().user_bin / name)
+        return [own if os.path.exists(own) else shutil.which(name, path=SYSTEM_PATH) or own, *arguments]
+
     def _python(self) -> str:
-        return f"{os.path.dirname(self.cmd[0])}/python"
+        return f"{os.path.dirname(self._program[0])}/python"
 
     def _is_python(self) -> bool:
         """A command of an admin's own may be anything."""
-        return os.path.isabs(self.cmd[0]) and os.path.basename(self.cmd[0]) == "jupyterhub-singleuser"
+        return os.path.isabs(self._program[0]) and os.path.basename(self._program[0]) == "jupyterhub-singleuser"
 
     def _environment(self, way: Way) -> dict[str, str]:
         env = self.get_env()
+        if not self._is_trusted(way):
+            env.setdefault("JUPYTER_CONFIG_PATH", str(START.parent / "always"))  # which start.py adds to the others otherwise
         if way.safe:
             rescue.without_own(env, f"/run/{self._safe_folder}")
         if way.rescue:
-            env["PATH"] = f"{self.rescue_environment}/bin:{env['PATH']}"
+            env["PATH"] = f"{self.rescue_environment}/bin:{env.get('PATH', SYSTEM_PATH)}"
             env.pop("JUPYTERHUB_SINGLEUSER_APP", None)  # it may name what the rescue environment has not
         if way != rescue.USUAL:
             env["JUPYTERHUB_DEFAULT_URL"] = rescue.first_page(env.get("JUPYTERHUB_DEFAULT_URL", ""), way, note=not self.notebook_dir)
@@ -322,9 +394,15 @@ class UserSpawner(SystemdSpawner):
             self.log.warning("Shared folders of %s: %s", account.name, problem)
 
     def _missing(self) -> str | None:
-        """The program without which the server does not start as usual."""
-        needed = [self._python(), self.cmd[0]] if self._is_python() else [self.cmd[0]]
-        return next((program for program in needed if os.path.isabs(program) and not os.access(program, os.X_OK)), None)
+        """What of the environment is not there, and without which the server does not start as usual, or shows no page or runs no kernel."""
+        needed = [self._python(), self._program[0]] if self._is_python() else [self._program[0]]
+        program = next((program for program in needed if os.path.isabs(program) and not os.access(program, os.X_OK)), None)
+        own = paths.Paths.here().user_bin.parent
+        if program is not None or not self._rescue_there() or not self._is_python() or self._environment_folder() != own:
+            return program
+        pages = ["jupyterlab"] if (self.default_url or "/lab").startswith("/lab") else []
+        module = rescue.missing_module(own, ["jupyter_server", "ipykernel", *pages])
+        return str(module) if module else None
 
     async def _clear(self):
         """End what runs under our name although the hub knows nothing of it, and what failed before."""
@@ -336,30 +414,94 @@ class UserSpawner(SystemdSpawner):
     def _note_path(self) -> Path:
         return self.socket_folder / "note.md"
 
-    def _make_folder(self, account: accounts.Account, note: str = ""):
+    def _make_tmp(self, account: accounts.Account) -> None:
+        """Make what the server has for /tmp where the machine's is in memory: that holds half of it for all, and one who fills it keeps everybody from
+        starting. It lies on the disk of the homes, which a user can fill anyway. Where it cannot be made, the server has a part of the machine's."""
+        self._tmp = None
+        if not self._own_tmp() or not machine.is_in_memory("/tmp"):  # noqa: S108
+            return
+        folder = self._tmp_place(account)
+        try:
+            if os.lstat(folder.parent.parent).st_uid != 0:
+                return
+            with contextlib.suppress(FileExistsError):
+                folder.parent.mkdir(mode=0o700)
+            made = os.lstat(folder.parent)
+            if not stat.S_ISDIR(made.st_mode) or made.st_uid != 0:
+                return
+            folder.mkdir(exist_ok=True)
+            os.chmod(folder, 0o1777)
+        except OSError as error:
+            self.log.warning("%s: temporary files are in memory: %s", self.unit_name, error)
+            return
+        self._tmp = folder
+
+    def _tmp_place(self, account: accounts.Account) -> Path:
+        return Path(account.home).parent / TMP / self.unit_name
+
+    def _remove_tmp(self) -> None:
+        if self._account is None:  # a server that the hub before this one started: its files go when the next is started
+            return
+        shutil.rmtree(self._tmp_place(self._account), ignore_errors=True)
+
+    async def _make_folder(self, account: accounts.Account, note: str = "") -> None:
+        await self._remove_folder()
+        await asyncio.to_thread(self._make_tmp, account)
+        self.socket_folder.mkdir(mode=0o700)
+        try:
+            await systemd.mount_tmpfs(self.socket_folder, SOCKET_ROOM, SOCKET_FILES)
+        except systemd.UnitError as error:  # where nothing can be mounted, as in some containers
+            self.log.warning("%s has no file system of its own, so its user could fill /run: %s", self.socket_folder, error)
+        await asyncio.to_thread(self._open_folder, account, note)
+
+    async def _remove_folder(self) -> None:
+        try:
+            if os.path.ismount(self.socket_folder):
+                await systemd.unmount(self.socket_folder)
+        except systemd.UnitError as error:
+            self.log.warning("Cannot unmount %s: %s", self.socket_folder, error)
+        await asyncio.to_thread(shutil.rmtree, self.socket_folder, ignore_errors=True)
+        await asyncio.to_thread(self._remove_tmp)
+
+    def _open_folder(self, account: accounts.Account, note: str = "") -> None:
         """The user's, for now; the proxy may pass (its group is inherited by the socket), nobody else."""
         folder = self.socket_folder
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
         if note:  # while the folder is nobody else's
             self._note_path.write_text(note, encoding="utf-8")
             os.chmod(self._note_path, 0o644)
         os.chown(folder, account.uid, grp.getgrnam(PROXY_GROUP).gr_gid)
         os.chmod(folder, 0o2710)
 
-    def _seal_folder(self, account: accounts.Account):
+    def _seal_folder(self, account: accounts.Account) -> None:
         folder = self.socket_folder
         os.chown(folder, 0, -1)
         os.chmod(folder, 0o2710)
+        for other in folder.iterdir():
+            if other == self.socket_path:
+                continue
+            if other.is_dir() and not other.is_symlink():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
         status = os.lstat(self.socket_path)
         if not stat.S_ISSOCK(status.st_mode) or status.st_uid != account.uid:
             raise SpawnFailure(Story("socket", "Your server did not make its socket."))
 
+    async def _check_listener(self) -> None:
+        """Another process of the user's may have put a socket of its own into the folder while that was the user's."""
+        pid = await asyncio.to_thread(machine.listener, self.socket_path)
+        if pid != (await systemd.state(self.unit_name)).pid and not machine.is_of_unit(pid, self.unit_name):
+            raise SpawnFailure(
+                Story("socket", "The socket of your server belongs to another process.", "End your other processes, then start your server again.")
+            )
+
     def get_env(self):
-        env = {**self.variables, **super().get_env()}
+        env = super().get_env()
+        env |= {name: value for name, value in self.variables.items() if name not in self.environment}
         for extra in reversed(self.extra_paths):
             env["PATH"] = f"{self._expand_user_vars(extra)}:{env.get('PATH', SYSTEM_PATH)}"
-        env["SHELL"] = self.default_shell
+        if "SHELL" not in self.environment:
+            env["SHELL"] = self.default_shell
         # What conda's commands mean when nothing was activated.
         if (prefix := self._conda_prefix()) is not None:
             env.setdefault("CONDA_PREFIX", prefix)
@@ -367,13 +509,14 @@ class UserSpawner(SystemdSpawner):
             env["JUPYTER_PATH"] = ":".join([*folders, *filter(None, [env.get("JUPYTER_PATH")])])
         if self._own_tmp():
             env["JUPYTER_RUNTIME_DIR"] = RUNTIME
+        env.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(self.activity_interval))
         # Without a port, jupyterhub-singleuser leaves the choice to its arguments.
         env["JUPYTERHUB_SERVICE_URL"] = self.socket_url + (self.server.base_url if self.server else "/")
         return env
 
     def _environment_folder(self) -> Path:
         """The users' environment."""
-        return Path(self.cmd[0]).parent.parent
+        return Path(self._program[0]).parent.parent if self._is_python() else paths.Paths.here().user_bin.parent
 
     def _starter(self) -> list[str]:
         """The program that the environment brings to start servers through: the start of what repo2docker knows."""
@@ -399,9 +542,9 @@ class UserSpawner(SystemdSpawner):
         return [*kernels, *self.get_args(), *own]
 
     def _own_tmp(self) -> bool:
-        return str(self.unit_extra_properties.get("PrivateTmp", "yes")).lower() in ("yes", "true", "on", "1", "disconnected")
+        return str(self.unit_extra_properties.get("PrivateTmp", self.isolate_tmp)).lower() in ("yes", "true", "on", "1", "disconnected")
 
-    def _properties(self, account: accounts.Account) -> list[tuple[str, str]]:
+    def _properties(self, account: accounts.Account, way: Way = rescue.USUAL) -> list[tuple[str, str]]:
         chosen = {
             "Description": f"Jupyter server of {account.name}",
             # Started means that the program itself runs: a missing one is told at once.
@@ -411,11 +554,17 @@ class UserSpawner(SystemdSpawner):
             "WorkingDirectory": self._working_folder(account),
             "Slice": self.slice or SLICE,
             **COMMON,
+            **FIREWALL,
             **self._confinement(),
             **self._limits(),
+            **self._shared_memory(),
+            **self._guard(way),
         }
-        if self.isolate_devices:
-            chosen["PrivateDevices"] = "yes"
+        if self.isolate_devices is not None:
+            chosen["PrivateDevices"] = "yes" if self.isolate_devices else "no"
+        chosen["PrivateTmp"] = "yes" if self.isolate_tmp else "no"
+        if self._tmp is not None:
+            chosen["BindPaths"] = f"{self._tmp}:/tmp"
         if self.readonly_paths:
             chosen["ReadOnlyPaths"] = [self._expand_user_vars(path) for path in self.readonly_paths]
         if self.readwrite_paths:
@@ -430,16 +579,41 @@ class UserSpawner(SystemdSpawner):
 
     def _confinement(self) -> dict[str, str]:
         version = get_systemd_version() or 0
-        chosen = {} if self.user.admin or not self.disable_user_sudo else dict(CONFINED)
+        chosen = {}
+        if self._is_confined():
+            chosen = CONFINED | (WITH_NAMESPACES if self.allow_namespaces else {})
+            chosen = {key: value for key, value in chosen.items() if value is not None}
         if version >= 247:
             # Other users' processes, and what they were started with, are out of sight.
             chosen["ProtectProc"] = "invisible"
         return chosen
 
+    def _is_confined(self) -> bool:
+        return self.disable_user_sudo and not self.user.admin
+
+    def _shared_memory(self) -> dict[str, str]:
+        """What lies in /dev/shm is memory: each server has one of its own, which counts for its limit and ends with it.
+
+        It holds half of the limit, as the system's holds half of the machine: nobody would be left to end when files in it had taken all of it.
+        """
+        size = "50%" if self.mem_limit is None else str(self.mem_limit // 2)
+        chosen = {"TemporaryFileSystem": f"/dev/shm:rw,nosuid,nodev,mode=1777,size={size}"}  # noqa: S108
+        if (get_systemd_version() or 0) >= 248:
+            chosen["PrivateIPC"] = "yes"
+        return chosen
+
+    def _guard(self, way: Way) -> dict[str, str]:
+        """What closes a server to the user's other processes while it starts. A container may not have it to give."""
+        if not self._is_trusted(way) or not machine.has_capability(_GUARD_BIT):
+            return {}
+        return {"AmbientCapabilities": GUARD, **({"CapabilityBoundingSet": GUARD} if self._is_confined() else {})}
+
     def _limits(self) -> dict[str, str]:
         chosen = {}
         if self.mem_limit is not None:
             chosen |= {"MemoryAccounting": "yes", "MemoryMax": str(self.mem_limit), "MemorySwapMax": "0"}
+        if self.mem_guarantee is not None:
+            chosen |= {"MemoryAccounting": "yes", "MemoryLow": str(self.mem_guarantee)}
         if self.cpu_limit is not None:
             chosen |= {"CPUAccounting": "yes", "CPUQuota": f"{max(round(self.cpu_limit * 100), 1)}%"}
         return chosen
@@ -516,10 +690,9 @@ class UserSpawner(SystemdSpawner):
     @staticmethod
     async def _as_nobody(program: str, *arguments: str) -> tuple[int, str, str]:
         """Run something of the users' environment without any rights. What can't be tried is taken as good."""
-        clean = ["env", "-i", f"PATH={os.path.dirname(program)}:{SYSTEM_PATH}", "HOME=/nonexistent", "PYTHONNOUSERSITE=1", "PYTHONDONTWRITEBYTECODE=1"]
-        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+        env = {"PATH": f"{os.path.dirname(program)}:{SYSTEM_PATH}", "HOME": "/nonexistent", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         try:
-            return await systemd.run(*clean, *nobody, program, *arguments)
+            return await systemd.run_alone(env, program, *arguments)
         except systemd.UnitError, OSError:
             return 0, jupyterhub.__version__, ""
 
@@ -558,13 +731,14 @@ class UserSpawner(SystemdSpawner):
                 await systemd.ended(state.pid)
             while (await systemd.state(self.unit_name)).running:
                 await asyncio.sleep(0.5)
+            await self._remove_folder()  # before the hub knows of the end and may start the next
             await self.poll_and_notify()
         except (systemd.UnitError, OSError) as error:
             self.log.warning("Cannot watch %s: %s", self.unit_name, error)
 
     async def stop(self, now=False):
         await systemd.stop(self.unit_name)
-        await asyncio.to_thread(shutil.rmtree, self.socket_folder, ignore_errors=True)
+        await self._remove_folder()
 
     async def progress(self):
         """What is being done, for the page that waits."""

@@ -54,6 +54,47 @@ async def run(*argv: str, limit: float = _LIMIT) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
 
 
+# What runs code of others, or holds a token, and needs nothing of the machine. Each gets an account that exists only while it runs.
+ALONE = (
+    "DynamicUser=yes",
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "ProtectProc=invisible",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "RestrictRealtime=yes",
+    "RestrictNamespaces=yes",
+    "LockPersonality=yes",
+    "LimitCORE=0",
+    "KillSignal=SIGKILL",
+)
+
+
+def alone(properties: tuple[str, ...], env: dict[str, str], *command: str) -> list[str]:
+    """The command line that runs a command in a unit of its own, connected to the caller's streams. `env` holds no secrets."""
+    argv = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--no-ask-password", "--service-type=exec"]
+    argv += [f"--property={each}" for each in (*ALONE, *properties)]
+    argv += [f"--setenv={key}={value}" for key, value in env.items()]
+    return [*argv, "--", *(each.replace("$", "$$") for each in command)]
+
+
+async def run_alone(env: dict[str, str], *command: str) -> tuple[int, str, str]:
+    """As `run`, without any rights. UnitError when systemd refuses."""
+    limit = _LIMIT // 2
+    code, out, err = await run(*alone(("PrivateNetwork=yes", f"RuntimeMaxSec={limit}"), env, *command))
+    if code != 0 and err.startswith("Failed to "):
+        raise UnitError(" ".join(err.split()))
+    return code, out, err
+
+
 async def state(unit: str) -> State:
     wanted = ("ActiveState", "Result", "ExecMainCode", "ExecMainStatus", "MainPID", "InvocationID")
     code, out, err = await run("systemctl", "show", "--property=" + ",".join(wanted), unit)
@@ -96,6 +137,33 @@ async def stop(unit: str, limit: float = 120) -> None:
     if code != 0 and "not loaded" not in err:
         raise UnitError(f"cannot stop {unit}: {' '.join(err.split()) or code}")
     await run("systemctl", "reset-failed", unit)
+
+
+def path_unit(path: Path | str, kind: str) -> str:
+    """The name of the unit that systemd has for a path, as systemd-escape(1) makes it."""
+    inner = str(path).strip("/")
+    escaped = "".join(
+        "-"
+        if letter == "/"
+        else letter
+        if re.fullmatch(r"[A-Za-z0-9:_.]", letter) and not (place == 0 and letter == ".")
+        else "".join(f"\\x{byte:02x}" for byte in letter.encode())
+        for place, letter in enumerate(inner)
+    )
+    return f"{escaped}.{kind}"
+
+
+async def mount_tmpfs(folder: Path, size: str, files: int) -> None:
+    """Mount a file system of its own over a folder of root's: what is put there can fill that alone."""
+    options = f"size={size},nr_inodes={files},mode=0700,nosuid,nodev,noexec"
+    argv = ["systemd-mount", "--quiet", "--no-ask-password", "--type=tmpfs", f"--options={options}", "--property=LazyUnmount=yes"]
+    code, out, err = await run(*argv, "tmpfs", str(folder))
+    if code != 0:
+        raise UnitError(" ".join((err or out).split()) or f"systemd-mount: exit code {code}")
+
+
+async def unmount(folder: Path) -> None:
+    await stop(path_unit(folder, "mount"))
 
 
 async def journal(unit: str, invocation: str, lines: int = 20) -> list[str]:

@@ -1,6 +1,6 @@
 """Tries whether a user could log in, without a hub and without storing anything: `python -m tljh.try_auth NAME`, the password on standard input.
 
-Prints {"ok": bool, "admin": bool or null, "reason": words}.
+Prints {"ok": bool, "tried": bool, "admin": bool or null, "reason": words}. What could not be tried is not ok, and says nothing about the user.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from jupyterhub.auth import Authenticator
+from tornado import web
 from traitlets.config import Config
 
 from tljh import auth, configure, passwords, settings
@@ -18,7 +19,23 @@ Answer = dict[str, Any]
 
 
 def no(reason: str) -> Answer:
-    return {"ok": False, "admin": None, "reason": reason}
+    return {"ok": False, "tried": True, "admin": None, "reason": reason}
+
+
+def untried(reason: str) -> Answer:
+    return {"ok": False, "tried": False, "admin": None, "reason": reason}
+
+
+def yes(admin: bool) -> Answer:
+    return {"ok": True, "tried": True, "admin": admin, "reason": ""}
+
+
+# Authenticators that only a hub, or only a browser, can ask, and why.
+ELSEWHERE = {
+    "NativeAuthenticator": "its users and their passwords are in the hub's database, which only the hub reads: log in at the hub's page",
+    "TmpAuthenticator": "it lets everybody in under a new name and asks for no password",
+    "NullAuthenticator": "it lets nobody in, whoever that is",
+}
 
 
 async def attempt(paths: Paths, name: str, password: str) -> Answer:
@@ -26,24 +43,28 @@ async def attempt(paths: Paths, name: str, password: str) -> Answer:
         config = settings.read(paths, paths.config.read_text(encoding="utf-8"))
         cls = configure.usable_authenticator(config.auth)
     except (OSError, UnicodeError, settings.ConfigError, settings.NoAnswer) as error:
-        return no(f"the config can't be used: {error}")
+        return untried(f"the config can't be used: {error}")
     c = Config()
     configure.logins(c, config, cls)
     if issubclass(cls, auth.FirstUseAuthenticator):
         return first_use(paths, config, cls(config=c), name, password)
     if hasattr(cls, "authorize_url"):
-        return no(elsewhere(c, cls))
-    if cls.__name__ == "NativeAuthenticator":
-        return no("this authenticator keeps its passwords in the hub's database; its users log in at the hub only")
+        return untried(elsewhere(c, cls))
+    for base in cls.__mro__:
+        if base.__name__ in ELSEWHERE:
+            return untried(ELSEWHERE[base.__name__])
     # Who was added on the admin page may log in, as the running hub has it.
     c.Authenticator.allowed_users |= passwords.known_users(paths)
     try:
         result = await asyncio.wait_for(cls(config=c).get_authenticated_user(None, {"username": name, "password": password}), 50)
+    except web.HTTPError as error:
+        words = error.log_message or error.reason or ""
+        return no(words) if error.status_code < 500 else untried(words)
     except Exception as error:
-        return no(f"the authenticator failed: {type(error).__name__}: {error}")
+        return untried(f"the authenticator failed: {type(error).__name__}: {error}")
     if not result:
         return no("the authenticator refuses the name or the password, or nobody has allowed the name")
-    return {"ok": True, "admin": result.get("admin") or result["name"] in config.users.admin, "reason": ""}
+    return yes(bool(result.get("admin") or result["name"] in config.users.admin))
 
 
 def first_use(paths: Paths, config: settings.Config, authenticator: auth.FirstUseAuthenticator, name: str, password: str) -> Answer:
@@ -58,7 +79,7 @@ def first_use(paths: Paths, config: settings.Config, authenticator: auth.FirstUs
         return no("there is no password for this name yet" + ("; set it with tljh-install password" if admin else ""))
     if not passwords.matches(password, stored):
         return no("the password is wrong")
-    return {"ok": True, "admin": admin, "reason": ""}
+    return yes(admin)
 
 
 def elsewhere(c: Config, cls: type[Authenticator]) -> str:

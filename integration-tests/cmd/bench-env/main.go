@@ -42,12 +42,12 @@ $uv venv --quiet --python /opt/tljh/python/cpython-*/bin/python3.14 /opt/bare
 $uv pip install --quiet --no-cache --compile-bytecode --python /opt/bare/bin/python --no-deps --require-hashes -r "$lock"
 /opt/bare/bin/jupyterhub-singleuser --version`},
 	{"env apply, uv", "tljh-install env apply /root/nothing --package-manager uv"},
-	{"env rollback, the generation is still there", "tljh-install env rollback"},
+	{"env rollback, the generation is still there", "tljh-install env rollback --yes"},
 	{"env check, first", "tljh-install env check"},
 	{"env check, warm", "tljh-install env check"},
 	{"env repair of one package", "rm /opt/tljh/user/lib/python3.14/site-packages/jupyter_server/serverapp.py; tljh-install env repair"},
 	{"env install of one package", "tljh-install env install cowsay=4.0"},
-	{"env rollback, from a snapshot", "tljh-install env rollback"},
+	{"env rollback, from a snapshot", "tljh-install env rollback --yes"},
 }
 
 func bench(ctx context.Context) error {

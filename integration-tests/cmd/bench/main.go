@@ -243,7 +243,7 @@ func show(floor, install figures, binary int64) (missed int, err error) {
 	row(install.packages == 0, "packages of the distribution added", strconv.Itoa(install.packages), "0")
 	row(true, "memory of the hub, idle (Pss)", megabytes(install.hub), "")
 	row(true, "memory of the proxy, idle (Pss)", megabytes(install.proxy), "")
-	row(true, "memory of the door, idle (Pss)", megabytes(install.edge), "")
+	row(true, "memory of the edge, idle (Pss)", megabytes(install.edge), "")
 	return missed, w.Flush()
 }
 

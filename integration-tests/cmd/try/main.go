@@ -26,9 +26,13 @@ func main() {
 	port := flag.Int("port", 8000, "`port` of localhost that leads to the hub; 0 takes a free one")
 	admin := flag.String("admin", "alice", "`name` of the admin")
 	flag.Parse()
+	// Ctrl-C ends what reads this through a pipe, too: the guest has to be ended all the same.
+	signal.Ignore(syscall.SIGPIPE)
+	back := foreground()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := try(ctx, *suite, *port, *admin)
+	back()
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -62,8 +66,8 @@ func try(ctx context.Context, suite string, port int, admin string) (err error) 
 	if err := install(ctx, g, dist, admin+":"+password); err != nil {
 		return err
 	}
-	fmt.Printf("\nOpen     http://%s/\nName     %s\nPassword %s\n\nThe guest's address is %s; a shell in it: sudo nsenter -t %d -a bash -l\nCtrl-C ends it and removes everything.\n",
-		door.Addr(), admin, password, g.Address(), g.Leader())
+	fmt.Printf("\nOpen     http://%s/\nName     %s\nPassword %s\n\nA shell in it: sudo nsenter -t %d -a bash -l\nCtrl-C ends it and removes everything.\n",
+		door.Addr(), admin, password, g.Leader())
 	forward(ctx, door, g)
 	fmt.Println("\nEnding the guest.")
 	return nil
@@ -82,7 +86,7 @@ func install(ctx context.Context, g *guest.Guest, dist, admin string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Follow(os.Stdout); err != nil {
+	if err := p.Follow(&untilUp{to: os.Stdout}); err != nil {
 		return err
 	}
 	r, err := p.Wait()
@@ -93,6 +97,28 @@ func install(ctx context.Context, g *guest.Guest, dist, admin string) error {
 		return fmt.Errorf("the line ended with exit code %d", r.Code)
 	}
 	return nil
+}
+
+// untilUp passes on what an installation says up to its last words, which name an address that nobody outside of the guest's network can open.
+type untilUp struct {
+	to   io.Writer
+	line []byte
+	over bool
+}
+
+func (u *untilUp) Write(data []byte) (int, error) {
+	for _, b := range data {
+		u.line = append(u.line, b)
+		if b != '\n' {
+			continue
+		}
+		u.over = u.over || strings.HasPrefix(string(u.line), "The hub is up")
+		if !u.over {
+			_, _ = u.to.Write(u.line) // whoever read it may have gone
+		}
+		u.line = u.line[:0]
+	}
+	return len(data), nil
 }
 
 // forward carries connections from the port of localhost to the guest's port 80 until the context ends.

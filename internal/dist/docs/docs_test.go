@@ -191,7 +191,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	require.True(t, ok)
 	told, _, _ = strings.Cut(told, "\n\n")
 	var codes []string
-	for _, match := range regexp.MustCompile(`(?:^|;)\s*(\d+) `).FindAllStringSubmatch(told, -1) {
+	for _, match := range regexp.MustCompile(`(?m)^ +(\d+) `).FindAllStringSubmatch(told, -1) {
 		codes = append(codes, match[1])
 	}
 	assert.Equal(t, codes, documented)

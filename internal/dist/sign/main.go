@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"aead.dev/minisign"
 
@@ -90,6 +91,7 @@ func sign(key, public, version, file, password string) error {
 	if err != nil {
 		return err
 	}
+	sums = release.Stamp(sums, time.Now())
 	signature, err := release.Sign(secret, version, sums)
 	if err != nil {
 		return err
@@ -98,7 +100,7 @@ func sign(key, public, version, file, password string) error {
 	if _, err := release.Verify(trusted, sums, signature); err != nil {
 		return host.Hint(fmt.Errorf("the key %s is not the other half of %s, which the release trusts", key, public), "CONTRIBUTING.md says how a key is changed")
 	}
-	return os.WriteFile(file+".minisig", signature, 0o644)
+	return errors.Join(os.WriteFile(file, sums, 0o644), os.WriteFile(file+".minisig", signature, 0o644))
 }
 
 func unlock(text []byte, password string) (minisign.PrivateKey, error) {

@@ -201,6 +201,8 @@ func (s *Systemd) Do(ctx context.Context, verb, name string) error {
 			known.active, known.result = "inactive", "success"
 		}
 		return nil
+	case known == nil && verb == "stop":
+		return nil
 	case known == nil:
 		return fmt.Errorf("cannot %s %s: there is no such unit", verb, name)
 	case verb == "stop" && s.refuse[name] && s.Files.Exists(unitPath(name)):

@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 
-from conda_standin import MAMBA_VERSION, VERSION, commands, settings
+from conda_standin import MAMBA_VERSION, VERSION, activate, commands, settings
 from conda_standin.errors import CondaError
 
 VERBS = {
@@ -21,6 +21,9 @@ VERBS = {
     "export": commands.export,
     "clean": commands.clean,
     "run": commands.run,
+    "init": activate.init,
+    "shell.posix": activate.shell,
+    "shell.bash": activate.shell,
 }
 ENV_VERBS = {
     "create": commands.env_create,

@@ -14,7 +14,7 @@ NO_ALIAS = "http://no-channel-alias.invalid"
 LISTS = ("channels", "pkgs_dirs", "envs_dirs", "default_channels", "create_default_packages", "pinned_packages")
 FLAGS = ("offline", "always_yes", "json", "quiet", "override_channels_enabled", "add_pip_as_python_dependency")
 NUMBERS = ("remote_max_retries", "remote_backoff_factor", "remote_connect_timeout_secs", "remote_read_timeout_secs", "fetch_threads")
-TEXTS = ("channel_alias", "channel_priority", "ssl_verify", "solver")
+TEXTS = ("channel_alias", "channel_priority", "ssl_verify", "solver", "default_activation_env")
 ALIASES = {"channel": "channels", "envs_path": "envs_dirs", "verify_ssl": "ssl_verify", "yes": "always_yes"}
 # A list of folders in a variable has the separator of PATH, another one commas.
 FOLDERS = ("pkgs_dirs", "envs_dirs")
@@ -26,6 +26,7 @@ class Settings:
     channels: list[str] = field(default_factory=list)
     channel_alias: str = NO_ALIAS
     channel_priority: str = "flexible"
+    default_activation_env: str = "base"
     pkgs_dirs: list[str] = field(default_factory=list)
     envs_dirs: list[str] = field(default_factory=list)
     proxy_servers: dict[str, str] = field(default_factory=dict)
@@ -134,7 +135,7 @@ def load(root: str, environ: Mapping[str, str]) -> Settings:
     settings = Settings(root=root, sources=[str(each) for each in found])
     for key in ("channels", "pkgs_dirs", "envs_dirs", "pinned_packages", "create_default_packages"):
         setattr(settings, key, values.get(key, []))
-    for key in ("channel_alias", "channel_priority"):
+    for key in ("channel_alias", "channel_priority", "default_activation_env"):
         setattr(settings, key, str(values.get(key, getattr(settings, key))))
     for key in ("offline", "always_yes", "add_pip_as_python_dependency"):
         setattr(settings, key, bool(boolean(values.get(key, getattr(settings, key)))))

@@ -106,6 +106,8 @@ def carry_out(settings: Settings, network: Network, change: Change, command: lis
 def link(settings: Settings, change: Change) -> None:
     marker = Path(change.prefix.path, "CACHEDIR.TAG")
     known = marker.exists()
+    for record in change.unlink:
+        prepare_record(change.prefix, record)
     with tempfile.TemporaryDirectory(prefix="conda-") as view:
         places = {str(Path(view, folder.name)): str(folder) for record in change.link if (folder := unpacked(settings.pkgs_dirs, record))}
         for name, folder in places.items():
@@ -143,15 +145,60 @@ def link_from(view: Path, change: Change) -> None:
 
 
 def settle_records(prefix: Prefix, places: dict[str, str]) -> None:
-    """rattler keeps its records to their owner. conda's are files like others, which umask and access control lists apply to."""
+    """Makes rattler's records conda's. rattler keeps them to their owner; conda's are files like others, which umask and access control lists apply
+    to. And conda notes, of what works with any Python, the paths in the package."""
     for path in prefix.meta.glob("*.json"):
         if path.stat().st_mode & 0o777 != 0o600:
             continue
         text = path.read_text(encoding="utf-8")
         for name, folder in places.items():
             text = text.replace(f'"{name}"', f'"{folder}"')
-        path.unlink()
-        path.write_text(text, encoding="utf-8")
+        record = json.loads(text)
+        if record.get("noarch") == "python":
+            note_paths(record, paths_in_package(Path(record["extracted_package_dir"])))
+        replace(path, record)
+
+
+def paths_in_package(folder: Path) -> list[str]:
+    try:
+        return [each["_path"] for each in json.loads((folder / "info" / "paths.json").read_text(encoding="utf-8"))["paths"]]
+    except OSError:
+        return []  # a record that was written anew, of a package that is not here any more
+
+
+def note_paths(record: dict, inside: list[str]) -> None:
+    """Puts the paths in the package into the place of those in the environment. Where each went, the list of files tells."""
+    places = {placed(path, record["files"]): path for path in inside}
+    for each in record["paths_data"]["paths"]:
+        each["_path"] = places.get(each["_path"], each["_path"])
+
+
+def placed(path: str, files: list[str]) -> str:
+    """Where a path of a package for any Python is in the environment."""
+    if path.startswith("python-scripts/"):
+        return path.replace("python-scripts", "bin", 1)
+    if not path.startswith("site-packages/"):
+        return path
+    site = next((folder for folder, found, _ in (each.partition("/site-packages/") for each in files) if found), "lib")
+    return f"{site}/{path}"
+
+
+def prepare_record(prefix: Prefix, record) -> None:
+    """rattler unlinks by the paths of a record, which must be those in the environment then."""
+    path = prefix.meta / f"{stem(record.file_name)}.json"
+    if not path.exists():
+        return
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if data.get("noarch") == "python":
+        for each in data["paths_data"]["paths"]:
+            each["_path"] = placed(each["_path"], data["files"])
+        replace(path, data)
+
+
+def replace(path: Path, record: dict) -> None:
+    """Records are replaced, never written into."""
+    path.unlink()
+    path.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 def compile_pure(change: Change) -> None:
@@ -185,7 +232,7 @@ def add_byte_code(meta: Path, made: list[str]) -> None:
     known = set(record["files"])
     record["files"] += [path for path in made if path not in known]
     record["paths_data"]["paths"] += [{"_path": path, "path_type": "pyc_file"} for path in made if path not in known]
-    meta.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    replace(meta, record)
 
 
 def take_back(settings: Settings, change: Change, fresh: bool) -> None:

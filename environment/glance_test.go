@@ -1,0 +1,69 @@
+package environment
+
+import (
+	"path"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
+)
+
+// working makes a user environment that looks as if it worked.
+func working(t *testing.T) (host.Files, Generation) {
+	t.Helper()
+	files := newFiles(t)
+	live := liveUser(t, files, 1)
+	for _, name := range []string{"bin/python", "bin/jupyterhub-singleuser"} {
+		put(t, files, path.Join(live.Path(), name), "")
+	}
+	for _, name := range vital {
+		put(t, files, path.Join(sitePackages(live.Path()), name, "__init__.py"), "")
+	}
+	install(t, files, live, "jupyterhub", JupyterHubVersion())
+	return files, live
+}
+
+func TestDamageIsSeenAtAGlance(t *testing.T) {
+	const site = "lib/python3.14/site-packages"
+	for name, test := range map[string]struct {
+		breaks func(t *testing.T, files host.Files, live Generation)
+		words  string
+	}{
+		"nothing": {func(*testing.T, host.Files, Generation) {}, ""},
+		"a module is gone": {func(t *testing.T, f host.Files, g Generation) {
+			require.NoError(t, f.RemoveTree(sitePackages(g.Path())+"/jupyterlab"))
+		}, site + "/jupyterlab is missing, or not complete"},
+		"all modules are gone": {func(t *testing.T, f host.Files, g Generation) { require.NoError(t, f.RemoveTree(g.Path()+"/lib")) }, site + "/jupyterhub is missing, or not complete"},
+		"the program is gone":  {func(t *testing.T, f host.Files, g Generation) { require.NoError(t, f.Remove(g.Path()+"/bin/python")) }, "bin/python is missing"},
+		"it is another JupyterHub": {func(t *testing.T, f host.Files, g Generation) { install(t, f, g, "jupyterhub", "4.1.6") },
+			"it holds JupyterHub 4.1.6; the hub's is " + JupyterHubVersion() + ", and servers of another version do not start"},
+		"pip was killed": {func(t *testing.T, f host.Files, g Generation) { put(t, f, sitePackages(g.Path())+"/~ich/x", "") }, site + "/~ich is left of a pip that was interrupted"},
+		"conda's records are gone": {func(t *testing.T, f host.Files, g Generation) {
+			g.Manager = "conda"
+			require.NoError(t, seal(f, g))
+		}, "conda's records of what it installed are missing"},
+		"an admin works on a module": {func(t *testing.T, f host.Files, g Generation) {
+			require.NoError(t, f.RemoveTree(sitePackages(g.Path())+"/jupyterlab"))
+			put(t, f, sitePackages(g.Path())+"/jupyterlab-4.5.dist-info/direct_url.json", `{"dir_info": {"editable": true}, "url": "file:///srv/lab"}`)
+		}, ""},
+		"the last check found something": {func(t *testing.T, f host.Files, g Generation) {
+			_, _, err := TakeSnapshot(f, time.Unix(1, 0), Occasion{Broken: "numpy: is half there"})
+			require.NoError(t, err)
+		}, "numpy: is half there"},
+		"something else was changed since": {func(t *testing.T, f host.Files, g Generation) {
+			_, _, err := TakeSnapshot(f, time.Unix(1, 0), Occasion{Broken: "numpy: is half there"})
+			require.NoError(t, err)
+			install(t, f, g, "numpy", "2.0")
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, live := working(t)
+			test.breaks(t, files, live)
+			assert.Equal(t, test.words, Damage(files))
+		})
+	}
+	assert.Equal(t, "it is missing", Damage(newFiles(t)))
+}

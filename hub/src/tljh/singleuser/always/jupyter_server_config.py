@@ -1,0 +1,221 @@
+"""Config of every single-user server, also of one with its user's own extensions: what links may do, what counts as use, what visitors
+trust, and how soon a session ends."""
+
+import asyncio
+import importlib.util
+import inspect
+import os
+import re
+import shutil
+import time
+from datetime import datetime, timezone
+
+from jupyterhub.services.auth import HubAuth
+from tornado import web
+
+try:
+    from jupyter_client.manager import KernelManager
+    from jupyter_server.serverapp import ServerWebApplication
+    from jupyter_server.services.contents.handlers import ContentsHandler
+except ImportError:
+    ServerWebApplication = ContentsHandler = KernelManager = None
+try:
+    from nbgitpuller.handlers import SyncHandler
+    from nbgitpuller.pull import GitPuller
+except ImportError:
+    SyncHandler = None
+
+# Folders of a home that programs look into by themselves: shells for programs, R for its packages, Node for modules.
+READ_BY_PROGRAMS = ("bin", "R", "node_modules")
+
+
+def is_plain_folder(path):
+    """Report whether a path is a folder below the working directory that no program looks into by itself: neither it nor one above it is hidden."""
+    parts = os.path.normpath(path).split(os.sep)
+    return not os.path.isabs(path) and not any(part.startswith(".") for part in parts) and parts[0] not in READ_BY_PROGRAMS
+
+
+def refusal(folder):
+    """Why a link may not fill a folder; None if it may. What an earlier link brought may hold links that lead elsewhere, and folders that git takes for a
+    repository and whose settings it obeys."""
+    above = os.path.abspath(folder)
+    while above != os.path.dirname(above):
+        # Links that root made, for a home on another disk, are no author's.
+        if os.path.islink(above) and os.lstat(above).st_uid == os.getuid():
+            return f"{above} leads to another place"
+        if any(os.path.lexists(os.path.join(above, mark)) for mark in ("pyvenv.cfg", "conda-meta")):
+            return f"{above} is an environment of Python's"
+        above = os.path.dirname(above)
+    git = os.path.join(folder, ".git")
+    if os.path.lexists(folder) and (os.path.islink(git) or not os.path.isdir(git)):
+        return f"{folder} is there already and is no repository of its own"
+    return None
+
+
+# The ways in which a repository may be fetched. Others are programs of git's.
+FETCHED = re.compile(r"(https?|git|ssh|file)://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:")
+
+
+def cut_links(folder):
+    """Delete links that lead out of a folder which others filled: Jupyter's own files, such as checkpoints, would be written to where they lead."""
+    inside, cut = os.path.realpath(folder) + os.sep, []
+    for above, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = os.path.join(above, name)
+            if os.path.islink(path) and not os.path.realpath(path).startswith(inside):
+                os.remove(path)
+                cut.append(os.path.relpath(path, folder))
+    return cut
+
+
+def is_module(name):
+    try:
+        return name.isidentifier() and importlib.util.find_spec(name) is not None
+    except ValueError:  # one that says nothing of where it is from
+        return True
+
+
+def make_no_module(folder):
+    """Keep a folder that was filled by others from being what `import` finds in place of a module that has its name: Python takes what lies beside a
+    notebook first, but only if the folder has a file `__init__`. Those files are deleted; their names are returned."""
+    name = os.path.basename(os.path.normpath(folder))
+    if not os.path.isdir(folder) or not is_module(name):
+        return []
+    deleted = []
+    for entry in sorted(os.listdir(folder)):
+        if entry.split(".")[0] == "__init__":
+            os.remove(os.path.join(folder, entry))
+            deleted.append(entry)
+    return deleted
+
+
+# A link makes nbgitpuller write what its author likes, without a question, into a folder that the link names. Programs run what lies in some folders: hidden
+# ones hold settings of shells, IPython's start, packages for Python; one beside a notebook can stand in for a package that the notebook imports. A link to
+# such a folder would be a way into the account of the user who opens it, an admin's too.
+if SyncHandler is not None:
+    _get_link, _puller, _pull = SyncHandler.get, GitPuller.__init__, GitPuller.pull
+
+    async def _get(self):
+        folder = self.get_argument("targetpath", self.get_argument("repo", "").split("/")[-1])
+        if not is_plain_folder(folder):
+            raise web.HTTPError(
+                400, f"This link would fill the folder {folder!r}, which programs read, or which is not in your home. Ask its author for another link."
+            )
+        if not FETCHED.match(self.get_argument("repo", "")):
+            raise web.HTTPError(400, "This link names no repository that can be fetched. Ask its author for another link.")
+        await _get_link(self)
+
+    def _look_first(folder):
+        if shutil.which("git") is None:
+            raise ValueError("There is no git on this server, which such links need. Please ask an admin to install it: sudo apt install git")
+        if why := refusal(folder):
+            raise ValueError(f"{why}. Rename or remove it, or ask the link's author for another folder.")
+
+    def _make_puller(self, git_url, repo_dir, **options):
+        _look_first(repo_dir)
+        if "backup" in options:
+            options["backup"] = False  # it would put a repository of somebody else in the place of one's own
+        _puller(self, git_url, repo_dir, **options)
+
+    def _pull_no_module(self):
+        _look_first(self.repo_dir)  # again: asking the repository took time, in which another link may have filled the folder
+        try:
+            yield from _pull(self)
+        finally:
+            for name in cut_links(self.repo_dir):
+                yield f"{name} was left out: it is a link that leads out of the folder\n"
+            for name in make_no_module(self.repo_dir):
+                yield f"{name} was left out: the folder has the name of a Python package, and would take its place\n"
+
+    SyncHandler.get = _get
+    GitPuller.__init__ = _make_puller
+    GitPuller.pull = _pull_no_module
+
+
+# `python -m` looks for the kernel's program in the folder of the notebook first, where whoever wrote the notebook may have put one of that name. IPython adds
+# that folder itself, for what the notebook imports.
+START_KERNEL = (
+    "import sys; sys.path[:1] = [path for path in sys.path[:1] if path]; del sys.argv[0]; "
+    "import runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+
+
+def elsewhere(command):
+    """A kernel's command that runs a module, such that it is not looked for in the working directory."""
+    for place, word in enumerate(command[1:-1], 1):
+        if word == "-m":
+            return [*command[:place], "-c", START_KERNEL, *command[place + 1 :]]
+        if not word.startswith("-"):
+            break
+    return command
+
+
+if KernelManager is not None:
+    _format_kernel_cmd = KernelManager.format_kernel_cmd
+
+    def _format_elsewhere(self, *arguments, **options):
+        return elsewhere(_format_kernel_cmd(self, *arguments, **options))
+
+    KernelManager.format_kernel_cmd = _format_elsewhere
+
+
+# Whoever opens the server of somebody else is not to run what that user trusts: a signed notebook's scripts would act in the visitor's name.
+def is_visitor(user):
+    name = getattr(user, "username", None)
+    return name != os.environ.get("JUPYTERHUB_USER")
+
+
+def distrust(model):
+    if model.get("type") == "notebook":
+        for cell in (model.get("content") or {}).get("cells", []):
+            cell.setdefault("metadata", {})["trusted"] = False
+
+
+if ContentsHandler is not None:
+    _finish_model = ContentsHandler._finish_model
+
+    def _finish_for(self, model, location=True):
+        if is_visitor(self.current_user):
+            distrust(model)
+        return _finish_model(self, model, location)
+
+    ContentsHandler._finish_model = _finish_for
+
+
+# A cell that runs through the night and prints nothing is use, also when its page is closed: the hub would stop the server otherwise.
+def is_busy(kernels):
+    return any(getattr(kernels.get_kernel(kernel), "execution_state", None) == "busy" for kernel in kernels.list_kernel_ids())
+
+
+if ServerWebApplication is not None:
+    _last_activity = ServerWebApplication.last_activity
+
+    def _last_use(self):
+        now = datetime.now(timezone.utc)
+        return now if is_busy(self.settings["kernel_manager"]) else _last_activity(self)
+
+    ServerWebApplication.last_activity = _last_use
+
+
+# JupyterHub goes by what the hub said of a session for five minutes, so that who logged out, or whose password was changed, could go on for so long. The hub is
+# asked again after a moment; while it does not answer, as during an upgrade, what it said last holds as ever.
+FRESH, PATIENCE = 20.0, 2.0  # seconds
+
+
+def asking_again(check):
+    async def ask(self, url, api_token, cache_key=None, use_cache=True):
+        known = use_cache and cache_key is not None and cache_key in self.cache
+        if not known or time.monotonic() - self.cache.timestamps[cache_key] < FRESH:
+            return await check(self, url, api_token, cache_key=cache_key, use_cache=use_cache)
+        before = self.cache[cache_key]
+        try:
+            self.cache[cache_key] = await asyncio.wait_for(check(self, url, api_token, use_cache=False), PATIENCE)
+        except (web.HTTPError, OSError, asyncio.TimeoutError):
+            return before
+        return self.cache[cache_key]
+
+    return ask
+
+
+if inspect.iscoroutinefunction(HubAuth._check_hub_authorization):
+    HubAuth._check_hub_authorization = asking_again(HubAuth._check_hub_authorization)

@@ -1,0 +1,43 @@
+package installer
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+func TestStatusNamesTheFilesThatTheHubDoesNotUse(t *testing.T) {
+	files := host.Files{Root: t.TempDir()}
+	require.NoError(t, os.MkdirAll(files.Path(layout.State), 0o700))
+	write := func(told snippets) {
+		data, err := json.Marshal(told)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(files.Path(layout.Snippets), data, 0o600))
+	}
+	_, ok := lookAtSnippets(files)
+	assert.False(t, ok)
+	write(snippets{})
+	_, ok = lookAtSnippets(files)
+	assert.False(t, ok, "there are no files")
+
+	write(snippets{Files: []string{"a.py", "b.py"}, Notes: []snippetWord{{"b.py", "c.DockerSpawner has no effect"}}})
+	part, ok := lookAtSnippets(files)
+	assert.True(t, ok)
+	assert.Equal(t, PartStatus{Name: "jupyterhub_config.d", State: "in effect: a.py, b.py; b.py: c.DockerSpawner has no effect"}, part)
+
+	write(snippets{Files: []string{"a.py"}, Problems: []snippetWord{{"a.py", "left out as a whole"}, {"a.py", "and more"}}, Closed: true})
+	part, _ = lookAtSnippets(files)
+	assert.True(t, part.Problem)
+	assert.Equal(t, "a.py: left out as a whole; a.py: and more; only admins can log in until this is fixed", part.State)
+	assert.Contains(t, part.Hint, layout.ConfigD)
+
+	require.NoError(t, os.WriteFile(files.Path(layout.Snippets), []byte("["), 0o600))
+	part, _ = lookAtSnippets(files)
+	assert.True(t, part.Problem)
+}

@@ -1,0 +1,97 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tljh/integration-tests/want"
+	"tljh/internal/layout"
+)
+
+const repairCommand = "sudo tljh-install env repair"
+
+// TestDamageIsReportedAndRepaired breaks what only a check found before: status and install report it at once, servers start from the rescue environment
+// where pages or kernels cannot work, and the repair happens in place.
+func TestDamageIsReportedAndRepaired(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	bob := h.student(t, teacher, "bob")
+	compute(t, kernel(t, bob), "open('diary', 'w').write('mine')")
+	want.OK(t, bob.StopServer(t.Context(), "bob"))
+	certificates := "PIP_CERT=/etc/ssl/certs/ca-certificates.crt "
+	pip := certificates + "/opt/tljh/user/bin/python -m pip install -q --no-deps --root-user-action=ignore "
+	healthy := func(t *testing.T) {
+		t.Helper()
+		want.Equal(t, 0, h.run(t, "tljh-install status").Code)
+		want.Contains(t, h.must(t, "tljh-install install"), "Nothing to do")
+	}
+	healthy(t)
+	h.must(t, pip+"six && tljh-install env snapshot")
+
+	for _, broken := range []struct {
+		name, breaking, words string
+		rescue                bool
+	}{
+		{"JupyterLab is gone", "rm -rf " + userSite + "/jupyterlab", "jupyterlab is missing", true},
+		{"the kernel is gone", "rm -rf " + userSite + "/ipykernel", "ipykernel is missing", true},
+		{"JupyterHub is another", pip + "jupyterhub==1.0.0", "holds JupyterHub 1.0.0", true},
+		{"pip was killed while it replaced a package", "cd " + userSite + " && mv six-*.dist-info $(ls -d six-*.dist-info | sed s/^s/~/) && mv six.py ~ix.py", "left of a pip that was interrupted", false},
+		{"half a package", "rm -rf " + userSite + "/six-*.dist-info && tljh-install env snapshot", "six.py is there, and its record is not", false},
+	} {
+		t.Run(broken.name, func(t *testing.T) {
+			live := h.MustSh(t, "readlink "+layout.User)
+			h.must(t, broken.breaking)
+			began := time.Now()
+			r := h.run(t, "tljh-install status")
+			t.Logf("status took %.2f s", time.Since(began).Seconds())
+			want.Differ(t, 0, r.Code, "status")
+			want.Contains(t, r.Output(), broken.words, repairCommand)
+			r = h.run(t, "tljh-install install")
+			want.Equal(t, exitIncomplete, r.Code, r.Output())
+			want.Contains(t, r.Output(), broken.words, repairCommand)
+			want.Lacks(t, r.Output(), "as it should be")
+			if broken.rescue {
+				h.worksFromRescue(t, bob)
+			} else {
+				want.Contains(t, h.run(t, "tljh-install env check").Output(), "six", "interrupted")
+			}
+			h.must(t, "tljh-install env repair")
+			want.Equal(t, live, h.MustSh(t, "readlink "+layout.User), "the environment that was repaired in its place")
+			want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+			h.must(t, "/opt/tljh/user/bin/python -c 'import six, jupyterlab, ipykernel'")
+			if broken.rescue {
+				want.OK(t, bob.StopServer(t.Context(), "bob"))
+				h.worksAsUsual(t, bob)
+				want.OK(t, bob.StopServer(t.Context(), "bob"))
+			}
+			healthy(t)
+		})
+	}
+	t.Run("a snapshot of half a package is never offered", func(t *testing.T) {
+		want.Contains(t, h.must(t, "tljh-install env history"), "its record is not")
+	})
+	t.Run("a timer that was stopped", func(t *testing.T) {
+		h.MustSh(t, "systemctl stop tljh-firewall.timer")
+		r := h.run(t, "tljh-install status")
+		want.Differ(t, 0, r.Code, "status")
+		want.Contains(t, r.Output(), "tljh-firewall.timer", "systemctl restart tljh-firewall.timer")
+		h.MustSh(t, "systemctl restart tljh-firewall.timer")
+		healthy(t)
+	})
+	t.Run("the config is gone", func(t *testing.T) {
+		h.set(t, "set limits.memory 2G")
+		before := h.MustSh(t, "cat /opt/tljh/config/config.yaml && rm /opt/tljh/config/config.yaml")
+		for _, command := range []string{"config reload", "install", "install --admin eve:" + passwordOf("eve"), "config set limits.memory 1G", "config edit", "config get limits.memory"} {
+			r := h.run(t, "EDITOR=true tljh-install "+command)
+			want.Differ(t, 0, r.Code, command)
+			want.Contains(t, r.Output(), "config.yaml is missing, and nothing was changed", "sudo tljh-install config revert")
+			want.Equal(t, "gone", h.MustSh(t, "test -e /opt/tljh/config/config.yaml || echo gone"), command)
+		}
+		want.Contains(t, h.run(t, "tljh-install status").Output(), "sudo tljh-install config revert")
+		h.must(t, "tljh-install config revert")
+		want.Equal(t, strings.TrimSpace(before), strings.TrimSpace(h.MustSh(t, "cat /opt/tljh/config/config.yaml")))
+		healthy(t)
+	})
+}

@@ -1,0 +1,2 @@
+# Another program of the user environment, without its path.
+c.Spawner.cmd = ["jupyter-labhub"]

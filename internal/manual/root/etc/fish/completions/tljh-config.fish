@@ -1,0 +1,2 @@
+# Made by tljh-install.
+/usr/local/bin/tljh-config completion fish | source

@@ -1,0 +1,2 @@
+# Made by tljh-install.
+/usr/local/bin/tljh-install completion fish | source
