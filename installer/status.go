@@ -87,6 +87,9 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		s.Parts = append(s.Parts, lookAtGlass(h.Files))
 	}
 	if cfg != nil {
+		if part, open := lookAtSSH(h.Files, cfg); open {
+			s.Parts = append(s.Parts, part)
+		}
 		s.Addresses = addresses(h.Files, cfg)
 		origins := originsOf(cfg)
 		s.Origins = &origins
