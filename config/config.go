@@ -42,6 +42,7 @@ type Users struct {
 	ClassCode              string              // with FirstCode
 	MayListen              bool                // their processes may be reached from other machines
 	Namespaces             bool                // users who are not admins may make namespaces
+	SSH                    bool                // users who are not admins may log in to the machine by ssh
 }
 
 // What sudo gives admins.

@@ -28,7 +28,7 @@ func schema(c *Config) []key {
 			"[alice]", "Admins: they may log in, manage the hub and its users, and use sudo."),
 		row("users.extra_user_groups", &c.Users.ExtraUserGroups, map[string][]string{}, groups, onHub|onFolders,
 			"{course-a: [alice, bob]}", "Linux groups, each with the users whose accounts are put into it when their server starts."),
-		row("users.account_prefix", &c.Users.AccountPrefix, "jupyter-", accountPrefix, onHub,
+		row("users.account_prefix", &c.Users.AccountPrefix, "jupyter-", accountPrefix, onHub|onSSH,
 			`""`, "What goes before a user's name to make the name of the Linux account. \"\" is for sites that have accounts of their own: one that is there is used as it is."),
 		row("users.home_root", &c.Users.HomeRoot, "/home", folder, onHub|onUnits,
 			"/srv/homes", "The folder for the homes of accounts that the hub makes. Homes that are there stay where they are."),
@@ -42,6 +42,8 @@ func schema(c *Config) []key {
 			"true", "Whether other machines can connect to ports (TCP) that users' processes open. Browsers send the hub's cookies to every port of its name, so over plain HTTP a student's page there could take over the session of whoever opens it."),
 		row("users.namespaces", &c.Users.Namespaces, false, boolean, onHub,
 			"true", "Whether users who are not admins may make Linux namespaces. podman, bubblewrap and the sandbox of Chromium need it."),
+		row("users.ssh", &c.Users.SSH, false, boolean, onSSH,
+			"true", "Whether users who are not admins may log in to the machine itself by ssh, with a key that they put into their homes. Nothing confines such a session, and limits do not hold. Accounts of a site's own (users.account_prefix: \"\") are left alone."),
 		memoryRow(&c.Limits),
 		row("limits.cpu", &c.Limits.CPU, nil, number, onHub,
 			"1.5", "The CPUs that each user's server may use: 2 is two whole ones, 0.5 half of one. null is no limit."),
@@ -197,6 +199,7 @@ const (
 	onEnvironment
 	onTrust
 	onFilter
+	onSSH
 	onUpgrade         // nothing that runs: it is read when the next release is looked for
 	onNothing touches = 0
 )
@@ -207,7 +210,7 @@ var effects = []struct {
 	name  string
 }{
 	{onHub, "hub restart"}, {onDoor, "edge restart"}, {onUnits, "units"}, {onSudo, "sudo rules"}, {onFolders, "groups and shared folders"},
-	{onTrust, "certificates to trust"}, {onFilter, "packet filter"}, {onEnvironment, "user environment, by tljh-install install"},
+	{onTrust, "certificates to trust"}, {onFilter, "packet filter"}, {onSSH, "rule for sshd"}, {onEnvironment, "user environment, by tljh-install install"},
 }
 
 // key is a row of the table.

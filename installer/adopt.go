@@ -258,7 +258,7 @@ func (i *Installer) olderChecks(ctx context.Context, in *Inputs) []check.Finding
 		whole.Severity, whole.Message = check.Failed, "its database or passwords cannot be read: "+older.unreadable.Error()
 		whole.Hint = "see that " + layout.Hub + "/bin/python3 or /usr/bin/python3 works, and that the files in " + layout.State + " are whole"
 	}
-	return []check.Finding{whole, olderAlive(ctx, in.Config), i.olderEnvironmentCheck(ctx, older, in.fresh), hooksCheck(i.Host.Files, older, in.Config)}
+	return []check.Finding{whole, olderAlive(ctx, in.Config), i.olderEnvironmentCheck(ctx, older, in.fresh), hooksCheck(i.Host.Files, older, in.Config), sshKeysCheck(i.Host.Files, in.Config)}
 }
 
 func olderAlive(ctx context.Context, cfg *config.Config) check.Finding {

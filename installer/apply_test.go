@@ -309,6 +309,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 			return id == idHubUnit || strings.HasPrefix(id, "file "+layout.Units) || strings.HasPrefix(id, "folder for homes")
 		},
 		"packet filter":                             func(id string) bool { return strings.Contains(id, "tljh-firewall") },
+		"rule for sshd":                             func(id string) bool { return strings.HasSuffix(id, layout.SSHRule) },
 		"sudo rules":                                func(id string) bool { return strings.HasSuffix(id, layout.Sudoers) },
 		"groups and shared folders":                 func(id string) bool { return strings.HasPrefix(id, "group ") || strings.Contains(id, layout.Shared) },
 		"certificates to trust":                     func(id string) bool { return strings.HasSuffix(id, layout.Authorities) },

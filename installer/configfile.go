@@ -41,13 +41,14 @@ func (f ConfigFile) Read() ([]byte, error) {
 	return f.ReadAny()
 }
 
-// configLost is the error of a config of the hub that is not there although one was put into effect. A default one in its place would take its admins, limits
-// and authenticator away.
+// configLost is the error of a config of the hub that is not there, or empty, although one was put into effect. A default one in its place would take its admins,
+// limits and authenticator away.
 func configLost(files host.Files) error {
-	if _, err := files.Lstat(layout.Config); !errors.Is(err, fs.ErrNotExist) || !files.Exists(layout.Hub) {
+	how := lostHow(files)
+	if how == "" {
 		return nil
 	}
-	lost := fmt.Errorf("%s is missing, and nothing was changed", layout.Config)
+	lost := fmt.Errorf("%s is %s, and nothing was changed", layout.Config, how)
 	if versions, err := (History{Files: files}).Versions(); err != nil || len(versions) > 0 {
 		return badInput(host.Hint(lost, "sudo tljh-install config revert brings back the last one that worked"))
 	}
@@ -55,6 +56,28 @@ func configLost(files host.Files) error {
 		return badInput(host.Hint(lost, "sudo cp %s %s brings back the last one that worked; then: sudo tljh-install config reload", layout.Applied, layout.Config))
 	}
 	return nil
+}
+
+// lostHow tells how the hub's config was lost; "" if it was not. An empty file is what a full disk or a cut copy leaves: {} is a config that says nothing.
+func lostHow(files host.Files) string {
+	text, err := files.Read(layout.Config)
+	switch {
+	case !files.Exists(layout.Hub):
+	case errors.Is(err, fs.ErrNotExist):
+		return "missing"
+	case err == nil && len(bytes.TrimSpace(text)) == 0 && hadConfig(files):
+		return "empty"
+	}
+	return ""
+}
+
+// hadConfig reports whether the config that was put into effect last says anything.
+func hadConfig(files host.Files) bool {
+	_, text, ok := History{Files: files}.Last()
+	if !ok {
+		text, _ = files.Read(layout.Applied)
+	}
+	return len(bytes.TrimSpace(text)) > 0
 }
 
 // ReadAny returns what the file holds; one that is not there holds nothing.

@@ -45,6 +45,13 @@ func TestAConfigThatWasDeletedIsNotReplacedByADefaultOne(t *testing.T) {
 	}
 	_, err = file.ReadAny()
 	require.NoError(t, err, "revert has to go on")
+	require.NoError(t, files.Write(layout.Config, []byte("\n"), own))
+	_, err = file.Read()
+	require.EqualError(t, err, layout.Config+" is empty, and nothing was changed")
+	require.NoError(t, files.Write(layout.Config, []byte("{}\n"), own))
+	_, err = file.Read()
+	require.NoError(t, err, "one that says nothing on purpose")
+	require.NoError(t, files.Remove(layout.Config))
 	_, err = ConfigFile{Host: h, Path: "/other.yaml"}.Read()
 	require.NoError(t, err)
 	require.NoError(t, files.Write("/given.yaml", []byte("{}\n"), own))

@@ -52,7 +52,7 @@ func (d *dismantling) traces() []step.Trace {
 	for _, name := range systemdunits.Names() {
 		add(step.Trace{ID: step.File{Path: path.Join(layout.Units, name)}.ID()})
 	}
-	for _, file := range []string{layout.Sudoers, layout.Profile, layout.NeedRestart} {
+	for _, file := range []string{layout.Sudoers, layout.Profile, layout.NeedRestart, layout.SSHRule} {
 		add(step.Trace{ID: step.File{Path: file}.ID()})
 	}
 	for _, file := range manual.Files() {
@@ -214,7 +214,7 @@ func (d *dismantling) servers() []work {
 // admins added to our units stays.
 func (d *dismantling) leftovers(units []string) []work {
 	works := []work{}
-	for _, dir := range append(manual.Folders(), layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile), path.Dir(layout.NeedRestart), path.Dir(layout.BinaryLink), path.Dir(layout.SystemBinary)) {
+	for _, dir := range append(manual.Folders(), layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile), path.Dir(layout.NeedRestart), path.Dir(layout.SSHRule), path.Dir(layout.BinaryLink), path.Dir(layout.SystemBinary)) {
 		for _, name := range d.Host.Files.Unfinished(dir) {
 			works = append(works, work{tree{path: path.Join(dir, name), kind: "file"}, step.Trace{}})
 		}

@@ -307,7 +307,7 @@ func (i *Installer) judgeConfig(ctx context.Context, in *Inputs, options Options
 // sweep removes what killed runs were writing, 55 MB at most, and never finished. Nobody else writes there while both locks are held.
 func sweep(files host.Files) error {
 	var errs []error
-	dirs := []string{path.Dir(layout.Binary), layout.Root, layout.State, layout.ConfigDir, layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile), path.Dir(layout.NeedRestart)}
+	dirs := []string{path.Dir(layout.Binary), layout.Root, layout.State, layout.ConfigDir, layout.Units, path.Dir(layout.Sudoers), path.Dir(layout.Profile), path.Dir(layout.SSHRule), path.Dir(layout.NeedRestart)}
 	for _, dir := range append(dirs, manual.Folders()...) {
 		errs = append(errs, files.Sweep(dir))
 	}

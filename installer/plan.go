@@ -171,22 +171,22 @@ func (p *planner) folders() error {
 // needRestart keeps needrestart, which restarts what uses a library that was updated, from users' servers: their work would be gone. It may be installed
 // later, so the file is written in any case.
 func (p *planner) needRestart() {
-	p.ownFolders(path.Dir(path.Dir(layout.NeedRestart)), path.Dir(layout.NeedRestart))
+	p.ownFolders(phaseFolders, path.Dir(path.Dir(layout.NeedRestart)), path.Dir(layout.NeedRestart))
 	p.then(phaseFolders, step.File{Path: layout.NeedRestart, What: "rule for needrestart", Content: []byte(needRestart), Attr: readable})
 }
 
 // ownFolders adds folders that are not there yet. One that is there is somebody's, and stays as it is.
-func (p *planner) ownFolders(folders ...string) {
+func (p *planner) ownFolders(phase string, folders ...string) {
 	for _, folder := range folders {
 		if !p.builder.Host.Files.Exists(folder) {
-			p.then(phaseFolders, step.Dir{Path: folder, Attr: rootDir})
+			p.then(phase, step.Dir{Path: folder, Attr: rootDir})
 		}
 	}
 }
 
 // manual adds what man and the shells find.
 func (p *planner) manual() {
-	p.ownFolders(manual.Folders()...)
+	p.ownFolders(phaseFolders, manual.Folders()...)
 	for _, file := range manual.Files() {
 		p.then(phaseFolders, step.File{Path: file.Path, What: manualWords(file.Path), Content: file.Content, Attr: readable})
 	}
@@ -761,6 +761,8 @@ func (p *planner) access() {
 		p.then(phaseServices, folder)
 	}
 	p.then(phaseServices, closeFolders(p.in.Config))
+	p.ownFolders(phaseServices, path.Dir(path.Dir(layout.SSHRule)), path.Dir(layout.SSHRule))
+	p.then(phaseServices, sshStep(p.in.Config))
 	if p.in.Config.Users.AdminSudo == config.SudoNone {
 		p.then(phaseServices, step.Gone{Path: layout.Sudoers, What: "sudo rules"})
 		return

@@ -87,6 +87,9 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		s.Parts = append(s.Parts, lookAtGlass(h.Files))
 	}
 	if cfg != nil {
+		if part, open := lookAtSSH(h.Files, cfg); open {
+			s.Parts = append(s.Parts, part)
+		}
 		s.Addresses = addresses(h.Files, cfg)
 		origins := originsOf(cfg)
 		s.Origins = &origins
@@ -138,8 +141,7 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, part, host.Hint(errors.New("only root can see all of it"), "put sudo in front")
 	}
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, part, fmt.Errorf("cannot read the config: %w", err)
 	}
 	cfg, problems := config.Parse(layout.Config, text)
@@ -151,8 +153,10 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 	}
 	trouble := func(state, hint string) { part.State, part.Hint, part.Problem = state, hint, true }
 	switch {
-	case missing:
+	case err != nil:
 		trouble("there is no "+layout.Config, "sudo tljh-install config revert brings back the last one that worked")
+	case lostHow(files) != "":
+		trouble(layout.Config+" is "+lostHow(files), "sudo tljh-install config revert brings back the last one that worked")
 	case cfg == nil:
 		trouble(problems.Err().Error(), "the hub runs with the last one that worked; tljh-install config edit, or tljh-install config revert")
 	case len(told.Problems) > 0:

@@ -405,6 +405,9 @@ func (d *dismantling) reload(ctx context.Context) {
 	if err := d.Host.Systemd.Reload(ctx); err != nil {
 		d.failed(work{}, fmt.Errorf("cannot tell systemd that its units have gone: %w", err))
 	}
+	if unit, err := runningSSH(ctx, d.Host); err == nil && unit != "" {
+		_ = reloadSSH(ctx, d.Host, unit) // one that does not reads it when the machine starts
+	}
 	for _, w := range d.stuck {
 		fate, _ := w.undoer.Fate(ctx, d.context, w.trace)
 		run := d.Report.Step(fate.Kind+" "+fate.What, "stop "+fate.What+" without its file", "system")

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"crypto/x509"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -52,6 +53,27 @@ func TestPagesOfStudentsAgainstTheHub(t *testing.T) {
 	h.mustNotReach(t, "http://hub.test", "http://mallory.users.test")
 	h.workOnAnOriginOfItsOwn(t, "http://hub.test", "http://alice.users.test")
 	want.Contains(t, h.must(t, "tljh-install status --json"), `"separate":true`)
+
+	roots := h.wildcard(t)
+	h.mustGetNothing(t, "https://hub.test", "https://mallory.users.test")
+	secure, err := client.NewSecure("hub.test", h.Address(), admin, roots)
+	want.OK(t, err)
+	want.OK(t, secure.Login(t.Context(), adminPassword))
+	isNoAdmin(t, secure, "mallory")
+	h.workOnAnOriginOfItsOwn(t, "https://hub.test", "https://alice.users.test")
+}
+
+// wildcard serves the hub over HTTPS with a certificate of its own for its name and those of all users, and returns what to know it by.
+func (h *hub) wildcard(t *testing.T) *x509.CertPool {
+	t.Helper()
+	h.MustSh(t, "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=hub.test -addext subjectAltName=DNS:hub.test,DNS:*.users.test"+
+		" -keyout /etc/hub.key -out /etc/hub.crt 2>&1")
+	for _, change := range []string{"set https.tls.key /etc/hub.key", "set https.tls.cert /etc/hub.crt", "set https.enabled true --reload"} {
+		h.must(t, "tljh-install config "+change)
+	}
+	roots := x509.NewCertPool()
+	want.True(t, roots.AppendCertsFromPEM([]byte(h.MustSh(t, "cat /etc/hub.crt"))), "no certificate was made")
+	return roots
 }
 
 // giveMalloryAPage lets a student put a page of their own onto their server.
@@ -69,7 +91,7 @@ func (h *hub) giveMalloryAPage(t *testing.T, alice *client.Browser) {
 // chromium opens a browser that finds names of .test at the guest, and takes its addresses for trustworthy, as it would with HTTPS.
 func (h *hub) chromium(ctx context.Context, t *testing.T, origins ...string) *browser.Browser {
 	t.Helper()
-	b, err := browser.Start(ctx, "--host-resolver-rules=MAP *.test "+h.Address(), "--disable-popup-blocking",
+	b, err := browser.Start(ctx, "--host-resolver-rules=MAP *.test "+h.Address(), "--disable-popup-blocking", "--ignore-certificate-errors",
 		"--unsafely-treat-insecure-origin-as-secure="+strings.Join(origins, ","))
 	want.OK(t, err)
 	t.Cleanup(func() { want.OK(t, b.Close()) })
@@ -103,14 +125,23 @@ func quoteJS(text string) string {
 // mustNotReach attacks, and wants nothing to have come of it.
 func (h *hub) mustNotReach(t *testing.T, hubOrigin, usersOrigin string) {
 	t.Helper()
+	h.mustGetNothing(t, hubOrigin, usersOrigin)
+	isNoAdmin(t, h.admin(t), "mallory") // the password is what it was
+}
+
+func (h *hub) mustGetNothing(t *testing.T, hubOrigin, usersOrigin string) {
+	t.Helper()
 	for what, outcome := range h.attackedBy(t, hubOrigin, usersOrigin, true) {
 		want.True(t, outcome != "token" && outcome != "read" && !strings.HasPrefix(outcome, "registered") && !strings.HasPrefix(outcome, "2"),
 			usersOrigin+": "+what+": "+outcome)
 	}
-	alice := h.admin(t) // the password is what it was
-	mallory, err := alice.Lookup(t.Context(), "mallory")
+}
+
+func isNoAdmin(t *testing.T, admin *client.Browser, name string) {
+	t.Helper()
+	user, err := admin.Lookup(t.Context(), name)
 	want.OK(t, err)
-	want.True(t, !mallory.Admin, "mallory is an admin")
+	want.True(t, !user.Admin, name+" is an admin")
 }
 
 // workOnAnOriginOfItsOwn does what a person does: log in, start a server, run a cell, follow links that lead to one's own server.

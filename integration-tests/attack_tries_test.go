@@ -247,11 +247,13 @@ func (s *scene) links(t *testing.T) {
 	response, _ := s.get(t, s.bob, "/user/bob/git-pull/api?repo=http://127.0.0.1:1/.ipython&branch=x")
 	s.note(t, "a link to a repository with a hidden name", opened(response.StatusCode))
 	s.git(t)
-	s.MustSh(t, `mkdir /srv/evil && cd /srv/evil && git init -q -b main && touch __init__.py lesson.txt && git add . &&
+	s.MustSh(t, `mkdir /srv/evil && cd /srv/evil && git init -q -b main && touch __init__.py lesson.txt .Rprofile && git add . &&
 		git -c user.name=x -c user.email=x@x.test commit -qm x && chmod -R a+rX . && git config --system --add safe.directory '*'`)
 	response, body := s.get(t, s.bob, "/user/bob/git-pull/api?repo=file:///srv/evil&branch=main&targetpath=IPython")
 	want.Equal(t, http.StatusOK, response.StatusCode)
 	want.Contains(t, body, "__init__.py was left out")
+	want.Contains(t, body, ".Rprofile was left out")
+	s.note(t, "a link that brings what R runs when it starts", s.MustSh(t, "ls /home/jupyter-bob/IPython/.Rprofile 2>/dev/null || true"))
 	s.MustSh(t, "test -e /home/jupyter-bob/IPython/lesson.txt")
 	s.note(t, "a link that brings a package of Python's own name", s.MustSh(t, "find /home/jupyter-bob/IPython -name '__init__*' -not -path '*/.git/*'"))
 	s.buried(t)

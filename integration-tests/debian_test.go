@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -31,5 +32,32 @@ func TestWhatDebianRestarts(t *testing.T) {
 	b = h.login(t, "bob", passwordOf("bob"))
 	start(t, b)
 	want.Equal(t, "42", compute(t, kernel(t, b), "print(6*7)"))
+	t.Run("an sshd that is installed later keeps students out", func(t *testing.T) { studentsBySSH(t, h) })
 	want.Equal(t, "running", h.MustSh(t, "systemctl is-system-running || systemctl --failed --no-legend --plain"), "the machine's state")
+}
+
+// studentsBySSH logs in by ssh as a student would from the own server, to get out of all confinement, and as an admin and another account of the machine do.
+func studentsBySSH(t *testing.T, h *hub) {
+	h.MustSh(t, `export DEBIAN_FRONTEND=noninteractive; apt-get install -y -qq --no-install-recommends openssh-server openssh-client >/dev/null
+useradd -m -s /bin/bash carol; ssh-keygen -q -t ed25519 -N '' -f /root/key
+for name in carol jupyter-bob jupyter-`+admin+`; do
+	home=$(getent passwd $name | cut -d: -f6)
+	install -d -o $name -m 700 $home/.ssh && install -o $name -m 600 /root/key.pub $home/.ssh/authorized_keys
+done
+systemctl start ssh`)
+	into := func(account string) string {
+		said, err := h.Sh(t.Context(), "ssh -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "+account+"@127.0.0.1 id -un 2>&1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(said.Stdout)
+	}
+	want.Contains(t, into("jupyter-bob"), "Permission denied")
+	want.Equal(t, "jupyter-"+admin, into("jupyter-"+admin), "an admin")
+	want.Equal(t, "carol", into("carol"), "an account that is none of the hub's")
+	h.MustSh(t, "tljh-install config set users.ssh true --reload")
+	want.Equal(t, "jupyter-bob", into("jupyter-bob"))
+	h.MustSh(t, "tljh-install config set users.ssh false --reload")
+	want.Contains(t, into("jupyter-bob"), "Permission denied")
+	h.MustSh(t, "tljh-install status")
 }

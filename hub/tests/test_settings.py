@@ -94,6 +94,17 @@ def test_a_good_config_is_remembered_for_root_alone(here):
     assert here.applied.stat().st_ino == before
 
 
+def test_an_emptied_config_gives_way_to_the_last_good_one(here):
+    here.config.write_text("\n")
+    assert settings.load(here).problems == [], "there was none before"
+    here.applied.write_text("users: {admin: [alice]}")
+    loaded = settings.load(here)
+    assert loaded.config.users.admin == {"alice"}
+    assert loaded.problems == [f"{here.config} is empty"]
+    here.config.write_text("{}\n")
+    assert settings.load(here).problems == []
+
+
 def test_a_broken_config_gives_way_to_the_last_good_one(here):
     here.applied.write_text("users: {admin: [alice]}")
     here.config.write_text("users: [")

@@ -176,6 +176,16 @@ def test_links_that_lead_out_of_a_folder_are_cut(tmp_path):
     assert outside.is_dir()
 
 
+def test_links_bring_nothing_that_a_kernel_runs_when_it_starts(tmp_path):
+    kept = ["R/.Rprofile.md", "lesson.R", "week/lesson.ipynb", "week/octaverc"]
+    for file in [*kept, ".Rprofile", "week/.RData", "week/deep/.octaverc", "week/startup.m"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    dropped = runpy.run_path(str(LINKS))["drop_what_kernels_read"](str(tmp_path))
+    assert dropped == [".Rprofile", "week/.RData", "week/deep/.octaverc", "week/startup.m"]
+    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()) == kept
+
+
 @pytest.mark.parametrize("mark", ["pyvenv.cfg", "conda-meta"])
 def test_links_fill_no_environment(tmp_path, mark):
     (tmp_path / "venv/lib").mkdir(parents=True)

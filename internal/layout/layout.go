@@ -55,6 +55,7 @@ const (
 	Sudoers       = "/etc/sudoers.d/tljh"
 	Profile       = "/etc/profile.d/tljh.sh"
 	NeedRestart   = "/etc/needrestart/conf.d/tljh.conf"
+	SSHRule       = "/etc/ssh/sshd_config.d/tljh.conf"
 	Units         = "/etc/systemd/system"
 	Runtime       = "/run/tljh"
 	Lock          = Runtime + "/install.lock"

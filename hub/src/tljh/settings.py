@@ -10,6 +10,7 @@ import math
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -153,6 +154,9 @@ def load(paths: Paths) -> Loaded:
         except (OSError, UnicodeError) as error:
             problems.append(f"cannot read {path}: {error}")
             continue
+        if path == paths.config and not text.strip() and says_something(paths.applied):
+            problems.append(f"{path} is empty")
+            continue
         try:
             return Loaded(read(paths, text), text, problems)
         except ConfigError as error:
@@ -163,6 +167,13 @@ def load(paths: Paths) -> Loaded:
                 return Loaded(known, text, problems)
             problems.append(f"cannot check {path}: {error}")
     return Loaded(closed(), None, problems)
+
+
+def says_something(path: Path) -> bool:
+    try:
+        return bool(path.read_bytes().strip())
+    except OSError:
+        return False
 
 
 def closed(admins: set[str] = frozenset(), banned: set[str] = frozenset()) -> Config:

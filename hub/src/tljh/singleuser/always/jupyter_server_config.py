@@ -68,6 +68,20 @@ def cut_links(folder):
     return cut
 
 
+# Files that kernels run or load when they start in the folder of a notebook, before anybody runs a cell of it: R, Octave, MATLAB, Stata, Ruby, Haskell.
+READ_AT_START = {".Rprofile", ".Renviron", ".RData", ".octaverc", "startup.m", "profile.do", "sysprofile.do", ".irbrc", ".pryrc", ".ghci"}
+
+
+def drop_what_kernels_read(folder):
+    """Delete what kernels would run or load by themselves from a folder that others filled; the names are returned."""
+    dropped = []
+    for above, _, files in os.walk(folder):
+        for name in READ_AT_START.intersection(files):
+            os.remove(os.path.join(above, name))
+            dropped.append(os.path.relpath(os.path.join(above, name), folder))
+    return sorted(dropped)
+
+
 def is_module(name):
     try:
         return name.isidentifier() and importlib.util.find_spec(name) is not None
@@ -124,6 +138,8 @@ if SyncHandler is not None:
         finally:
             for name in cut_links(self.repo_dir):
                 yield f"{name} was left out: it is a link that leads out of the folder\n"
+            for name in drop_what_kernels_read(self.repo_dir):
+                yield f"{name} was left out: a kernel would run it as soon as a notebook beside it is opened\n"
             for name in make_no_module(self.repo_dir):
                 yield f"{name} was left out: the folder has the name of a Python package, and would take its place\n"
 

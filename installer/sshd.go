@@ -1,0 +1,170 @@
+package installer
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"tljh/config"
+	"tljh/internal/check"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+	"tljh/internal/step"
+)
+
+// sshRule keeps users who are not admins from logging in by ssh with a key that they put into their homes: nothing confines such a session. Match all ends
+// the block for what is read after this file.
+const sshRule = `# Made by tljh-install: users.ssh in ` + layout.Config + ` says whether users of the hub can log in here.
+Match Group ` + layout.UsersGroup + `,!` + layout.AdminsGroup + `
+	DenyUsers *
+Match all
+`
+
+// sshUnread is there while sshd is to read the rule and may not have done it. A start of the machine has it read in any case.
+const sshUnread = layout.Runtime + "/sshd.unread"
+
+// sshUnits are the names under which distributions run sshd.
+var sshUnits = []string{"ssh.service", "sshd.service"}
+
+// sshStep is the rule's file, or its absence.
+func sshStep(cfg *config.Config) step.Step {
+	if !closesSSH(cfg) {
+		return sshOpen{step.Gone{Path: layout.SSHRule, What: "rule for sshd"}}
+	}
+	return sshClosed{step.File{Path: layout.SSHRule, What: "rule for sshd", Content: []byte(sshRule), Attr: readable, Vet: vetSSH}}
+}
+
+// closesSSH reports whether users are kept out of ssh. Accounts that a site made itself are the site's.
+func closesSSH(cfg *config.Config) bool { return !cfg.Users.SSH && cfg.Users.AccountPrefix != "" }
+
+type sshClosed struct{ step.File }
+
+func (s sshClosed) Check(ctx context.Context, c *step.Context) (step.State, error) {
+	return unread(c, s.File.Check)(ctx)
+}
+
+func (s sshClosed) Apply(ctx context.Context, c *step.Context) error {
+	return tellSSH(ctx, c, s.File.Apply)
+}
+
+type sshOpen struct{ step.Gone }
+
+func (s sshOpen) Check(ctx context.Context, c *step.Context) (step.State, error) {
+	return unread(c, s.Gone.Check)(ctx)
+}
+
+func (s sshOpen) Apply(ctx context.Context, c *step.Context) error {
+	return tellSSH(ctx, c, s.Gone.Apply)
+}
+
+// unread is the file's own check, but for an sshd that has not read what the file says now.
+func unread(c *step.Context, look func(context.Context, *step.Context) (step.State, error)) func(context.Context) (step.State, error) {
+	return func(ctx context.Context) (step.State, error) {
+		state, err := look(ctx, c)
+		if err == nil && state == step.Same && c.Host.Files.Exists(sshUnread) {
+			state = step.Different
+		}
+		return state, err
+	}
+}
+
+// tellSSH makes the change and has sshd read it, if one runs. An sshd that does not is somebody's own, and keeps nobody from a hub.
+func tellSSH(ctx context.Context, c *step.Context, change func(context.Context, *step.Context) error) error {
+	unit, err := runningSSH(ctx, c.Host)
+	if err != nil {
+		return err
+	}
+	if unit == "" {
+		return change(ctx, c)
+	}
+	if err := c.Host.Files.Write(sshUnread, nil, secret); err != nil {
+		return err
+	}
+	if err := change(ctx, c); err != nil {
+		return err
+	}
+	if err := reloadSSH(ctx, c.Host, unit); err != nil {
+		c.Tell("%v", err)
+		return nil
+	}
+	return c.Host.Files.Remove(sshUnread)
+}
+
+// runningSSH returns the unit of the sshd that runs, or "".
+func runningSSH(ctx context.Context, h *host.Host) (string, error) {
+	for _, name := range sshUnits {
+		unit, err := h.Systemd.Unit(ctx, name)
+		if err != nil || unit.Active == "active" {
+			return name, err
+		}
+	}
+	return "", nil
+}
+
+// reloadSSH ends no session.
+func reloadSSH(ctx context.Context, h *host.Host, unit string) error {
+	if _, err := h.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "reload", unit}}); err != nil {
+		return fmt.Errorf("sshd does not read %s: %w; sudo sshd -t tells why", layout.SSHRule, err)
+	}
+	return nil
+}
+
+// vetSSH has an sshd that is there read the rule before it goes live.
+func vetSSH(ctx context.Context, c *step.Context, content []byte) error {
+	const sshd = "/usr/sbin/sshd"
+	if !c.Host.Files.Exists(sshd) {
+		return nil
+	}
+	draft := path.Join(layout.State, "sshd.draft")
+	if err := c.Host.Files.Write(draft, content, secret); err != nil {
+		return err
+	}
+	defer func() { _ = c.Host.Files.Remove(draft) }()
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{sshd, "-T", "-C", "user=root", "-f", c.Host.Files.Path(draft)}})
+	return host.Hint(err, "sudo tljh-install config set users.ssh true   # leaves sshd as it is")
+}
+
+// lookAtSSH says when users could log in by ssh although they should not.
+func lookAtSSH(files host.Files, cfg *config.Config) (PartStatus, bool) {
+	part := PartStatus{Name: "ssh for students", Hint: "sudo systemctl reload ssh; sudo sshd -t tells what is wrong with its settings"}
+	main, _, _ := files.ReadFile("/etc/ssh/sshd_config")
+	switch {
+	case !closesSSH(cfg) || len(main) == 0:
+		return part, false
+	case files.Exists(sshUnread):
+		part.State = "sshd has not read the rule that keeps them out"
+	case !strings.Contains(string(main), path.Dir(layout.SSHRule)+"/"):
+		part.State = "not closed: /etc/ssh/sshd_config includes no files"
+		part.Hint = "write DenyUsers " + cfg.Users.AccountPrefix + "* into /etc/ssh/sshd_config, or: sudo tljh-install config set users.ssh true"
+	default:
+		return part, false
+	}
+	return part, true
+}
+
+// sshKeysCheck tells which users of an older TLJH will not be able to log in by ssh any more.
+func sshKeysCheck(files host.Files, cfg *config.Config) check.Finding {
+	finding := check.Finding{Name: "ssh-keys", Title: "users' keys for ssh", Severity: check.OK, Message: "no user who is not an admin has any"}
+	users, _ := files.Members(layout.UsersGroup)
+	admins, _ := files.Members(layout.AdminsGroup)
+	accounts, err := files.Accounts()
+	if err != nil || !closesSSH(cfg) {
+		return finding
+	}
+	shut := []string{}
+	for _, account := range accounts {
+		student := slices.Contains(users, account.Name) && !slices.Contains(admins, account.Name)
+		if student && files.Exists(path.Join(account.Home, ".ssh/authorized_keys")) {
+			shut = append(shut, account.Name)
+		}
+	}
+	if len(shut) == 0 {
+		return finding
+	}
+	finding.Severity = check.Warning
+	finding.Message = "they will not be able to log in by ssh: " + strings.Join(shut, ", ")
+	finding.Hint = "to leave ssh open to all users: sudo tljh-install config set users.ssh true"
+	return finding
+}
