@@ -43,6 +43,14 @@ var notNeeded = []string{
 // PythonThere tells whether the carried CPython is unpacked whole.
 func PythonThere(files host.Files) bool { return files.Exists(pythonProgram()) }
 
+// PythonProgram returns the program of the carried CPython, "" where it is not unpacked.
+func PythonProgram(files host.Files) string {
+	if !PythonThere(files) {
+		return ""
+	}
+	return pythonProgram()
+}
+
 // UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs and then gives it its name,
 // so that what has the name is whole. Nothing is done when it is there.
 func (b *Builder) UnpackPython() error {

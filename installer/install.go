@@ -431,6 +431,8 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 		Installed: whole && files.Exists(layout.Receipt),
 		Online:    !whole || hub.Digest != environment.HubDigest() || in.Requirements != "" || len(in.Config.UserEnvironment.Packages) > 0,
 		Index:     sync.OnceValues(i.Builder.Index),
+		Python:    environment.PythonProgram(files),
+		HomeRoots: homeRoots(in.Config.Users.HomeRoot),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/version"
@@ -80,6 +81,7 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 	if part, known := lookAtFirewall(h.Files); known {
 		s.Parts = append(s.Parts, part)
 	}
+	s.Parts = append(s.Parts, lookAtMachine(h.Files)...)
 	if h.Files.Exists(layout.RoomTold) {
 		s.Parts = append(s.Parts, PartStatus{Name: "disk", State: "full: the room kept for the hub is in use", Hint: "make room on the disk of " + layout.Root, Problem: true})
 	}
@@ -233,6 +235,25 @@ func lookAtUserEnvironment(files host.Files) PartStatus {
 		part.State, part.Problem, part.Hint = "damaged: "+damage, true, repairHint
 	}
 	return part
+}
+
+// machineChecks are findings of the preflight that an admin is reminded of for as long as they hold: they change what users can count on.
+var machineChecks = []struct {
+	name string
+	look func(host.Files) check.Finding
+}{
+	{"limits", check.Limits}, {"git", check.Git},
+}
+
+// lookAtMachine tells what the machine does not give. The hub works all the same, so that it is no problem of the installation.
+func lookAtMachine(files host.Files) []PartStatus {
+	parts := []PartStatus{}
+	for _, each := range machineChecks {
+		if finding := each.look(files); finding.Severity == check.Warning {
+			parts = append(parts, PartStatus{Name: each.name, State: finding.Message, Hint: finding.Hint})
+		}
+	}
+	return parts
 }
 
 func lookAtGlass(files host.Files) PartStatus {

@@ -2,6 +2,7 @@ package installer
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -76,4 +77,26 @@ func TestADamagedUserEnvironmentIsReported(t *testing.T) {
 	var unproved *UnprovedError
 	require.ErrorAs(t, err, &unproved, "install ends with the code of what is not complete")
 	assert.Equal(t, want.Hint, host.HintOf(err))
+}
+
+// What the preflight warned of is said for as long as it is so.
+func TestStatusTellsWhatTheMachineDoesNotGive(t *testing.T) {
+	files := host.Files{Root: t.TempDir()}
+	put := func(name, text string) {
+		require.NoError(t, os.MkdirAll(filepath.Dir(files.Path(name)), 0o755))
+		require.NoError(t, os.WriteFile(files.Path(name), []byte(text), 0o755))
+	}
+	put("/sys/fs/cgroup/cgroup.controllers", "cpu pids\n")
+	put("/usr/bin/apt-get", "#!")
+	parts := lookAtMachine(files)
+	require.Len(t, parts, 2)
+	assert.Contains(t, parts[0].State, "memory limits have no effect")
+	assert.Contains(t, parts[0].Hint, "cgroup_enable=memory")
+	assert.Equal(t, "sudo apt install git", parts[1].Hint)
+	for _, part := range parts {
+		assert.False(t, part.Problem, "the hub works")
+	}
+	put("/sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n")
+	put("/usr/bin/git", "#!")
+	assert.Empty(t, lookAtMachine(files))
 }

@@ -80,6 +80,12 @@ type Env struct {
 	Older  bool
 	Copied uint64
 
+	// Python is the program of the carried Python, once it is unpacked; "" before.
+	Python string
+
+	// HomeRoots are the folders that hold homes; none is /home.
+	HomeRoots []string
+
 	// Reach tries the package sources; nil takes those that Environ and Index name.
 	Reach func(ctx context.Context) []SourceResult
 

@@ -43,10 +43,20 @@ func newMachine(t *testing.T) *machine {
 		},
 	}}
 	for _, tool := range tools {
-		m.put("/usr/bin/"+tool.name, "#!")
-		require.NoError(t, os.Chmod(m.path("/usr/bin/"+tool.name), 0o755))
+		m.program(tool.name)
 	}
 	m.put("/proc/net/tcp", tcpHeader)
+	for name, content := range map[string]string{
+		"/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n", loaders["arm64"]: "",
+		"/proc/sys/fs/inotify/max_user_instances": "128\n", "/proc/sys/fs/inotify/max_user_watches": "65536\n", "/proc/sys/net/ipv4/ip_unprivileged_port_start": "1024\n",
+	} {
+		m.put(name, content)
+	}
+	for _, program := range []string{"git", "nano"} {
+		m.program(program)
+	}
+	runner.On(hosttest.Answer{Stdout: "ld.so (Debian GLIBC 2.36-9) stable release version 2.36.\nCopyright\n"}, loaders["arm64"], "--version")
+	runner.On(hosttest.Answer{}, "systemd-run")
 	m.put("/proc/locks", "")
 	return m
 }
@@ -57,6 +67,17 @@ func (m *machine) put(p, content string) {
 	m.t.Helper()
 	m.mkdir(filepath.Dir(p))
 	require.NoError(m.t, os.WriteFile(m.path(p), []byte(content), 0o644))
+}
+
+func (m *machine) program(name string) {
+	m.t.Helper()
+	m.put("/usr/bin/"+name, "#!")
+	require.NoError(m.t, os.Chmod(m.path("/usr/bin/"+name), 0o755))
+}
+
+func (m *machine) remove(p string) {
+	m.t.Helper()
+	require.NoError(m.t, os.RemoveAll(m.path(p)))
 }
 
 func (m *machine) mkdir(p string) {
@@ -197,6 +218,7 @@ func TestFactsOfTheMachine(t *testing.T) {
 func TestLibraryThatIsNotGlibc(t *testing.T) {
 	m := newMachine(t)
 	m.Facts.GlibcMajor, m.Facts.GlibcMinor = 0, 0
+	m.remove(loaders["arm64"])
 	m.finds("glibc", Failed, "there is no glibc")
 	m.put("/lib64/ld-linux-x86-64.so.2", "")
 	m.finds("glibc", Warning, "can't be told")
@@ -226,6 +248,41 @@ func TestDisk(t *testing.T) {
 	m.finds("disk", Failed, "at least 200 MB")
 	disk("size=4g,nr_inodes=2000")
 	m.finds("disk", Failed, "files")
+}
+
+// mount puts a small file system in the place of a folder.
+func (m *machine) mount(p string, flags uintptr, options string) {
+	m.t.Helper()
+	if os.Geteuid() != 0 {
+		m.t.Skip("only root can mount")
+	}
+	m.mkdir(p)
+	if err := unix.Mount("tmpfs", m.path(p), "tmpfs", flags, options); err != nil {
+		m.t.Skipf("cannot mount here: %v", err)
+	}
+	m.t.Cleanup(func() { _ = unix.Unmount(m.path(p), unix.MNT_DETACH) })
+}
+
+func TestDiskBesideOpt(t *testing.T) {
+	for place, words := range map[string]string{"/var": "in /var; at least 100 MB", "/tmp": "in /tmp", "/etc": "in /etc", "/srv/homes": "in /srv/homes"} {
+		m := newMachine(t)
+		m.HomeRoots = []string{"/home", "/srv/homes"}
+		m.mount(place, 0, "size=4m")
+		m.finds("disk", Failed, "4 MB is free "+words, "df -h "+place)
+		m.put(layout.Receipt, "{}\n")
+		m.finds("disk", Warning, "df -h "+place)
+	}
+	m := newMachine(t)
+	m.mount("/home", 0, "size=1g,nr_inodes=1")
+	m.finds("disk", Failed, "no room for more files", "df -i /home")
+}
+
+func TestNoExec(t *testing.T) {
+	m := newMachine(t)
+	m.mount("/home", unix.MS_NOEXEC, "size=1g")
+	m.finds("noexec", Warning, "mounted with noexec: /home.", "findmnt -T /home")
+	m.mount("/opt", unix.MS_NOEXEC, "size=4g")
+	m.finds("noexec", Failed, "/opt/tljh is mounted with noexec", "remount,exec", "/etc/fstab")
 }
 
 func TestMissingPrograms(t *testing.T) {

@@ -19,17 +19,26 @@ import (
 var preflight = []Check{
 	{"root", "administrator rights", checkRoot},
 	{"systemd", "the service manager", checkSystemd},
+	{"sandbox", "sandboxes of services and users' servers", checkSandbox},
+	{"limits", "the kernel's limits", checkLimits},
 	{"architecture", "the processor", checkArchitecture},
 	{"glibc", "the C library", checkGlibc},
+	{"programs", "64-bit programs", checkPrograms},
 	{"memory", "memory", checkMemory},
 	{"disk", "space on disk", checkDisk},
+	{"noexec", "file systems that programs run from", checkNoExec},
 	{"accounts-tools", "programs for accounts, sudo and services", checkTools},
 	{"opt-tljh", "the folder " + layout.Root, checkRootFolder},
 	{"lock", "other installations at work", checkLock},
 	{"ports", "ports of the network", checkPorts},
+	{"unprivileged-ports", "ports of the hub's own", checkUnprivilegedPorts},
+	{"inotify", "watching of files", checkInotify},
+	{"selinux", "SELinux", checkSELinux},
 	{"clock", "the clock", checkClock},
 	{"dns", "resolving of names", checkDNS},
 	{"package-sources", "reach of the package sources", checkSources},
+	{"git", "git, for links of nbgitpuller", checkGit},
+	{"editor", "an editor for the config", checkEditor},
 }
 
 // What an installation needs. A new one took 0.7 GB when it was done; while it is built, the packages' cache (linked, not
@@ -79,10 +88,10 @@ const oldSystemHint = "upgrade the operating system; those of 2022 and later hav
 func checkGlibc(_ context.Context, env *Env) Finding {
 	major, minor := env.Facts.GlibcMajor, env.Facts.GlibcMinor
 	switch {
-	case major == 0 && env.any("/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1"):
+	case major == 0 && env.any(muslLoaders...):
 		return failed("take a machine whose system rests on glibc, as most do",
 			"the C library is musl; the programs and packages that are to be installed are made for glibc %d.%d or newer", MinGlibcMajor, MinGlibcMinor)
-	case major == 0 && !env.any("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"):
+	case major == 0 && !env.any(loaders["amd64"], loaders["arm64"]):
 		return failed("take a machine whose system rests on glibc, as most do", "there is no glibc on this machine; version %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
 	case major == 0:
 		return warning("see what this says: ldd --version", "the version of glibc can't be told; %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
@@ -109,18 +118,63 @@ func checkMemory(_ context.Context, env *Env) Finding {
 	}
 }
 
+// besides are the places beside /opt that an installation and a first server write to, with what they need there.
+var besides = []struct {
+	place string
+	bytes uint64
+}{
+	{"/etc", 10 << 20}, {"/usr/local", 10 << 20}, {"/var", 100 << 20}, {"/tmp", 50 << 20}, {"/run", 10 << 20},
+}
+
+const homeBytes = 100 << 20 // of a user's first session
+
 // checkDisk demands less of a machine that has an installation: much of what is needed may be there already.
 func checkDisk(_ context.Context, env *Env) Finding {
-	free, inodes, err := env.Host.Files.FreeSpace(layout.Root)
+	finding := env.room()
+	if finding.Severity == Failed {
+		return finding
+	}
+	for _, home := range env.homes() {
+		if found, full := env.fullAt(home, homeBytes); full {
+			return found
+		}
+	}
+	for _, each := range besides {
+		if found, full := env.fullAt(each.place, each.bytes); full {
+			return found
+		}
+	}
+	return finding
+}
+
+// fullAt tells whether a place has too little room. An installation that is there is no reason to refuse: it may be what is to be mended.
+func (e *Env) fullAt(place string, need uint64) (Finding, bool) {
+	free, inodes, err := e.Host.Files.FreeSpace(place)
+	if err != nil || free >= need && inodes > 0 {
+		return Finding{}, false
+	}
+	tell := failed
+	if e.Installed || e.begun() {
+		tell = warning
+	}
+	if free >= need {
+		return tell("see df -i "+place+" and remove many small files", "the file system of %s has no room for more files", place), true
+	}
+	return tell("see what takes the space (df -h "+place+") and make room", "%s is free in %s; at least %s is needed", size(free), place, size(need)), true
+}
+
+// room is what is free where the installation is to be.
+func (e *Env) room() Finding {
+	free, inodes, err := e.Host.Files.FreeSpace(layout.Root)
 	if err != nil {
 		return warning("see what this says: df -h /opt", "%v", err)
 	}
-	needBytes, needInodes := DiskNew+env.Copied, uint64(InodesNew)
-	if env.Installed {
+	needBytes, needInodes := DiskNew+e.Copied, uint64(InodesNew)
+	if e.Installed {
 		needBytes, needInodes = DiskAgain, InodesAgain
 	}
 	switch {
-	case (free < needBytes || inodes < needInodes) && free >= DiskAgain && inodes >= InodesAgain && env.begun():
+	case (free < needBytes || inodes < needInodes) && free >= DiskAgain && inodes >= InodesAgain && e.begun():
 		return warning("see what takes the space: df -h /opt", "%s is free; a new installation needs %s, of which the one that was begun has a part", size(free), size(DiskNew))
 	case free < needBytes:
 		return failed("see what takes the space (df -h /opt) and make room, or give the machine a larger disk",
@@ -155,7 +209,7 @@ var tools = []struct{ name, of string }{
 func checkTools(_ context.Context, env *Env) Finding {
 	var missing, of []string
 	for _, tool := range tools {
-		if env.program(tool.name) {
+		if hasProgram(env.Host.Files, tool.name) {
 			continue
 		}
 		missing = append(missing, tool.name)
@@ -167,14 +221,6 @@ func checkTools(_ context.Context, env *Env) Finding {
 		return failed("install "+strings.Join(of, " and ")+" with the system's package manager", "not found: %s", strings.Join(missing, ", "))
 	}
 	return ok("all of them are there")
-}
-
-// program tells whether one can be run. A link may be absolute, which a test's root does not know: that it is there must do.
-func (e *Env) program(name string) bool {
-	return slices.ContainsFunc(strings.Split(host.Path, ":"), func(dir string) bool {
-		info, err := e.Host.Files.Lstat(path.Join(dir, name))
-		return err == nil && (info.Mode().Type() == fs.ModeSymlink || info.Mode().IsRegular() && info.Mode()&0o111 != 0)
-	})
 }
 
 const notOurs = "look at what it is and who made it (ls -la " + layout.Root + "); this program needs " + layout.Root + " for itself"

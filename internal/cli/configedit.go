@@ -20,6 +20,7 @@ import (
 
 	"tljh/config"
 	"tljh/installer"
+	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 )
@@ -200,12 +201,16 @@ func (d *draft) kept(err error, w io.Writer) error {
 // open lets the person edit. What an editor is named by may hold arguments, which sh takes apart. What is typed, Ctrl-C too, is for the editor; when this program
 // is told to end, or the terminal is gone, it ends the editor in a way that lets it tidy up.
 func (d *draft) open(ctx context.Context) error {
+	chosen := editor()
+	if chosen == "" {
+		return host.Hint(errors.New("there is no editor on this machine; the config stays as it was"), "%s; or: sudo tljh-install config set", check.InstallHint(host.Files{}, "nano"))
+	}
 	editing.Store(true)
 	defer editing.Store(false)
 	quits := make(chan os.Signal, 1)
 	signal.Notify(quits, syscall.SIGQUIT)
 	defer signal.Stop(quits)
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", editor()+` "$1"`, "sh", d.path)
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", chosen+` "$1"`, "sh", d.path)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -219,18 +224,23 @@ func (d *draft) open(ctx context.Context) error {
 	return nil
 }
 
+// editor returns what a person's editor is named by, or else the machine's usual one; "" where there is none.
 func editor() string {
-	for _, key := range []string{"SUDO_EDITOR", "VISUAL", "EDITOR"} {
+	for _, key := range check.EditorVariables {
 		if value := os.Getenv(key); value != "" {
 			return value
 		}
 	}
-	for _, name := range []string{"sensible-editor", "editor", "nano", "vi"} {
-		if _, err := exec.LookPath(name); err == nil {
-			return name
+	for _, name := range check.Editors {
+		if _, err := exec.LookPath(name); err != nil {
+			continue
 		}
+		if _, err := exec.LookPath(check.EditorChooser); err == nil {
+			return check.EditorChooser
+		}
+		return name
 	}
-	return "vi"
+	return ""
 }
 
 func (c *configCommand) reloadCommand() *cobra.Command {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
 	"golang.org/x/sys/unix"
+	"tljh/internal/host"
 )
 
 // terminal returns both ends of one: what a person types at, and what a program reads from.
@@ -152,9 +154,17 @@ func TestWhichEditor(t *testing.T) {
 	}
 	bin := t.TempDir()
 	t.Setenv("PATH", bin)
-	assert.Equal(t, "vi", editor())
-	for _, name := range []string{"nano", "editor", "sensible-editor"} {
+	add := func(name string) {
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755))
+	}
+	add("sensible-editor")
+	assert.Empty(t, editor(), "sensible-editor only starts another")
+	err := (&draft{}).open(t.Context())
+	require.ErrorContains(t, err, "there is no editor on this machine")
+	assert.Contains(t, host.HintOf(err), "nano")
+	require.NoError(t, os.Remove(filepath.Join(bin, "sensible-editor")))
+	for _, name := range []string{"vim", "vi", "nano", "editor", "sensible-editor"} {
+		add(name)
 		assert.Equal(t, name, editor())
 	}
 	for _, key := range []string{"EDITOR", "VISUAL", "SUDO_EDITOR"} {

@@ -39,6 +39,9 @@ var sandbox = []string{
 	"KillMode=control-group", "KillSignal=SIGKILL", "TimeoutStopSec=30", fmt.Sprintf("RuntimeMaxSec=%d", int(workTime.Seconds())),
 }
 
+// Sandbox returns the properties of every confined command, as NAME=VALUE.
+func Sandbox() []string { return slices.Clone(sandbox) }
+
 // confines reports whether this machine can enclose commands.
 func confines() bool {
 	return os.Geteuid() == 0 && Files{}.IsRunning() && filepath.Dir(program("systemd-run")) != "/nonexistent"

@@ -327,21 +327,31 @@ func (f Files) SHA256(p string) (string, error) {
 
 // FreeSpace returns the bytes and inodes that are free on the file system which holds p or, if p is not there yet, its nearest parent.
 func (f Files) FreeSpace(p string) (bytes, inodes uint64, err error) {
-	var st unix.Statfs_t
-	for {
-		err = unix.Statfs(f.Path(p), &st)
-		if !errors.Is(err, fs.ErrNotExist) || p == "/" {
-			break
-		}
-		p = filepath.Dir(p)
-	}
+	st, at, err := f.fileSystem(p)
 	if err != nil {
-		return 0, 0, fmt.Errorf("cannot tell the free space of %s: %w", p, err)
+		return 0, 0, fmt.Errorf("cannot tell the free space of %s: %w", at, err)
 	}
 	if st.Files == 0 {
 		return st.Bavail * uint64(st.Bsize), math.MaxUint64, nil // btrfs and others make inodes as they go
 	}
 	return st.Bavail * uint64(st.Bsize), st.Ffree, nil
+}
+
+// NoExec tells whether the file system which holds p, or its nearest parent, lets no programs run. False where that cannot be told.
+func (f Files) NoExec(p string) bool {
+	st, _, err := f.fileSystem(p)
+	return err == nil && st.Flags&unix.ST_NOEXEC != 0
+}
+
+// fileSystem describes the file system which holds p or, if p is not there yet, its nearest parent, at.
+func (f Files) fileSystem(p string) (st unix.Statfs_t, at string, err error) {
+	for {
+		err = unix.Statfs(f.Path(p), &st)
+		if !errors.Is(err, fs.ErrNotExist) || p == "/" {
+			return st, p, err
+		}
+		p = filepath.Dir(p)
+	}
 }
 
 // Lock takes an exclusive lock on the file p, made when absent, without waiting. The lock ends with unlock or with this process;

@@ -59,7 +59,7 @@ TMP = ".tljh-tmp"
 # Where a server keeps what belongs to its kernels: in the /tmp that the unit has for itself, as paths of sockets must be short.
 RUNTIME = "/tmp/jupyter"  # noqa: S108
 
-# For everybody.
+# For everybody. The preflight of tljh-install reads COMMON and CONFINED, to try them: one name with a text a line.
 COMMON = {
     "OOMPolicy": "continue",  # a kernel that takes too much memory is ended, the server lives on
     "OOMScoreAdjust": "200",

@@ -1,0 +1,123 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"tljh/internal/fetch"
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// loaders are what the kernel starts every program for glibc by. musl's are in muslLoaders.
+var loaders = map[string]string{"amd64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
+
+var muslLoaders = []string{"/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1"}
+
+// checkPrograms runs the carried Python where it is unpacked, and what it would be loaded by where it is not. This program itself needs no C library: it runs
+// also where the system is for 32 bits and only the kernel for 64.
+func checkPrograms(ctx context.Context, env *Env) Finding {
+	loader, known := loaders[env.Facts.Arch]
+	program := env.Python
+	if program == "" {
+		program = loader
+	}
+	switch {
+	case !known:
+		return skipped("see architecture")
+	case env.any(muslLoaders...):
+		return skipped("see glibc")
+	case !env.Host.Files.Exists(loader):
+		return env.noLoader(loader)
+	}
+	result, err := env.Host.Runner.Run(ctx, host.Command{Argv: []string{program, "--version"}})
+	var exit *host.ExitError
+	switch {
+	case err == nil:
+		first, _, _ := strings.Cut(strings.TrimSpace(string(result.Stdout)), "\n")
+		return ok("%s", first)
+	case errors.As(err, &exit) && env.Python != "":
+		return failed(oldSystemHint, "the Python of this program does not run: %s", reason(exit))
+	}
+	return warning("see what this says: "+program+" --version", "it could not be tried whether 64-bit programs run: %v", err)
+}
+
+func (e *Env) noLoader(loader string) Finding {
+	if elfBits(e.Host.Files, "/bin/sh") == 32 {
+		return failed("install the 64-bit edition of the operating system: there, getconf LONG_BIT says 64",
+			"the kernel is for 64 bits and the system for 32 (/bin/sh is): the programs that are to be installed need a 64-bit system")
+	}
+	return failed("take a machine whose system rests on glibc, as most do", "64-bit programs cannot run: %s is missing", loader)
+}
+
+// elfBits returns for how many bits a program is made; 0 when it is none.
+func elfBits(files host.Files, program string) int {
+	data, err := files.Read(program)
+	if err != nil || len(data) < 5 || string(data[:4]) != "\x7fELF" {
+		return 0
+	}
+	return map[byte]int{1: 32, 2: 64}[data[4]]
+}
+
+// packageManagers are how a person adds a program, by the program that does it.
+var packageManagers = []struct{ program, command string }{
+	{"apt-get", "sudo apt install"}, {"dnf", "sudo dnf install"}, {"zypper", "sudo zypper install"}, {"pacman", "sudo pacman -S"},
+}
+
+// InstallHint is how a person adds a program of that package.
+func InstallHint(files host.Files, name string) string {
+	for _, manager := range packageManagers {
+		if hasProgram(files, manager.program) {
+			return manager.command + " " + name
+		}
+	}
+	return "install " + name + " with the system's package manager"
+}
+
+func checkGit(_ context.Context, env *Env) Finding { return Git(env.Host.Files) }
+
+// Git tells whether links for nbgitpuller work: they need git. A user environment that is there may be without nbgitpuller, or have a git of its own.
+func Git(files host.Files) Finding {
+	switch {
+	case hasProgram(files, "git"), files.Exists(layout.User + "/bin/git"):
+		return ok("it is there")
+	case files.Exists(layout.User) && !files.Exists(layout.User+"/site-packages/nbgitpuller"):
+		return ok("nothing needs it: nbgitpuller is not installed")
+	}
+	return warning(InstallHint(files, "git"), "git is not installed: links for nbgitpuller, which bring course material to students, do not work without it")
+}
+
+// Editors are the programs that config edit takes where no variable names another. EditorChooser starts one of them.
+var Editors = []string{"editor", "nano", "vi", "vim"}
+
+// EditorChooser is Debian's program that starts the editor which a person has chosen; it is no editor.
+const EditorChooser = "sensible-editor"
+
+// EditorVariables name a person's editor; the first that is set counts.
+var EditorVariables = []string{"SUDO_EDITOR", "VISUAL", "EDITOR"}
+
+func checkEditor(_ context.Context, env *Env) Finding {
+	for _, variable := range EditorVariables {
+		if named := fetch.Env(env.Environ, variable); named != "" {
+			return ok("%s, by %s", named, variable)
+		}
+	}
+	for _, name := range Editors {
+		if hasProgram(env.Host.Files, name) {
+			return ok("%s", name)
+		}
+	}
+	return warning(InstallHint(env.Host.Files, "nano"), "there is no editor for tljh-install config edit; config set works without one")
+}
+
+// hasProgram tells whether one can be run. A link may be absolute, which a test's root does not know: that it is there must do.
+func hasProgram(files host.Files, name string) bool {
+	return slices.ContainsFunc(strings.Split(host.Path, ":"), func(dir string) bool {
+		info, err := files.Lstat(path.Join(dir, name))
+		return err == nil && (info.Mode().Type() == fs.ModeSymlink || info.Mode().IsRegular() && info.Mode()&0o111 != 0)
+	})
+}
