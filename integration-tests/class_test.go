@@ -148,10 +148,24 @@ print((time.process_time() - p) / (time.monotonic() - t))`)
 		out, err := k.Run(ctx, "y = b'x' * (900 << 20)\nprint(len(y))")
 		want.OK(t, err)
 		want.True(t, out.Died, fmt.Sprintf("900 MB were had at a limit of 512 MB: %+v", out))
+		want.Contains(t, out.Text, "your server ran out of memory (its limit is 0.5 GiB)")
+		want.Contains(t, h.MustSh(t, "journalctl --no-pager -u jupyter-bob"), "ran out of memory")
 		want.Equal(t, server, h.property(t, "jupyter-bob.service", "MainPID"), "the student's server did not live on")
 		want.Equal(t, "1", compute(t, kernel(t, b), "print(1)"))
 		h.admin(t)
 	})
+}
+
+// TestErrorsOfServersHaveWords has a server fail in a way that Jupyter does not expect.
+func TestErrorsOfServersHaveWords(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	bob := h.student(t, h.admin(t), "bob")
+	h.MustSh(t, "d=/home/jupyter-bob/.local/share/jupyter/kernels/gone; install -d -o jupyter-bob $d; echo '{\"argv\": [\"/gone/python\"], \"display_name\": \"gone\"}' > $d/kernel.json")
+	_, err := bob.ServerAPI(t.Context(), bob.User, http.MethodPost, "kernels", map[string]string{"name": "gone"}, nil)
+	want.True(t, err != nil, "a kernel without a program was started")
+	want.Contains(t, err.Error(), "/gone/python")
+	want.Lacks(t, err.Error(), "Unhandled")
 }
 
 func TestSudo(t *testing.T) {
