@@ -65,7 +65,7 @@ def test_both_versions_of_control_groups(words, tmp_path):
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/gone/python"), "FileNotFoundError: [Errno 2] No such file or directory: '/gone/python'. Try again."),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/gone/python"), "FileNotFoundError: [Errno 2] No such file: '/gone/python'. Try again."),
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full. Delete files"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "Your files take all the room"),
         (RuntimeError(""), "RuntimeError. Try again."),

@@ -82,16 +82,14 @@ WORDS = {
     errno.ENOMEM: "There is no memory left. Shut down kernels that you do not use.",
 }
 
+OTHERWISE = "Try again. If it happens again, restart your server, or show this to an admin: the server's journal has the details."
+
 
 def explain(error):
     """What is answered where an error has no words of Jupyter's."""
     known = WORDS.get(error.errno) if isinstance(error, OSError) else None
     what = " ".join("".join(traceback.format_exception_only(type(error), error)).split())[:300]
-    return (
-        f"{what}. {known}"
-        if known
-        else f"{what}. Try again. If it happens again, restart your server, or show this to an admin: the server's journal has the details."
-    )
+    return f"{what}. {known or OTHERWISE}"
 
 
 if hasattr(APIHandler, "write_error"):
