@@ -18,7 +18,7 @@ except ImportError:
     Manager = None
 
 # Seconds that a kernel has for its first answer over unix sockets. One that is slow to start loses nothing but its place off the network.
-PATIENCE = 30
+PATIENCE = 60
 
 LARGEST = 64 << 10
 
