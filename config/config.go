@@ -43,6 +43,24 @@ type Users struct {
 	MayListen              bool                // their processes may be reached from other machines
 	Namespaces             bool                // users who are not admins may make namespaces
 	SSH                    bool                // users who are not admins may log in to the machine by ssh
+	Devices                Devices             // of the machine, for users who are not admins
+	Setgid                 bool                // users who are not admins may set set-user-ID and set-group-ID bits
+}
+
+// Devices are those of the machine that servers see: Auto, NoDevices, or a list of paths and patterns.
+type Devices struct {
+	Word  string
+	Paths []string // where Word is ""
+}
+
+// NoDevices is the word for servers that see no devices.
+const NoDevices = "none"
+
+func (d Devices) value() any {
+	if d.Word != "" {
+		return d.Word
+	}
+	return d.Paths
 }
 
 // What sudo gives admins.

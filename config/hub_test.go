@@ -99,6 +99,7 @@ func hubForm(t *testing.T, c *Config) map[string]any {
 		"users": map[string]any{
 			"allowed": sortedNames(c.Users.Allowed), "banned": sortedNames(c.Users.Banned), "admin": sortedNames(c.Users.Admin), "extra_user_groups": groups,
 			"account_prefix": c.Users.AccountPrefix, "home_root": c.Users.HomeRoot, "existing": true, "namespaces": c.Users.Namespaces,
+			"devices": hubValue(c.Users.Devices.value()), "setgid": c.Users.Setgid,
 			"first_login": c.Users.FirstLogin, "class_code": c.Users.ClassCode,
 		},
 		"limits": limits,

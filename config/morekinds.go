@@ -105,6 +105,36 @@ func checkWritablePath(text string) (string, error) {
 	return text, nil
 }
 
+var devicePath = regexp.MustCompile(`^/dev/[A-Za-z0-9._/@+:*?-]+$`)
+
+var devicePaths = listOfNames("list of devices", obj{"type": "string", "pattern": devicePath.String(), "not": obj{"pattern": crooked}}, entry("a device", checkDevicePath))
+
+func checkDevicePath(text string) (string, error) {
+	switch {
+	case !strings.HasPrefix(text, "/dev/"):
+		return "", fmt.Errorf("a device must be the absolute path of one below /dev, such as /dev/ttyUSB0 or /dev/nvidia*, not %s", short(text))
+	case gopath.Clean(text) != text:
+		return "", fmt.Errorf("a device must be a plain path, without .. and double slashes: write %s", short(gopath.Clean(text)))
+	case !devicePath.MatchString(text):
+		return "", fmt.Errorf("%s can hold letters, digits, slashes and . _ @ + : - * ? only", short(text))
+	}
+	return text, nil
+}
+
+// devices is a word or a list.
+var devices = kind[Devices]{"auto, none or list of devices", obj{"anyOf": []any{obj{"enum": []string{Auto, NoDevices}}, devicePaths.schema}},
+	func(w *walker, node *yaml.Node, path string) (Devices, bool) {
+		if node.Kind == yaml.ScalarNode {
+			if w.scalar(node, asText) && (node.Value == Auto || node.Value == NoDevices) {
+				return Devices{Word: node.Value}, true
+			}
+			w.wrongType(node, path, "auto, none or a list of devices", "write auto, none, or a list such as [/dev/ttyUSB0, /dev/nvidia*]")
+			return Devices{}, false
+		}
+		paths, ok := devicePaths.read(w, node, path)
+		return Devices{Paths: paths}, ok
+	}}
+
 var file = but(crooked, text("path", "the absolute path of a file", `^(/.*[^/])?$`, func(text string) (string, string, string) {
 	if text == "" {
 		return "", "", ""

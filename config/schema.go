@@ -44,6 +44,9 @@ func schema(c *Config) []key {
 			"true", "Whether users who are not admins may make Linux namespaces. podman, bubblewrap and the sandbox of Chromium need it."),
 		row("users.ssh", &c.Users.SSH, false, boolean, onSSH,
 			"true", "Whether users who are not admins may log in to the machine itself by ssh, with a key that they put into their homes. Nothing confines such a session, and limits do not hold. Accounts of a site's own (users.account_prefix: \"\") are left alone."),
+		devicesRow(&c.Users.Devices),
+		row("users.setgid", &c.Users.Setgid, false, boolean, onHub,
+			"true", "Whether users who are not admins may set the set-user-ID and set-group-ID bits of files and folders (chmod g+s). nbgrader needs it for teaching assistants who release assignments."),
 		memoryRow(&c.Limits),
 		row("limits.cpu", &c.Limits.CPU, nil, number, onHub,
 			"1.5", "The CPUs that each user's server may use: 2 is two whole ones, 0.5 half of one. null is no limit."),
@@ -163,6 +166,26 @@ func memoryRow(l *Limits) key {
 				if bytes, ok := autoSize.read(w, node, path); ok {
 					l.Memory, l.MemoryAuto = bytes, false
 				}
+			}
+		},
+	}
+}
+
+// devicesRow is the row of the devices that users' servers see: a word, or a list.
+func devicesRow(d *Devices) key {
+	return key{
+		path: "users.devices", typ: devices.name, touches: onHub, def: Auto, example: "[/dev/nvidia*, /dev/video0]",
+		schema: devices.schema,
+		doc: "The devices that servers of users who are not admins see, beside /dev/null and its like: auto is GPUs and serial ports (and /dev/fuse with users.namespaces) that the " +
+			"mode and group of the device open to the user, none is no devices, and a list of paths, which may hold * and ?, is those alone. It never gives more than mode and group do.",
+		reset: func() { *d = Devices{Word: Auto} },
+		value: func() any { return d.value() },
+		read: func(w *walker, node *yaml.Node, path string) {
+			if w.isNull(node) {
+				return
+			}
+			if value, ok := devices.read(w, node, path); ok {
+				*d = value
 			}
 		},
 	}

@@ -182,7 +182,7 @@ func (s *Server) bareServer(requests context.Context, door Door) *http.Server {
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.options.Header,
 		IdleTimeout:       s.options.Idle,
-		MaxHeaderBytes:    64 << 10, // beyond maxHeader there is a page that says so, beyond this nothing but the status
+		MaxHeaderBytes:    256 << 10, // beyond maxHeader there is a page that says so, beyond this nothing but the status
 		Protocols:         protocols,
 		ErrorLog:          log.New(&panicsOnly{s.options.Log}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return requests },

@@ -152,6 +152,9 @@ func TestBigHeaders(t *testing.T) {
 	response, body := door.get(t, "/hub/home", "Cookie", strings.Repeat("x", maxHeader), "Accept", "text/html")
 	require.Equal(t, 431, response.StatusCode)
 	require.Contains(t, body, "Remove the cookies of this site")
+	response, body = door.get(t, "/hub/home", "Cookie", strings.Repeat("x", 200<<10), "Accept", "text/html")
+	require.Equal(t, 431, response.StatusCode)
+	require.Contains(t, body, "Remove the cookies of this site", "what fifty big cookies come to")
 	require.Zero(t, door.server.connections.running.Load())
 }
 

@@ -51,8 +51,8 @@ func PythonProgram(files host.Files) string {
 	return pythonProgram()
 }
 
-// UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs and then gives it its name,
-// so that what has the name is whole. Nothing is done when it is there.
+// UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs, adds ensurepip and then gives it its
+// name, so that what has the name is whole. Nothing is done when it is there.
 func (b *Builder) UnpackPython() error {
 	files := b.Host.Files
 	b.python.Lock()
@@ -67,7 +67,7 @@ func (b *Builder) UnpackPython() error {
 	if _, err := python.NewEmbeddedPythonWithTmpDir(files.Path(staging), false); err != nil {
 		return err
 	}
-	if err := b.prunePython(staging); err != nil {
+	if err := errors.Join(b.prunePython(staging), b.carryEnsurepip(staging)); err != nil {
 		return err
 	}
 	if err := files.Sync(staging); err != nil {

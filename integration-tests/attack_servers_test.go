@@ -93,6 +93,7 @@ func (h *hub) attackOnesOwnServer(t *testing.T) {
 		k := h.again(t, bob)
 		want.Contains(t, compute(t, k, unshare), `stdout='0\n'`)
 	})
+	t.Run("devices and bits for groups", func(t *testing.T) { h.devicesAndBits(t, bob) })
 	t.Run("where an admin lets servers load it, all of it works", func(t *testing.T) {
 		h.set(t, "set user_environment.own_extensions true")
 		want.OK(t, bob.StopServer(t.Context(), "bob"))
@@ -102,6 +103,40 @@ func (h *hub) attackOnesOwnServer(t *testing.T) {
 		ran := h.MustSh(t, "ls -A /home/jupyter-bob/ran")
 		want.Contains(t, ran, ".jupyter-jupyter_server", ".jupyter-jupyter_lab", "template-")
 	})
+}
+
+// devicesAndBits has a GPU and a serial port that are the null device under other names.
+func (h *hub) devicesAndBits(t *testing.T, bob *client.Browser) {
+	const tries = `
+import os
+def tried(do):
+    try:
+        do()
+    except OSError as error:
+        return error.strerror
+    return "done"
+def read_and_write(path):
+    os.close(os.open(path, os.O_RDWR))
+os.makedirs("course", exist_ok=True)
+for name in ("nvidia0", "ttyUSB0", "other", "null", "ptmx"):
+    print(name, tried(lambda: read_and_write("/dev/" + name)), sep=": ")
+print("bit", tried(lambda: os.chmod("course", 0o2770)), sep=": ")
+`
+	want.Equal(t, "yes", h.property(t, "jupyter-bob.service", "PrivateDevices"))
+	h.MustSh(t, "for name in nvidia0 ttyUSB0 other; do mknod /dev/$name c 1 3; done; chmod 0666 /dev/nvidia0 /dev/other; chgrp dialout /dev/ttyUSB0; chmod 0660 /dev/ttyUSB0")
+	defer h.MustSh(t, "rm /dev/nvidia0 /dev/ttyUSB0 /dev/other")
+	k := h.again(t, bob)
+	want.Contains(t, compute(t, k, tries), "nvidia0: done", "ttyUSB0: Permission denied", "null: done", "ptmx: done", "bit: Operation not permitted")
+	want.Equal(t, "closed", h.property(t, "jupyter-bob.service", "DevicePolicy"))
+
+	h.set(t, "set users.setgid true")
+	h.set(t, "set users.extra_user_groups.dialout [bob]")
+	k = h.again(t, bob)
+	want.Contains(t, compute(t, k, tries), "ttyUSB0: done", "bit: done")
+
+	h.set(t, "set users.devices none")
+	k = h.again(t, bob)
+	want.Contains(t, compute(t, k, tries), "nvidia0: No such file or directory", "other: No such file or directory", "null: done")
 }
 
 // loads reports what a server gives to browsers: what is planted in the home, or not.

@@ -148,9 +148,47 @@ print((time.process_time() - p) / (time.monotonic() - t))`)
 		out, err := k.Run(ctx, "y = b'x' * (900 << 20)\nprint(len(y))")
 		want.OK(t, err)
 		want.True(t, out.Died, fmt.Sprintf("900 MB were had at a limit of 512 MB: %+v", out))
+		want.Contains(t, out.Text, "your server ran out of memory (its limit is 0.5 GiB)")
+		want.Contains(t, h.MustSh(t, "journalctl --no-pager -u jupyter-bob"), "ran out of memory")
 		want.Equal(t, server, h.property(t, "jupyter-bob.service", "MainPID"), "the student's server did not live on")
 		want.Equal(t, "1", compute(t, kernel(t, b), "print(1)"))
 		h.admin(t)
+	})
+}
+
+// tcpOnly stands for a kernel of the JVM or of Node: over unix sockets it never answers.
+const tcpOnly = `
+import json, sys, time
+if json.load(open(sys.argv[1]))["transport"] == "ipc":
+    time.sleep(600)
+sys.argv[1:] = ["-f", sys.argv[1]]
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+`
+
+// TestOddKernels has kernels of a user's own that do not start as others do.
+func TestOddKernels(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	bob := h.student(t, h.admin(t), "bob")
+	const own = asBob + "sh -euc 'mkdir -p .local/share/jupyter/kernels/$0; cat > .local/share/jupyter/kernels/$0/kernel.json' "
+	t.Run("one without a program", func(t *testing.T) {
+		h.MustSh(t, own+`gone <<< '{"argv": ["/gone/python"], "display_name": "gone"}'`)
+		_, err := bob.ServerAPI(t.Context(), bob.User, http.MethodPost, "kernels", map[string]string{"name": "gone"}, nil)
+		want.True(t, err != nil, "a kernel without a program was started")
+		want.Contains(t, err.Error(), "/gone/python")
+		want.Lacks(t, err.Error(), "Unhandled")
+	})
+	t.Run("one that knows no unix sockets", func(t *testing.T) {
+		want.OK(t, h.Write(t.Context(), "/opt/tcponly.py", 0o644, strings.NewReader(tcpOnly)))
+		h.MustSh(t, own+`tcponly <<< '{"argv": ["`+userPython+`", "/opt/tcponly.py", "{connection_file}"], "display_name": "tcponly"}'`)
+		for range 2 {
+			k, err := bob.StartKernelOf(t.Context(), "tcponly")
+			want.OK(t, err)
+			want.Equal(t, "42", compute(t, k, "print(6 * 7)"))
+			want.Equal(t, "tcp 127.0.0.1", compute(t, k, "import json, sys; c = json.load(open(sys.argv[2])); print(c['transport'], c['ip'])"))
+		}
+		want.Equal(t, "1", h.MustSh(t, "journalctl --no-pager -u jupyter-bob | grep -c 'does not answer over unix sockets'"), "starts over unix sockets")
 	})
 }
 

@@ -73,6 +73,7 @@ SAID = {
     "cookie_secret": ("b'x' * 32", lambda got: got == b"x" * 32),
     "trusted_downstream_ips": ("['10.0.0.1']", lambda got: got == ["10.0.0.1"]),
     "whitelist": ("{'probe'}", lambda got: True),
+    "allow_devices": ("['/dev/null']", lambda got: got == ["/dev/null"]),
     "isolate_devices": ("False", lambda got: got is False),
     "poll_jitter": ("0.2", lambda got: got == 0.2),
     "public_url": ("'https://hub.example.org/'", lambda got: got == "https://hub.example.org/"),

@@ -44,6 +44,43 @@ def test_namespaces_are_given_by_a_key(monkeypatch):
     assert student["NoNewPrivileges"] == "yes"
 
 
+def test_setgid_is_given_by_a_key(monkeypatch):
+    assert properties(make(monkeypatch))["RestrictSUIDSGID"] == "yes"
+    student = properties(make(monkeypatch, allow_setgid=True))
+    assert "RestrictSUIDSGID" not in student
+    assert student["NoNewPrivileges"] == "yes"
+
+
+SEES = {"PrivateDevices": "no", "DevicePolicy": "closed", "DeviceAllow": "/dev/kfd rw"}
+NOTHING = {"PrivateDevices": "yes", "DevicePolicy": None, "DeviceAllow": None}
+EVERYTHING = {"PrivateDevices": "no", "DevicePolicy": None, "DeviceAllow": None}
+
+
+@pytest.mark.parametrize(
+    ("there", "options", "wanted"),
+    [
+        (["/dev/kfd"], {}, SEES),
+        ([], {}, NOTHING),
+        (["/dev/kfd"], {"isolate_devices": True}, NOTHING),
+        (["/dev/kfd"], {"isolate_devices": False}, EVERYTHING),
+        (["/dev/kfd"], {"admin": True}, EVERYTHING | {"PrivateDevices": None}),
+    ],
+)
+def test_a_student_sees_the_devices_that_are_for_students(monkeypatch, there, options, wanted):
+    monkeypatch.setattr(spawner.devices, "choose", lambda *_: spawner.devices.Choice(there))
+    got = properties(make(monkeypatch, **options))
+    assert {key: got.get(key) for key in wanted} == wanted
+
+
+def test_a_device_that_is_named_and_closed_is_told(monkeypatch, caplog):
+    monkeypatch.setattr(spawner.devices, "choose", lambda *_: spawner.devices.Choice([], ["/dev/null"]))
+    made = make(monkeypatch, allow_devices=["/dev/null"])
+    made.log.propagate = True
+    assert properties(made)["PrivateDevices"] == "yes"
+    assert "/dev/null" in caplog.text
+    assert "users.extra_user_groups" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "there", "guarded"), [({}, True, True), ({}, False, False), ({"own_extensions": True}, True, False), ({"cmd": ["/own"]}, True, False)]
 )

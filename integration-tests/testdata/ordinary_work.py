@@ -84,7 +84,7 @@ JOBS = {
     "the network": network,
     "priorities and processors": priorities,
     "a big temporary file": big_file,
-    "a virtual environment": lambda: sh('t=$(mktemp -d) && python -m venv --without-pip "$t/venv" && "$t/venv/bin/python" -c "import ssl"'),
+    "a virtual environment": lambda: sh('t=$(mktemp -d) && python -m venv "$t/venv" && "$t/venv/bin/python" -c "import ssl" && "$t/venv/bin/pip" --version'),
     "pip into the home": lambda: sh("python -m pip --version && python -m pip list"),
     "locks and fifos": lambda: sh(
         'cd "$(mktemp -d)" && mkfifo a && (echo x >a & cat a) && flock b true && ln -s b c && cp -p b d && touch -d yesterday d && tar cf e b c d && tar xpf e'

@@ -364,6 +364,8 @@ def servers(c: TraitConfig, paths: Paths, config: settings.Config) -> None:
     c.Spawner.variables = config.variables
     c.Spawner.own_extensions = config.own_extensions
     c.Spawner.allow_namespaces = config.users.namespaces
+    c.Spawner.allow_setgid = config.users.setgid
+    c.Spawner.allow_devices = config.users.devices
     c.Spawner.mem_limit = limits.memory
     c.Spawner.cpu_limit = limits.cpu
     # Nothing of the hub's environment is for users, but the language.

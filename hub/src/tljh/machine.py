@@ -1,5 +1,6 @@
 """What the machine has left: room in a file system, memory. Says in words what is missing to start a server."""
 
+import grp
 import os
 import socket
 import struct
@@ -84,6 +85,17 @@ def has_capability(bit: int, status: Path = Path("/proc/1/status")) -> bool:
         return False
     found = next((line.split()[1] for line in lines if line.startswith("CapBnd:")), "0")
     return bool(int(found, 16) >> bit & 1)
+
+
+def group_of(path: str) -> str:
+    """The group of a file, by name where it has one."""
+    try:
+        gid = os.stat(path).st_gid
+        return grp.getgrgid(gid).gr_name
+    except OSError:
+        return "not known"
+    except KeyError:
+        return str(gid)
 
 
 def listener(path: Path) -> int:

@@ -52,6 +52,8 @@ class Users:
     account_prefix: str = "jupyter-"
     home_root: str = "/home"
     namespaces: bool = False  # those who are no admins may make namespaces
+    devices: str | list[str] = "auto"  # of the machine, for those who are no admins: auto, none, or paths and patterns
+    setgid: bool = False  # those who are no admins may set the bits set-user-ID and set-group-ID
     first_login: str = "open"  # who chooses the password of a name that has none: firstlogin.MODES
     class_code: str = field(default="", repr=False)
     existing: bool = True  # who was added on the admin page may log in
@@ -358,6 +360,14 @@ def names_value(where: str, value: Any) -> list[str]:
     return [item if str(item).startswith("group:") else str(item).lower() for item in value]
 
 
+def devices_value(where: str, value: Any) -> str | list[str]:
+    if value in ("auto", "none"):
+        return value
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{where} must be auto, none or a list of devices")
+    return value
+
+
 def base_url(value: str) -> str:
     inner = value.strip("/")
     return f"/{inner}/" if inner else "/"
@@ -378,6 +388,8 @@ def users(node: Node) -> Users:
         account_prefix=node.get("account_prefix", text_value, "jupyter-"),
         home_root=node.get("home_root", folder_value, "/home"),
         namespaces=node.get("namespaces", bool_value, False),
+        devices=node.get("devices", devices_value, AUTO),
+        setgid=node.get("setgid", bool_value, False),
         first_login=node.get("first_login", text_value, "open"),
         class_code=node.get("class_code", text_value, ""),
     )

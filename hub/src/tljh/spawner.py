@@ -30,9 +30,9 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
 from systemdspawner import SystemdSpawner
 from systemdspawner.systemd import get_systemd_version
-from traitlets import Any, Bool, Dict, Integer, List, Unicode
+from traitlets import Any, Bool, Dict, Integer, List, Unicode, Union
 
-from tljh import accounts, failures, machine, paths, readonly, rescue, shared, systemd
+from tljh import accounts, devices, failures, machine, paths, readonly, rescue, shared, systemd
 from tljh.failures import SpawnFailure, Story
 from tljh.names import unit_name
 from tljh.rescue import Way
@@ -77,7 +77,7 @@ CONFINED = {
     "NoNewPrivileges": "yes",  # no sudo, no programs that are set-uid
     "CapabilityBoundingSet": "",  # none of root's rights, whatever else fails
     "LockPersonality": "yes",
-    "PrivateDevices": "yes",  # no disks, no GPUs
+    "PrivateDevices": "yes",  # no disks; where there are devices for the user, devices.properties() stands in its place
     "ProtectClock": "yes",
     "ProtectControlGroups": "yes",
     "ProtectHostname": "yes",
@@ -88,7 +88,7 @@ CONFINED = {
     "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",  # kinds of sockets that few programs use and many faults of kernels were in
     "RestrictNamespaces": "yes",  # root in a namespace of one's own is where most faults of kernels begin
     "RestrictRealtime": "yes",  # real time can stop a machine
-    "RestrictSUIDSGID": "yes",
+    "RestrictSUIDSGID": "yes",  # no programs that run with one's account for whoever starts them
     # A list of what is forbidden, so that calls of tomorrow work. Not in it, as work needs it: ptrace and perf (@debug), chown to one's own groups
     # (@privileged), processor affinity (@resources).
     "SystemCallFilter": "~@clock @cpu-emulation @module @mount @obsolete @raw-io @reboot @swap",
@@ -117,6 +117,13 @@ class UserSpawner(SystemdSpawner):
     variables = Dict(value_trait=Unicode(), config=True, help="Environment variables of every server.")
     own_extensions = Bool(False, config=True, help="Whether a server loads Jupyter's config, extensions and templates from its user's home.")
     allow_namespaces = Bool(False, config=True, help="Whether users who are no admins may make namespaces.")
+    allow_setgid = Bool(False, config=True, help="Whether users who are no admins may set the bits set-user-ID and set-group-ID.")
+    allow_devices = Union(
+        [List(Unicode()), Unicode()],
+        default_value=devices.AUTO,
+        config=True,
+        help="Devices that servers of users who are no admins see: auto, none, or a list of paths and patterns.",
+    )
     isolate_tmp = Bool(True, config=True, help="Whether each server has a /tmp of its own.")
     isolate_devices = Bool(None, allow_none=True, config=True, help="Whether servers see no devices; None: those of users who are no admins.")
     activity_interval = Integer(300, config=True, help="Seconds between two times that a server tells the hub whether it is in use.")
@@ -278,7 +285,7 @@ class UserSpawner(SystemdSpawner):
         environment = await asyncio.to_thread(systemd.write_environment, paths.ENVIRONMENTS, self.unit_name, self._environment(way))
         try:
             extra = await asyncio.to_thread(self._way_properties, account, way)
-            properties = [*self._properties(account, way), *extra, ("EnvironmentFile", str(environment))]
+            properties = [*await asyncio.to_thread(self._properties, account, way), *extra, ("EnvironmentFile", str(environment))]
             await systemd.start(self.unit_name, [*self._command(way), *self._arguments()], properties)
         except systemd.UnitError as error:
             if (story := await self._refusal(way)) is not None:
@@ -556,6 +563,7 @@ class UserSpawner(SystemdSpawner):
             **COMMON,
             **FIREWALL,
             **self._confinement(),
+            **self._devices(account),
             **self._limits(),
             **self._shared_memory(),
             **self._guard(way),
@@ -582,11 +590,24 @@ class UserSpawner(SystemdSpawner):
         chosen = {}
         if self._is_confined():
             chosen = CONFINED | (WITH_NAMESPACES if self.allow_namespaces else {})
+            chosen |= {"RestrictSUIDSGID": None} if self.allow_setgid else {}
             chosen = {key: value for key, value in chosen.items() if value is not None}
         if version >= 247:
             # Other users' processes, and what they were started with, are out of sight.
             chosen["ProtectProc"] = "invisible"
         return chosen
+
+    def _devices(self, account: accounts.Account) -> dict[str, str | list[str]]:
+        if not self._is_confined() or self.isolate_devices is not None:
+            return {}
+        person = devices.Person(account.uid, frozenset(os.getgrouplist(account.name, account.gid)))
+        choice = devices.choose(self.allow_devices, self.allow_namespaces, person)
+        for path in choice.closed:
+            self.log.warning(
+                "%s may not open %s, which users.devices names: its group is %s; put users into it by users.extra_user_groups",
+                account.name, path, machine.group_of(path),
+            )  # fmt: skip
+        return devices.properties(choice.seen)
 
     def _is_confined(self) -> bool:
         return self.disable_user_sudo and not self.user.admin

@@ -235,3 +235,9 @@ def asking_again(check):
 
 if inspect.iscoroutinefunction(HubAuth._check_hub_authorization):
     HubAuth._check_hub_authorization = asking_again(HubAuth._check_hub_authorization)
+
+
+# Words where Jupyter has none, and kernels that know no unix sockets.
+for _name in ("own_words", "transports"):
+    _spec = importlib.util.spec_from_file_location(f"tljh_{_name}", os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{_name}.py"))
+    _spec.loader.exec_module(importlib.util.module_from_spec(_spec))

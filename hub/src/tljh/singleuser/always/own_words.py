@@ -1,0 +1,147 @@
+"""Words of a single-user server where Jupyter has none: a kernel that ended because memory ran out, and an error that nobody expected."""
+
+import contextlib
+import errno
+import json
+import os
+import traceback
+
+from tornado import web
+
+try:
+    from jupyter_client.restarter import KernelRestarter
+    from jupyter_server.base.handlers import APIHandler
+    from jupyter_server.services.kernels.connection.base import serialize_msg_to_ws_v1
+    from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection as Connection
+except ImportError:
+    KernelRestarter = APIHandler = Connection = None
+
+GROUPS = "/sys/fs/cgroup"
+
+
+def own_groups(text):
+    """The folders and files that tell about the memory of this server's control group, from /proc/self/cgroup: events, limit. Of either version."""
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield GROUPS + path.rstrip("/"), "memory.events", "memory.max"
+        elif "memory" in controllers.split(","):
+            yield GROUPS + "/memory" + path.rstrip("/"), "memory.oom_control", "memory.limit_in_bytes"
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def memory():
+    """How many processes of this server the system has ended because memory ran out, and the server's limit in bytes: (0, None) where that is not known."""
+    try:
+        for folder, events, limit in own_groups(read("/proc/self/cgroup")):
+            if not os.path.exists(os.path.join(folder, events)):
+                continue
+            fields = dict(line.split() for line in read(os.path.join(folder, events)).splitlines())
+            most = read(os.path.join(folder, limit)).strip()
+            return int(fields.get("oom_kill", 0)), int(most) if most.isdigit() and int(most) < 1 << 60 else None
+    except (OSError, ValueError):
+        pass
+    return 0, None
+
+
+def of_memory(limit):
+    """What is told about a kernel that ended because memory ran out."""
+    which = f"its limit is {limit / (1 << 30):.1f} GiB" if limit else "the machine has none left"
+    return (
+        f"The kernel was ended because your server ran out of memory ({which}). Variables are lost; files are kept. "
+        "Load less data at once, shut down kernels that you do not use, or ask an admin of this hub for a higher limit."
+    )
+
+
+class Watch:
+    """Tells whether a kernel that has ended did so because memory ran out."""
+
+    def __init__(self):
+        self.seen = memory()[0]
+
+    def cause(self, exit_code):
+        count, limit = memory()
+        before, self.seen = self.seen, count
+        killed = exit_code is None or exit_code in (-9, 137)
+        return of_memory(limit) if count > before and killed else ""
+
+
+# By the number of an error of the system.
+WORDS = {
+    errno.ENOSPC: "The disk is full. Delete files that you do not need, or ask an admin of this hub for room.",
+    errno.EDQUOT: "Your files take all the room that you may have. Delete some, or ask an admin of this hub for more.",
+    errno.EACCES: "You have no right to do this. Check whose file or folder it is.",
+    errno.EPERM: "You have no right to do this. Check whose file or folder it is.",
+    errno.EROFS: "This folder is read-only. Save the file in your home.",
+    errno.EMFILE: "Too many files are open. Shut down kernels and terminals that you do not use.",
+    errno.EAGAIN: "There are too many processes. Shut down kernels and terminals that you do not use.",
+    errno.ENOMEM: "There is no memory left. Shut down kernels that you do not use.",
+}
+
+OTHERWISE = "Try again. If it happens again, restart your server, or show this to an admin: the server's journal has the details."
+
+
+def explain(error):
+    """What is answered where an error has no words of Jupyter's."""
+    known = WORDS.get(error.errno) if isinstance(error, OSError) else None
+    what = " ".join("".join(traceback.format_exception_only(type(error), error)).split())[:300]
+    return f"{what}. {known or OTHERWISE}"
+
+
+if hasattr(APIHandler, "write_error"):
+    _write_error = APIHandler.write_error
+
+    def _write_words(self, status_code, **options):
+        error = options.get("exc_info", (None, None, None))[1]
+        if error is not None and not isinstance(error, web.HTTPError):
+            told = web.HTTPError(status_code)
+            told.log_message = explain(error)
+            options["exc_info"] = (web.HTTPError, told, None)
+        return _write_error(self, status_code, **options)
+
+    APIHandler.write_error = _write_words
+
+
+# A page says that a kernel "appears to have died", and nothing of why. The output of its cell says it, which comes before the page hears of the end.
+if hasattr(KernelRestarter, "_fire_callbacks") and hasattr(Connection, "_send_status_message"):
+    watch = Watch()
+    _fire, _outgoing, _status = KernelRestarter._fire_callbacks, Connection.handle_outgoing_message, Connection._send_status_message
+
+    def _fire_with_cause(self, event):
+        with contextlib.suppress(Exception):  # a kernel is restarted whatever can be said
+            kernel = self.kernel_manager
+            process = getattr(kernel.provisioner, "process", None)
+            kernel.tljh_ended = watch.cause(getattr(process, "returncode", None))
+            if kernel.tljh_ended:
+                self.log.warning("Kernel %s: %s", kernel.kernel_id, kernel.tljh_ended)
+        return _fire(self, event)
+
+    def _outgoing_seen(self, stream, outgoing_msg):
+        with contextlib.suppress(Exception):
+            header, parent = self.session.feed_identities(outgoing_msg)[1][1:3]
+            if b"execute_input" in header:
+                self.kernel_manager.tljh_running = parent
+        return _outgoing(self, stream, outgoing_msg)
+
+    def tell(self, words):
+        """Send a page a text as output of the cell that ran last."""
+        running = getattr(self.kernel_manager, "tljh_running", None)
+        msg = self.session.msg("stream", {"name": "stderr", "text": words + "\n"}, parent=self.session.unpack(running) if running else {})
+        if self.subprotocol == "v1.kernel.websocket.jupyter.org":
+            self.write_message(serialize_msg_to_ws_v1(msg, "iopub", self.session.pack), binary=True)
+        else:
+            self.write_message(json.dumps({**msg, "channel": "iopub"}, default=str))
+
+    def _status_with_cause(self, status):
+        with contextlib.suppress(Exception):
+            if status in ("restarting", "dead") and getattr(self.kernel_manager, "tljh_ended", ""):
+                tell(self, self.kernel_manager.tljh_ended)
+        return _status(self, status)
+
+    KernelRestarter._fire_callbacks = _fire_with_cause
+    Connection.handle_outgoing_message = _outgoing_seen
+    Connection._send_status_message = _status_with_cause
