@@ -75,6 +75,7 @@ test-unit: ## Go's tests that need no guest
 .PHONY: test-python
 test-python: ## pytest of hub/ and of the tests' conda mirror, on the CPython and the packages that the hub will have
 	venv=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) tests) && \
+	export TLJH_USER_ENVIRONMENT=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) user) && \
 	for folder in $(PYTHON_FOLDERS); do \
 		(cd $$folder && PYTHONDONTWRITEBYTECODE=1 "$$venv/bin/python" -m pytest -q -p no:cacheprovider); done
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tljh import accounts
+from tljh import accounts, names
 from tljh.accounts import AccountError, mark
 
 
@@ -44,6 +44,8 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch, tmp_path, here):
     monkeypatch.setattr(accounts, "_FIRST_UID", 0)
+    monkeypatch.setattr(accounts, "_ROOT", 4242)
+    monkeypatch.setattr(accounts, "SKEL", tmp_path / "skel")
     (tmp_path / "home").mkdir()
     return Machine(monkeypatch, tmp_path / "home")
 
@@ -159,6 +161,105 @@ def test_a_home_that_is_a_link_is_refused(machine, tmp_path):
     (machine.homes / "jupyter-bob").symlink_to(tmp_path)
     with pytest.raises(AccountError, match="not a folder of yours"):
         accounts.ensure("bob", False, {})
+
+
+def test_a_home_that_is_roots_link_to_another_disk(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: folder == machine.homes)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    machine.add("jupyter-bob", mark("bob"), home=False)
+    home = machine.homes / "jupyter-bob"
+    home.symlink_to(disk)
+    assert accounts.ensure("bob", False, {}).home == str(home)
+    disk.rmdir()
+    with pytest.raises(AccountError, match=f"leads to {disk}, which cannot be reached"):
+        accounts.ensure("bob", False, {})
+    disk.mkdir()
+    machine.people["jupyter-bob"].pw_uid += 1
+    with pytest.raises(AccountError, match="not a folder of yours"):
+        accounts.ensure("bob", False, {})
+    # One who writes to the folder could have made the link lead anywhere.
+    machine.people["jupyter-bob"].pw_uid -= 1
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: False)
+    with pytest.raises(AccountError, match="not a folder of yours"):
+        accounts.ensure("bob", False, {})
+
+
+def test_an_account_is_made_for_a_home_that_root_linked(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: True)
+    (tmp_path / "disk").mkdir()
+    (machine.homes / "jupyter-bob").symlink_to(tmp_path / "disk")
+    accounts.ensure("bob", False, {})
+    assert {"--no-create-home", "--uid", str(os.geteuid())} <= set(machine.commands[0])
+
+
+def test_whether_root_alone_writes_to_a_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(type(tmp_path), "parents", property(lambda self: []))
+    monkeypatch.setattr(accounts.os.path, "realpath", str)
+    for mode, roots in ((0o755, True), (0o775, False), (0o1777, False)):
+        tmp_path.chmod(mode)
+        assert accounts._is_roots(tmp_path) is roots
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid() + 1)
+    tmp_path.chmod(0o755)
+    assert not accounts._is_roots(tmp_path)
+
+
+def test_a_home_of_a_directorys_account_is_made_with_its_parents_and_skel(machine, monkeypatch):
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: True)
+    (accounts.SKEL / ".config").mkdir(parents=True)
+    accounts.SKEL.chmod(0o755)
+    (accounts.SKEL / ".bashrc").write_text("x")
+    (accounts.SKEL / ".link").symlink_to("/etc/passwd")
+    machine.add("jupyter-bob", mark("bob"), home=False)
+    home = machine.homes / "example.org/bob"
+    machine.people["jupyter-bob"].pw_dir = str(home)
+    accounts.ensure("bob", False, {})
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert home.parent.stat().st_mode & 0o777 == 0o755
+    assert (home / ".bashrc").read_text() == "x"
+    assert (home / ".link").readlink() == accounts.Path("/etc/passwd")
+    assert (home / ".config").is_dir()
+
+
+def test_a_home_elsewhere_is_made_only_where_its_folder_is(machine, tmp_path):
+    machine.add("jupyter-bob", mark("bob"), home=False)
+    machine.people["jupyter-bob"].pw_dir = str(tmp_path / "nonexistent/bob")
+    with pytest.raises(AccountError, match="cannot be made: No such file"):
+        accounts.ensure("bob", False, {})
+    assert not (tmp_path / "nonexistent").exists()
+
+
+def test_nothing_is_made_below_a_disk_that_is_not_mounted(tmp_path):
+    table = tmp_path / "fstab"
+    place = tmp_path / "my disk"
+    (tmp_path / "home").symlink_to(place)
+    table.write_text(f"# /dev/sda2 {tmp_path} ext4\n\nUUID=1 / ext4 defaults 0 1\n/swap none swap sw 0 0\nUUID=2 {place}".replace("my disk", "my\\040disk") + " ext4\n")
+    for home in (place / "bob", tmp_path / "home/bob"):
+        with pytest.raises(AccountError, match=f"not mounted at {place}. .*mount {place}"):
+            accounts._check_mounted(home, table)
+    accounts._check_mounted(tmp_path / "other", table)
+    accounts._check_mounted(place, tmp_path / "no table")
+
+
+def test_without_a_prefix_a_name_of_a_directory_means_that_account(machine):
+    machine.add("dana@example.org", "Dana Doe")
+    assert accounts.system_name("dana@example.org") == names.system_name("dana@example.org")
+    accounts.PREFIX = ""
+    try:
+        assert accounts.ensure("dana@example.org", False, {}).name == "dana@example.org"
+        assert accounts.exists("dana@example.org")
+        assert not any(command[0] == "useradd" for command in machine.commands)
+        assert accounts.system_name("eve@example.org") == "eve__40example.org"
+    finally:
+        accounts.PREFIX = "jupyter-"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\udc80", "ü@x"])
+def test_names_that_no_account_has(name):
+    assert accounts._find(name) is None
 
 
 def test_a_home_that_is_gone_is_made_again(machine):

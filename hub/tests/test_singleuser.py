@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import errno
 import inspect
 import json
 import os
@@ -295,3 +296,12 @@ def test_the_hub_that_is_asked_is_the_real_one(monkeypatch):
     assert list(inspect.signature(before).parameters) == ["self", "url", "api_token", "cache_key", "use_cache"]
     runpy.run_path(str(LINKS))
     assert HubAuth._check_hub_authorization is not before
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)])
+def test_a_full_home_says_how_to_make_room(number, told):
+    def trash(path):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match="rm -r ~/.local/share/Trash" if told else "Permission denied"):
+        runpy.run_path(str(LINKS))["told_when_full"](trash)("x")

@@ -128,6 +128,8 @@ def test_the_hubs_environment_stays_with_the_hub(monkeypatch):
     env = made.get_env()
     assert env["PATH"].startswith("/opt/tljh/user/bin:/usr/local/sbin:")
     assert "secret" not in env.values()
+    made._account = ACCOUNT
+    assert made.get_env()["PATH"] == f"{env['PATH']}:{ACCOUNT.home}/.local/bin", "what users install takes the place of no other program"
     assert env["JUPYTERHUB_SERVICE_URL"] == "http+unix://%2Frun%2Ftljh%2Fsockets%2Fjupyter-bob%2Fserver.sock/"
 
 

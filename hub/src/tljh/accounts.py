@@ -8,6 +8,7 @@ import contextlib
 import grp
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -24,12 +25,14 @@ from tljh.paths import Paths
 USERS_GROUP = "jupyterhub-users"
 ADMINS_GROUP = "jupyterhub-admins"
 HOMES = Path("/home")
+SKEL = Path("/etc/skel")
 PREFIX = names.PREFIX
 
 _MARK = "JupyterHub user "
 _FIRST_UID = 1000  # below are the system's own accounts
 _LAST_UID = 60000  # up to nobody are those that systemd makes for services
 _NOBODY = 65534
+_ROOT = 0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # The programs lock their files against each other and fail instead of waiting.
@@ -45,8 +48,11 @@ def settle(prefix: str, homes: str) -> None:
 
 
 def system_name(hub_name: str) -> str:
-    """The Linux account of a hub user."""
-    return names.system_name(hub_name, PREFIX)
+    """The Linux account of a hub user. Without a prefix, an account that the site has under that very name is meant, as dana@example.org of a directory."""
+    spelled = names.system_name(hub_name, PREFIX)
+    if not PREFIX and spelled != hub_name and (entry := _find(hub_name)) is not None and entry.pw_name == hub_name:
+        return hub_name
+    return spelled
 
 
 class AccountError(Exception):
@@ -78,6 +84,7 @@ def ensure(hub_name: str, admin: bool, extra_groups: dict[str, list[str]], manag
     with _one_at_a_time:
         entry = _find(name)
         if entry is None:
+            _check_mounted(HOMES / name)
             _create(name, hub_name)
             entry = _find(name)
             if entry is None:
@@ -96,7 +103,7 @@ _ASK = "Please tell an admin of this hub."
 def _find(name: str) -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(name)
-    except KeyError:
+    except KeyError, ValueError:  # no account has a name with odd bytes
         return None
 
 
@@ -140,7 +147,7 @@ def _create(name: str, hub_name: str) -> None:
 def _ownership_of_old_home(name: str) -> list[str]:
     """A home that outlived its account is taken up again if nobody else owns it."""
     try:
-        status = os.lstat(HOMES / name)
+        status = _look_at(HOMES / name)
     except FileNotFoundError:
         return ["--create-home"]
     if not stat.S_ISDIR(status.st_mode) or status.st_uid < _FIRST_UID or _uid_taken(status.st_uid):
@@ -157,19 +164,63 @@ def _uid_taken(uid: int) -> bool:
 
 
 def _ensure_home(entry: pwd.struct_passwd) -> None:
-    """The home is there, a folder, its owner's. Links are not followed: only root makes them in the folder of homes."""
+    """The home is there, a folder, its owner's."""
     home = Path(entry.pw_dir)
     try:
-        status = os.lstat(home)
+        status = _look_at(home)
     except FileNotFoundError:
-        try:
-            home.mkdir(mode=0o700)
-            os.chown(home, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
-        except OSError as error:
-            raise AccountError(f"Your home folder {home} is gone and cannot be made again: {error.strerror}. {_ASK}") from error
+        _make_home(home, entry)
         return
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != entry.pw_uid:
         raise AccountError(f"Your home folder {home} is not a folder of yours. {_ASK}")
+
+
+def _look_at(home: Path) -> os.stat_result:
+    """What is known of a home. A link is followed if root made it, in a folder that root alone writes to, for a home on another disk."""
+    status = os.lstat(home)
+    if not stat.S_ISLNK(status.st_mode) or status.st_uid != _ROOT or not _is_roots(home.parent):
+        return status
+    try:
+        return os.stat(home)
+    except OSError as error:
+        raise AccountError(f"Your home folder {home} leads to {os.readlink(home)}, which cannot be reached: {error.strerror}. {_ASK}") from error
+
+
+def _is_roots(folder: Path) -> bool:
+    """Report whether root alone writes to a folder and to those above it."""
+    real = Path(os.path.realpath(folder))
+    return all(status.st_uid == _ROOT and not status.st_mode & 0o022 for status in map(os.stat, [folder, *folder.parents, real, *real.parents]))
+
+
+def _make_home(home: Path, entry: pwd.struct_passwd) -> None:
+    """Make a home as useradd does, with what root put into /etc/skel. It is root's until all is in it, so that nobody else changes it meanwhile."""
+    _check_mounted(home)
+    try:
+        if home.is_relative_to(HOMES):  # a directory's accounts have folders of their own there, as /home/example.org/dana
+            home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        home.mkdir(mode=0o700)
+        if SKEL.is_dir() and _is_roots(home.parent):  # elsewhere, another could have put something into the home's place
+            shutil.copytree(SKEL, home, symlinks=True, dirs_exist_ok=True)
+        for above, folders, found in os.walk(home):
+            for name in [*folders, *found]:
+                os.chown(os.path.join(above, name), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+        os.chmod(home, 0o700)  # which copytree changed
+        os.chown(home, entry.pw_uid, entry.pw_gid)
+    except (OSError, shutil.Error) as error:
+        raise AccountError(f"Your home folder {home} cannot be made: {getattr(error, 'strerror', None) or error}. {_ASK}") from error
+
+
+def _check_mounted(home: Path, table: Path = Path("/etc/fstab")) -> None:
+    """Nothing is made below a folder that a file system belongs on and that is not mounted: it would vanish once that is."""
+    try:
+        lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    places = [line.split()[1].replace("\\040", " ") for line in lines if not line.lstrip().startswith("#") and len(line.split()) > 1]
+    for place in map(Path, places):
+        inside = place.is_absolute() and any(path.is_relative_to(place) for path in (home, Path(os.path.realpath(home))))
+        if inside and not os.path.ismount(place):
+            raise AccountError(f"The disk of the home folders is not mounted at {place}. {_ASK} Root can mount it: mount {place}")
 
 
 def _ensure_groups(name: str, hub_name: str, admin: bool, extra_groups: dict[str, list[str]]) -> None:

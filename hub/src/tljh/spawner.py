@@ -507,6 +507,8 @@ class UserSpawner(SystemdSpawner):
         env |= {name: value for name, value in self.variables.items() if name not in self.environment}
         for extra in reversed(self.extra_paths):
             env["PATH"] = f"{self._expand_user_vars(extra)}:{env.get('PATH', SYSTEM_PATH)}"
+        if self._account is not None:  # last: what the user installed takes the place of no other program
+            env["PATH"] = f"{env.get('PATH', SYSTEM_PATH)}:{self._account.home}/.local/bin"
         if "SHELL" not in self.environment:
             env["SHELL"] = self.default_shell
         # What conda's commands mean when nothing was activated.

@@ -2,11 +2,14 @@
 trust, and how soon a session ends."""
 
 import asyncio
+import contextlib
+import errno
 import importlib.util
 import inspect
 import os
 import re
 import shutil
+import site
 import time
 from datetime import datetime, timezone
 
@@ -16,9 +19,10 @@ from tornado import web
 try:
     from jupyter_client.manager import KernelManager
     from jupyter_server.serverapp import ServerWebApplication
+    from jupyter_server.services.contents import filemanager
     from jupyter_server.services.contents.handlers import ContentsHandler
 except ImportError:
-    ServerWebApplication = ContentsHandler = KernelManager = None
+    ServerWebApplication = ContentsHandler = KernelManager = filemanager = None
 try:
     from nbgitpuller.handlers import SyncHandler
     from nbgitpuller.pull import GitPuller
@@ -237,7 +241,41 @@ if inspect.iscoroutinefunction(HubAuth._check_hub_authorization):
     HubAuth._check_hub_authorization = asking_again(HubAuth._check_hub_authorization)
 
 
-# Words where Jupyter has none, and kernels that know no unix sockets.
-for _name in ("own_words", "transports"):
+# What is deleted is moved to the trash, which a full home or quota does not take.
+def told_when_full(trash):
+    def move(path):
+        try:
+            return trash(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise OSError(
+                "your home folder is full, and the trash takes nothing more. Make room in a terminal. To empty the trash: rm -r ~/.local/share/Trash. "
+                "To find what is large: du -ah ~ | sort -h | tail"
+            ) from error
+
+    return move
+
+
+if filemanager is not None and hasattr(filemanager, "send2trash"):
+    filemanager.send2trash = told_when_full(filemanager.send2trash)
+
+
+if KernelManager is not None:
+    here = os.path.dirname(os.path.abspath(__file__))
+    c = get_config()  # noqa: F821
+
+    # Shells that a user's own files end, or keep from showing a prompt.
+    c.ServerApp.terminado_settings = {"shell_command": ["/bin/sh", os.path.join(here, "terminal.sh")]}
+
+    # Python looks into ~/.local only if the folder was there when it started: without it, a first `%pip install` would be found after a restart of the kernel.
+    # Shells likewise add ~/.local/bin to PATH only if it is there.
+    for folder in (site.getusersitepackages(), os.path.join(site.getuserbase(), "bin")):
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, exist_ok=True)
+
+
+# Words where Jupyter has none, kernels that know no unix sockets, and kernels of the user's own that stand in the way of everybody's.
+for _name in ("own_words", "transports", *(["own_kernels"] if KernelManager is not None else [])):
     _spec = importlib.util.spec_from_file_location(f"tljh_{_name}", os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{_name}.py"))
     _spec.loader.exec_module(importlib.util.module_from_spec(_spec))
