@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tljh/internal/layout"
 )
 
 func TestProxies(t *testing.T) {
@@ -78,6 +80,20 @@ func TestVariablesOfTheNetwork(t *testing.T) {
 	hubs := "http: {address: 192.0.2.7, public_url: 'https://lab.example.org'}\nhttps: {address: '::'}\nhub: {domain: hub.example.org, user_domain: users.example.org}\n"
 	assert.Contains(t, pairs(hubs+"network: {http_proxy: 'http://p:3128', no_proxy: [10.0.0.0/8, localhost]}"),
 		"no_proxy=localhost,127.0.0.1,::1,[::1],192.0.2.7,hub.example.org,.users.example.org,lab.example.org,10.0.0.0/8 (network.no_proxy)\n")
+}
+
+func TestServersGetThePackageSources(t *testing.T) {
+	c, report := Parse("", []byte("sources: {index: 'https://i.example.org/simple', ca: /etc/site.pem}\nuser_environment: {variables: {PIP_INDEX_URL: 'https://own'}}\n"))
+	require.NoError(t, report.Err())
+	got := map[string]string{}
+	for _, v := range c.ServerVariables() {
+		got[v.Name] = v.Value + " " + v.Key
+	}
+	assert.Equal(t, "https://i.example.org/simple sources.index", got["UV_DEFAULT_INDEX"])
+	assert.NotContains(t, got, "PIP_INDEX_URL")
+	for _, name := range []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "PIP_CERT"} {
+		assert.Equal(t, layout.Authorities+" sources.ca", got[name], "a file that all can read")
+	}
 }
 
 func TestNetworkOfAnEnvironment(t *testing.T) {
