@@ -62,7 +62,7 @@ func TestAReloadHandsTheProxyOn(t *testing.T) {
 	assert.Contains(t, applied.Changed, idHubUnit, "the hub's own name is reached directly")
 	assert.Contains(t, s.read(layout.NetworkEnv), "no_proxy=localhost,127.0.0.1,::1,[::1],lab.example.org\n")
 
-	applied, err = s.apply("limits: {memory: 1G}\nsources: {index: 'https://i.example.org/simple'}")
+	_, err = s.apply("limits: {memory: 1G}\nsources: {index: 'https://i.example.org/simple'}")
 	require.NoError(t, err)
 	assert.NotContains(t, s.read(layout.NetworkEnv), "proxy=")
 	assert.JSONEq(t, `{"PIP_INDEX_URL": "https://i.example.org/simple", "UV_DEFAULT_INDEX": "https://i.example.org/simple"}`, s.read(layout.ServersEnv))
