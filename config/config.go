@@ -21,6 +21,7 @@ type Config struct {
 	SharedFolders   map[string]SharedFolder
 	Hub             Hub
 	Sources         Sources
+	Network         Network
 	Upgrade         Upgrade
 	Services        Services
 }
@@ -174,6 +175,12 @@ type Sources struct {
 	Mirror          string // of Miniforge
 	MiniforgeSHA256 string
 	CA              string // a PEM file
+}
+
+// Network is how the machine reaches what is outside; "" is directly.
+type Network struct {
+	HTTPProxy, HTTPSProxy string   // addresses of proxies, perhaps with a password
+	NoProxy               []string // names, addresses and networks that are reached directly, beside those of Direct
 }
 
 // Upgrade is where releases come from.

@@ -25,7 +25,7 @@ var commentedKey = regexp.MustCompile(`(?m)^#(\S| {2,})`)
 func uncommented(text []byte) string { return commentedKey.ReplaceAllString(string(text), "$1") }
 
 func TestStarter(t *testing.T) {
-	for name, text := range map[string]string{"as it is": string(Starter([]string{"alice", "1234"})), "uncommented": uncommented(Starter([]string{"alice", "1234"}))} {
+	for name, text := range map[string]string{"as it is": string(Starter([]string{"alice", "1234"}, Network{})), "uncommented": uncommented(Starter([]string{"alice", "1234"}, Network{}))} {
 		c, report := Parse("config.yaml", []byte(text))
 		require.Empty(t, report.Text(), name)
 		assert.Equal(t, []string{"alice", "1234"}, c.Users.Admin, name)
@@ -42,6 +42,23 @@ func TestStarter(t *testing.T) {
 			assert.Equal(t, Default(), c)
 		}
 	}
+}
+
+func TestStarterWithANetwork(t *testing.T) {
+	network := Network{HTTPProxy: "http://me:a%40b@p:3128", HTTPSProxy: "http://p:3128", NoProxy: []string{".example.org", "10.0.0.0/8", "2001:db8::/32"}}
+	for n := range 4 {
+		given := network
+		given.HTTPProxy, given.NoProxy = []string{network.HTTPProxy, ""}[n%2], [][]string{network.NoProxy, nil}[n/2]
+		text := Starter([]string{"alice"}, given)
+		c, report := Parse("config.yaml", text)
+		require.NoError(t, report.Err(), "%s", text)
+		assert.Equal(t, given, c.Network)
+		assert.NotContains(t, string(text), "#network:", "%s", text)
+		c, _ = Parse("config.yaml", []byte(uncommented(text)))
+		require.NotNil(t, c)
+	}
+	c, _ := Parse("", []byte(uncommented(Starter(nil, Network{}))))
+	assert.Equal(t, []string{"network.http_proxy", "network.https_proxy", "network.no_proxy"}, c.Network.Keys())
 }
 
 // The table's defaults and examples are what the package itself does and takes.
@@ -265,7 +282,7 @@ func FuzzParse(f *testing.F) {
 	for _, text := range corpus(f) {
 		f.Add([]byte(text))
 	}
-	f.Add(Starter([]string{"alice"}))
+	f.Add(Starter([]string{"alice"}, Network{}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, report := Parse("config.yaml", data)
 		if (report.Err() == nil) != (c != nil) {

@@ -64,7 +64,7 @@ func TestAddRefuses(t *testing.T) {
 
 func TestAddToEveryList(t *testing.T) {
 	for _, path := range []string{"users.admin", "users.allowed", "users.banned"} {
-		data := Starter([]string{"alice"})
+		data := Starter([]string{"alice"}, Network{})
 		edited, err := AddToList(data, path, []string{"dan", "no", "eve"})
 		require.NoError(t, err)
 		c, report := Parse("", edited)

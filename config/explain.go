@@ -62,6 +62,11 @@ func Explain(c *Config, user string, auto Bytes) Explanation {
 			add("folder "+name, rights, key)
 		}
 	}
+	for _, v := range c.ServerVariables() {
+		if v.Name != strings.ToUpper(v.Name) || !isProxyVariable(v.Name) { // the same in capital letters
+			add("variable "+v.Name, withoutUserInfo(v.Value), v.Key)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.UserEnvironment.Variables)) {
 		add("variable "+name, "set", "user_environment.variables."+name)
 	}
@@ -104,6 +109,9 @@ func ExplainKey(d *Document, path string, auto Bytes) Explanation {
 		e.Facts = append(e.Facts, Fact{path, withoutUserInfo(value), from})
 		if path == "limits.memory" && d.Config.Limits.MemoryAuto && auto > 0 {
 			e.Facts = append(e.Facts, Fact{"on this machine", auto.String(), autoKey})
+		}
+		if path == "network.no_proxy" {
+			e.Facts = append(e.Facts, Fact{"in effect", listed(d.Config.Direct()), "network.no_proxy, and this machine's own names and addresses"})
 		}
 		e.Doc = key.doc
 		if value == hidden {

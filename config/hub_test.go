@@ -186,7 +186,7 @@ func (h *hub) agree(t *testing.T, data []byte) bool {
 
 func TestHubReadsTheSame(t *testing.T) {
 	h := startHub(t)
-	texts := append(corpus(t), "", string(Starter([]string{"alice"})), uncommented(Starter([]string{"alice"})), largeClass())
+	texts := append(corpus(t), "", string(Starter([]string{"alice"}, Network{})), uncommented(Starter([]string{"alice"}, Network{})), largeClass())
 	for _, doc := range Keys() {
 		texts = append(texts, exampleOf(doc, doc.Path))
 	}

@@ -192,7 +192,7 @@ func maskLines(data []byte) []byte {
 			out.WriteString(text[:value] + " " + masked + "\n")
 			continue
 		}
-		out.Write(userInfo.ReplaceAll(line, []byte("${1}***@")))
+		out.WriteString(withoutUserInfo(string(line)))
 	}
 	return out.Bytes()
 }

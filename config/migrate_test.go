@@ -60,7 +60,7 @@ func TestAConfigThatNobodyCanReadIsNotMigrated(t *testing.T) {
 
 // The product's own migrations leave a config of today alone.
 func TestTheStarterNeedsNoMigration(t *testing.T) {
-	text := Starter([]string{"alice"})
+	text := Starter([]string{"alice"}, Network{})
 	got, why, err := Migrate(text, 1)
 	require.NoError(t, err)
 	assert.Empty(t, why)

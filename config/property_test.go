@@ -194,7 +194,7 @@ var beyondForms = regexp.MustCompile(strings.Join([]string{
 	`holds the capital letter`, `that cannot be shown`, `holds a space`, // letters of all alphabets
 	`must be at least 1M`, `must be a size(, auto)? or null, not [0-9.]+[KMGT]$`, // 1K, 0.5K, 99999999T
 	`is too long: at most`, // bytes against characters
-	`is neither an address nor a network`, `is the whole internet`, `has no valid port`, `must be the beginning of a web address`, `is one without`,
+	`is neither an address nor a network`, `is no name, address or network`, `is the whole internet`, `has no valid port`, `must be the beginning of a web address`, `is one without`,
 	`is no IP address`,                                                         // IPv6
 	`is no e-mail address`,                                                     // quoted and odd ones
 	`must be a web address`,                                                    // ports and escapes

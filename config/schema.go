@@ -109,8 +109,8 @@ func schema(c *Config) []key {
 				"hub.example.org", "The hub's own name, for hub.user_domain and for the address that status shows. Without it, the first of https.letsencrypt.domains, or else hub.user_domain itself."),
 			row("hub.writable_paths", &c.Hub.WritablePaths, nil, writable, onUnits,
 				"[/srv/homework]", "Folders outside homes that code of jupyterhub_config.d may write to. Everything else but the hub's own state, /etc, /run, /tmp and /var/log is read-only for the hub. They must be there when the hub starts."),
-			row("sources.index", &c.Sources.Index, "", webAddress, onNothing,
-				"https://packages.example.org/simple", "The Python package index. Without it, the one that pip and uv are set up for."),
+			row("sources.index", &c.Sources.Index, "", webAddress, onServers,
+				"https://packages.example.org/simple", "The Python package index, also that of single-user servers. Without it, the one that pip and uv are set up for."),
 			row("sources.channel", &c.Sources.Channel, "", channel, onNothing,
 				"conda-forge", "The conda channel, by name or address."),
 			row("sources.alias", &c.Sources.Alias, "", webAddress, onNothing,
@@ -119,8 +119,14 @@ func schema(c *Config) []key {
 				"https://mirror.example.org/miniforge", "Where Miniforge's installer is fetched from: the folder that holds its file."),
 			row("sources.miniforge_sha256", &c.Sources.MiniforgeSHA256, "", digest, onNothing,
 				"b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c", "The SHA-256 of that file, where a site has an installer of its own. Without it, that of the Miniforge which this release was made for."),
-			row("sources.ca", &c.Sources.CA, "", file, onTrust|onEnvironment,
-				"/etc/ssl/certs/example-org.pem", "Certificates to trust beside the system's: a PEM file."),
+			row("sources.ca", &c.Sources.CA, "", file, onTrust|onEnvironment|onServers,
+				"/etc/ssl/certs/example-org.pem", "Certificates to trust beside the system's, also in single-user servers: a PEM file."),
+			row("network.http_proxy", &c.Network.HTTPProxy, "", proxy, onHub|onDoor|onServers,
+				"http://proxy.example.org:3128", "The proxy for addresses that begin with http://. The hub, the edge, single-user servers and the commands of tljh-install use it; a variable http_proxy of a shell wins for the commands of that shell, and user_environment.variables for servers. Without it, such addresses are reached directly."),
+			row("network.https_proxy", &c.Network.HTTPSProxy, "", proxy, onHub|onDoor|onServers,
+				"http://proxy.example.org:3128", "The same for addresses that begin with https://. It is usually the same proxy, and its own address begins with http://."),
+			row("network.no_proxy", &c.Network.NoProxy, nil, direct, onHub|onDoor|onServers,
+				"[example.org, 10.0.0.0/8]", "Names, addresses and networks that are reached without the proxy. A name stands for all names below it as well; not all programs know networks. This machine is among them in any case: localhost, and the names and addresses that the config has for the hub."),
 			row("upgrade.url", &c.Upgrade.URL, "", webFolder, onUpgrade,
 				"https://releases.example.org/tljh", "The folder that tljh-install upgrade looks for releases in. Without it, the one where the installed release came from. What is there has to be signed all the same."),
 			row("services.cull.enabled", &cull.Enabled, true, boolean, onHub,
@@ -223,6 +229,7 @@ const (
 	onTrust
 	onFilter
 	onSSH
+	onServers         // their variables, which the hub reads at each start of one
 	onUpgrade         // nothing that runs: it is read when the next release is looked for
 	onNothing touches = 0
 )
@@ -233,6 +240,7 @@ var effects = []struct {
 	name  string
 }{
 	{onHub, "hub restart"}, {onDoor, "edge restart"}, {onUnits, "units"}, {onSudo, "sudo rules"}, {onFolders, "groups and shared folders"},
+	{onServers, "single-user servers, at their next start"},
 	{onTrust, "certificates to trust"}, {onFilter, "packet filter"}, {onSSH, "rule for sshd"}, {onEnvironment, "user environment, by tljh-install install"},
 }
 

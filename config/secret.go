@@ -10,11 +10,14 @@ var (
 	secretive  = regexp.MustCompile(`(?i)secret|passw|passphrase|pwd|token|credential|private|cookie|signature|(key|keys|pass)$|(^|[^a-z])(key|pat|dsn)([^a-z]|$)|class_?code$`)
 	harmless   = regexp.MustCompile(`(?i)(url|uri|file|path|length|lifetime|claim|enabled|strength|expires?|expiry|method|algorithm|scopes?|endpoint)$|(username|user|groups?|e?mail|sort|public)_?keys?$`)
 	namedValue = regexp.MustCompile(`([A-Za-z0-9_.-]+)["']?\s*[:=]`)
+	proxyInfo  = regexp.MustCompile(`(?i)(https?_proxy["']?\s*[:=]\s*["']?(?:[a-z]+:/{1,2})?)[^\r\n]*@`)
 	userInfo   = regexp.MustCompile(`(://)[^/\s"'@]*(?:@[^/\s"'@]*)*@`)
 )
 
-// withoutUserInfo takes names and passwords out of the web addresses of a text.
-func withoutUserInfo(text string) string { return userInfo.ReplaceAllString(text, "${1}***@") }
+// withoutUserInfo takes names and passwords out of the web addresses of a text, and of what was meant to be a proxy's.
+func withoutUserInfo(text string) string {
+	return userInfo.ReplaceAllString(proxyInfo.ReplaceAllString(text, "${1}***@"), "${1}***@")
+}
 
 // isSecret tells whether a name is that of a secret.
 func isSecret(name string) bool { return secretive.MatchString(name) && !harmless.MatchString(name) }

@@ -15,7 +15,7 @@ import (
 func TestVariablesThatTheHubSetsAreRefusedOrHonoured(t *testing.T) {
 	text, err := os.ReadFile("../hub/src/tljh/variables.py")
 	require.NoError(t, err)
-	rows := regexp.MustCompile(`(?m)^    "([A-Z_]+)": \((HONOURED|JOINED|REFUSED), `).FindAllStringSubmatch(string(text), -1)
+	rows := regexp.MustCompile(`(?m)^    "([A-Za-z_]+)": \((HONOURED|JOINED|REFUSED), `).FindAllStringSubmatch(string(text), -1)
 	require.Greater(t, len(rows), 20)
 	refused := []string{}
 	for _, row := range rows {

@@ -308,6 +308,9 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 		"units": func(id string) bool {
 			return id == idHubUnit || strings.HasPrefix(id, "file "+layout.Units) || strings.HasPrefix(id, "folder for homes")
 		},
+		"single-user servers, at their next start": func(id string) bool {
+			return strings.HasSuffix(id, layout.ServersEnv) || strings.HasSuffix(id, layout.NetworkEnv)
+		},
 		"packet filter":                             func(id string) bool { return strings.Contains(id, "tljh-firewall") },
 		"rule for sshd":                             func(id string) bool { return strings.HasSuffix(id, layout.SSHRule) },
 		"sudo rules":                                func(id string) bool { return strings.HasSuffix(id, layout.Sudoers) },
@@ -321,6 +324,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 		"auth.*":        "auth: {FirstUseAuthenticator: {create_users: true}}",
 		"https.hsts":    "", "https.address": "", "https.port": "", "https.tls.key": "", "https.tls.cert": "", // of effect with HTTPS only
 		"https.letsencrypt.email": "", "https.letsencrypt.domains": "", "https.letsencrypt.staging": "", "https.letsencrypt.directory": "", "https.letsencrypt.ca": "",
+		"network.no_proxy":      "", // of effect with a proxy only
 		"hub.domain":            "", // of effect with hub.user_domain only
 		"services.configurator": "", "traefik_api": "",
 	}

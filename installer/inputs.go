@@ -22,6 +22,8 @@ type Options struct {
 	PackageManager string // auto, conda or uv
 	Requirements   string // a file or an address
 	NewEnvironment bool   // of an older TLJH, the user environment becomes a kernel
+
+	Environ []string // of this process: the first config takes the network's proxy from there
 }
 
 // Admin is an admin to be, with the password that was given; "" lets one be generated.
@@ -100,6 +102,8 @@ type Inputs struct {
 	taker     *migration // waits for it to be stopped, to take over what it knows; nil in a run that goes on with an adoption
 	switching bool       // it was stopped: until our hub answers there is none
 
+	notes []string // for whoever watches
+
 	found   []byte // what config.yaml held, where it is what ConfigText comes from
 	cleanup func()
 }
@@ -124,8 +128,15 @@ func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error)
 	if options.ConfigFile == "" {
 		in.found = text
 	}
-	if in.ConfigText, in.Config, err = withAdmins(text, options.Admins); err != nil {
+	var network config.Network
+	if text == nil {
+		network, in.notes = proposeNetwork(options.Environ)
+	}
+	if in.ConfigText, in.Config, err = withAdmins(text, options.Admins, network); err != nil {
 		return nil, err
+	}
+	if text != nil {
+		in.notes = notHandedOn(options.Environ, in.Config)
 	}
 	if err := Complete(in.Config); err != nil {
 		return nil, err
@@ -183,7 +194,7 @@ func invalid(name string, problems config.Report) error {
 	return badInput(host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "correct %s, then run the same command again", name))
 }
 
-func withAdmins(text []byte, admins []Admin) ([]byte, *config.Config, error) {
+func withAdmins(text []byte, admins []Admin, network config.Network) ([]byte, *config.Config, error) {
 	names := []string{}
 	for _, admin := range admins {
 		names = append(names, admin.Name)
@@ -192,7 +203,7 @@ func withAdmins(text []byte, admins []Admin) ([]byte, *config.Config, error) {
 		if len(names) == 0 {
 			names = []string{DefaultAdmin}
 		}
-		text = config.Starter(names)
+		text = config.Starter(names, network)
 	} else if missing := missingAdmins(text, names); len(missing) > 0 {
 		var err error
 		if text, err = config.AddToList(text, "users.admin", missing); err != nil {

@@ -129,7 +129,7 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 		return err
 	}
 	defer in.Close()
-	UseSources(i.Builder, in.Config.Sources)
+	UseSources(i.Builder, in.Config)
 	if err := in.require(ctx, i.Builder.Client, options.Requirements); err != nil {
 		return err
 	}
@@ -140,6 +140,7 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 		return err
 	}
 	refused := i.preflight(ctx, in, options.PackageManager, i.olderChecks(ctx, in)...)
+	i.tell(in)
 	if in.older != nil && len(in.older.missing) == 0 && i.Show != nil {
 		i.Show(takeoverOf(i.Host.Files, in))
 	}
@@ -172,6 +173,7 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	defer in.Close()
 	defer unlock()
 	i.Begin()
+	i.tell(in)
 	if err := sweep(i.Host.Files); err != nil {
 		return nil, err
 	}
@@ -200,6 +202,13 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 		result.Next = nextSteps(in.Config, result.Addresses[0], processors())
 	}
 	return result, damaged(i.Host.Files)
+}
+
+// tell passes on what was noticed while the inputs were read.
+func (i *Installer) tell(in *Inputs) {
+	for _, note := range in.notes {
+		i.Report.Note("%s", note)
+	}
 }
 
 // damaged is the error of a user environment that is damaged: an installation leaves one that is there alone.
@@ -239,7 +248,7 @@ func (i *Installer) prepare(ctx context.Context, options Options) (*Inputs, func
 
 // ready judges config and machine, and locks both the installation and its config.
 func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (func(), error) {
-	UseSources(i.Builder, in.Config.Sources)
+	UseSources(i.Builder, in.Config)
 	if err := interrupted(i.Host.Files); err != nil {
 		return nil, err
 	}

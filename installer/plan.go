@@ -693,6 +693,9 @@ func (p *planner) services(after ...string) error {
 		return fmt.Errorf("cannot render the units: %w", err)
 	}
 	p.access()
+	if err := p.network(); err != nil {
+		return fmt.Errorf("cannot write the network's variables: %w", err)
+	}
 	content := map[string][]byte{}
 	for _, unit := range units {
 		content[unit.Name] = unit.Content
@@ -780,17 +783,18 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 		return func(*step.Context) string { return stampOf(parts...) }
 	}
 	unit := func(name string) string { return string(content[name]) }
+	proxy := string(networkEnv(p.in.Config))
 	units := []step.Unit{
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
 		{Name: layout.FirewallUnit, What: "the packet filter for users' ports", OnDemand: true, Stamp: fixed(unit(layout.FirewallUnit), version.Version)},
 		{Name: layout.FirewallTimer, What: "the watch on the packet filter", Stamp: fixed(unit(layout.FirewallTimer))},
 		{Name: layout.ProxyUnit, What: "the proxy", Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: carryRoutes(p.builder.Host)},
-		{Name: layout.HubUnit, What: "the hub", Stamp: p.hubStamp(unit(layout.HubUnit)), Patience: p.patience, TooLong: errHubPatience},
+		{Name: layout.HubUnit, What: "the hub", Stamp: p.hubStamp(unit(layout.HubUnit), proxy), Patience: p.patience, TooLong: errHubPatience},
 		{
 			Name: layout.EdgeSocket, What: "the edge's socket", Holds: []string{layout.EdgeUnit},
 			Stamp: fixed(unit(layout.EdgeSocket)),
 		},
-		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), version.Version)},
+		{Name: layout.EdgeUnit, What: "the edge", OnDemand: true, Stamp: fixed(unit(layout.EdgeUnit), proxy, version.Version)},
 	}
 	for n := range units {
 		units[n].Enable = isResident(units[n].Name)
@@ -889,10 +893,10 @@ func missingFolders(files host.Files, dir string) []string {
 	return missing
 }
 
-func (p *planner) hubStamp(unit string) func(*step.Context) string {
+func (p *planner) hubStamp(unit, proxy string) func(*step.Context) string {
 	return func(c *step.Context) string {
 		live, _ := environment.Current(c.Host.Files, environment.Hub)
-		return stampOf(unit, live.Path(), live.Digest, p.in.Config.HubView(), extraConfig(c.Host.Files))
+		return stampOf(unit, proxy, live.Path(), live.Digest, p.in.Config.HubView(), extraConfig(c.Host.Files))
 	}
 }
 

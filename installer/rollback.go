@@ -251,7 +251,7 @@ func (u *Upgrader) Settle(ctx context.Context) error {
 		return err
 	}
 	defer in.Close()
-	UseSources(u.Builder, in.Config.Sources)
+	UseSources(u.Builder, in.Config)
 	u.Begin()
 	plan, err := settlePlan(in, u.Builder)
 	if err != nil {

@@ -19,9 +19,10 @@ import (
 // systemAuthorities are where distributions keep the certificates that programs trust.
 var systemAuthorities = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"}
 
-// UseSources lets all that is fetched come from where the config says.
-func UseSources(b *environment.Builder, sources config.Sources) {
-	b.Environ = withSources(b.Environ, sources)
+// UseSources lets all that is fetched come from where the config says, and by the network's proxy.
+func UseSources(b *environment.Builder, cfg *config.Config) {
+	sources := cfg.Sources
+	b.Environ = withSources(withNetwork(b.Environ, cfg), sources)
 	if b.Client != nil {
 		b.Client.Environ = b.Environ
 	}
@@ -34,7 +35,7 @@ func UseSources(b *environment.Builder, sources config.Sources) {
 // UseConfiguredSources does so with the config that is in effect. One that can't be read leaves everything to the tools' own settings.
 func UseConfiguredSources(files host.Files, b *environment.Builder) {
 	if cfg := inEffect(files); cfg != nil {
-		UseSources(b, cfg.Sources)
+		UseSources(b, cfg)
 	}
 }
 

@@ -246,7 +246,7 @@ func (u *Upgrader) PlanUpgrade(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	UseSources(u.Builder, t.in.Config.Sources)
+	UseSources(u.Builder, t.in.Config)
 	refused := u.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...)
 	receipt, err := LoadReceipt(u.Host.Files, u.Now)
 	if err != nil {
@@ -275,7 +275,7 @@ func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
 	if err != nil {
 		return nil, err
 	}
-	UseSources(u.Builder, t.in.Config.Sources)
+	UseSources(u.Builder, t.in.Config)
 	if t.change == nil {
 		if err := u.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...); err != nil {
 			return nil, err

@@ -97,7 +97,7 @@ func TestTheEdgeHasOneName(t *testing.T) {
 	s := newWholeSite(t)
 	plan, err := InstallPlan(inputs(t, plainConfig), s.installer().Builder)
 	require.NoError(t, err)
-	text, seen := string(config.Reference())+string(config.Starter(nil)), map[string]bool{}
+	text, seen := string(config.Reference())+string(config.Starter(nil, config.Network{})), map[string]bool{}
 	for _, node := range plan.Nodes {
 		text += node.Step.Title() + "\n"
 		if file, ok := node.Step.(step.File); ok && strings.HasPrefix(file.Path, layout.Units) {

@@ -187,7 +187,7 @@ func valuesOf(p Params) (map[string]any, error) {
 		"HubConfig": layout.Hub + "/lib/python3.14/site-packages/tljh/jupyterhub_config.py",
 		"Node":      layout.Hub + "/node/bin/node",
 		"Proxy":     layout.Hub + "/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
-		"ProxyEnv":  layout.ProxyEnv, "EdgeEnv": layout.EdgeEnv, "ProxyGroup": layout.ProxyGroup,
+		"ProxyEnv":  layout.ProxyEnv, "EdgeEnv": layout.EdgeEnv, "NetworkEnv": layout.NetworkEnv, "ProxyGroup": layout.ProxyGroup,
 		"ProxyUnit": layout.ProxyUnit, "EdgeSocket": layout.EdgeSocket, "ServicesSlice": servicesSlice,
 		"ProxyAddress": layout.ProxyAddress,
 		"ProxyIP":      proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),

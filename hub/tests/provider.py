@@ -22,6 +22,7 @@ class Provider:
     def __init__(self, paths, describe):
         self.user, self.down, self.secret = "alice", False, SECRET
         self.codes, self.tokens, self.asked = {}, {}, []
+        self.place, self.fetched = "", []  # where it is, and what the hub asked it for: whole addresses where it is taken for a proxy
         self.describe = describe
         self.app = web.Application()
         authorize, token, userinfo = paths
@@ -44,6 +45,7 @@ class Provider:
         raise web.HTTPFound(asked["redirect_uri"] + "?" + urlencode(back))
 
     async def token(self, request):
+        self.fetched.append(request.raw_path)
         if self.down:
             return web.Response(status=503)
         form = await request.post()
@@ -63,6 +65,7 @@ class Provider:
         return web.json_response(answer | {"id_token": jwt.encode(claims, "a" * 32, algorithm="HS256")})
 
     async def userinfo(self, request):
+        self.fetched.append(request.raw_path)
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() not in ("bearer", "token") or token not in self.tokens:
             return web.json_response({"message": "Bad credentials"}, status=401)

@@ -124,6 +124,7 @@ def provided(here, monkeypatch):
         async def whole():
             provider = Provider(*KINDS[kind.removeprefix("local-")][:2])
             async with serving(provider) as place:
+                provider.place = place
                 config = settings.parse(config_of(kind, place, **options))
                 c = Config()
                 configure.logins(c, config, configure.usable_authenticator(config.auth))
@@ -256,3 +257,27 @@ def test_local_accounts_are_needed_where_they_are_asked_for(provided):
         assert await who(visitor) == ("root", False)
 
     provided("local-github", test, allow_all=True)
+
+
+def test_a_provider_is_asked_through_the_networks_proxy(provided, monkeypatch):
+    """The hub's unit gets the variables of the proxy, and the client that OAuthenticator has in a hub goes by them."""
+    far = {"token_url": "http://login.invalid/login/oauth/access_token", "userdata_url": "http://login.invalid/api/v3/user"}
+
+    async def test(visitor, provider):
+        monkeypatch.setenv("http_proxy", provider.place)
+        monkeypatch.setenv("no_proxy", "localhost,127.0.0.1,::1")
+        assert (await come(visitor, provider, "alice"))[0] == 302
+        assert (await who(visitor)) == ("alice", False)
+        assert provider.fetched == list(far.values())
+
+    provided("github", test, **far)
+
+
+def test_no_proxy_comes_between_a_hub_and_what_is_near(provided, monkeypatch):
+    async def test(visitor, provider):
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", "localhost,127.0.0.1,::1")
+        assert (await come(visitor, provider, "alice"))[0] == 302
+        assert provider.fetched == ["/login/oauth/access_token", "/api/v3/user"]
+
+    provided("github", test)

@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 from types import SimpleNamespace
@@ -133,8 +134,19 @@ def test_the_hubs_environment_stays_with_the_hub(monkeypatch):
     assert env["JUPYTERHUB_SERVICE_URL"] == "http+unix://%2Frun%2Ftljh%2Fsockets%2Fjupyter-bob%2Fserver.sock/"
 
 
+OF_THE_NETWORK = [name for name, (_, by) in variables.TABLE.items() if by.startswith(("network.", "sources."))]
+
+
+def network(monkeypatch, tmp_path, text):
+    """What the installer wrote down for servers."""
+    monkeypatch.setenv("TLJH_ROOT", str(tmp_path))
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state/servers.json").write_text(text if isinstance(text, str) else json.dumps(text))
+
+
 def everything(monkeypatch, tmp_path, **options):
     """A server with all that may be set for it."""
+    network(monkeypatch, tmp_path, dict.fromkeys(OF_THE_NETWORK, "/site"))
     monkeypatch.setattr(UserSpawner, "server", None)
     monkeypatch.setenv("LANG", "C.UTF-8")
     prefix = tmp_path / "user"
@@ -172,6 +184,27 @@ def test_each_variable_that_a_server_gets_is_in_the_table(monkeypatch, tmp_path)
 def test_a_variable_that_is_taken_reaches_the_server(monkeypatch, tmp_path, name):
     got = everything(monkeypatch, tmp_path, variables={name: "/admins"})._environment(rescue.USUAL)[name]
     assert got == "/admins" if variables.TABLE[name][0] == variables.HONOURED else "/admins" in got.split(":")
+
+
+def test_a_server_gets_the_networks_proxy_unless_admins_say_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setattr(UserSpawner, "server", None)
+    monkeypatch.setenv("https_proxy", "http://of-the-hub:1")
+    site = {"https_proxy": "http://p:1", "HTTPS_PROXY": "http://p:1", "http_proxy": "http://p:1", "HTTP_PROXY": "http://p:1", "PIP_INDEX_URL": "https://i"}
+
+    def got(**options):
+        made = make(monkeypatch, **options)
+        monkeypatch.setattr(spawner.Spawner, "get_env", lambda self: dict(self.environment))
+        return {name: value for name, value in made.get_env().items() if name in site}
+
+    assert got() == {}, "of the hub's own environment nothing is for users"
+    network(monkeypatch, tmp_path, site)
+    assert got() == site
+    plain = {name: site[name] for name in ("http_proxy", "HTTP_PROXY", "PIP_INDEX_URL")}
+    assert got(variables={"https_proxy": "http://own:1"}) == plain | {"https_proxy": "http://own:1"}, "not one in small and another in capital letters"
+    assert got(environment={"HTTPS_PROXY": ""}) == plain | {"HTTPS_PROXY": ""}
+    for broken in ("{", "[1]", '"x"', ""):
+        network(monkeypatch, tmp_path, broken)
+        assert got() == {}, broken
 
 
 def test_what_the_environment_brings(monkeypatch, tmp_path):

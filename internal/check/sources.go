@@ -214,7 +214,7 @@ func (s Sources) ask(ctx context.Context, address, proxy *url.URL, result *Sourc
 	}
 }
 
-const noReachHint = "check the network, and the settings of a proxy (https_proxy) if your network has one; a package mirror is named by PIP_INDEX_URL and UV_DEFAULT_INDEX"
+const noReachHint = "check the network, and the settings of a proxy (https_proxy, or network.https_proxy of the config) if your network has one; a package mirror is named by PIP_INDEX_URL and UV_DEFAULT_INDEX"
 
 func checkDNS(ctx context.Context, env *Env) Finding {
 	var names []string

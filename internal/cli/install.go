@@ -69,7 +69,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 
 // read turns what was typed into what the installer takes.
 func (o installOptions) read(in io.Reader) (installer.Options, error) {
-	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements, NewEnvironment: o.newEnvironment}
+	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements, NewEnvironment: o.newEnvironment, Environ: os.Environ()}
 	switch o.packageManager {
 	case installer.Auto, "conda", "uv":
 	default:

@@ -59,6 +59,11 @@ class Paths:
         return self.state / "edge.env"
 
     @property
+    def servers_env(self) -> Path:
+        """The variables that servers get of the network and of package sources: an object of JSON."""
+        return self.state / "servers.json"
+
+    @property
     def installer_token(self) -> Path:
         return self.state / "installer.token"
 

@@ -15,6 +15,7 @@ they always do. One that does not start all the same is started in another way (
 import asyncio
 import contextlib
 import grp
+import json
 import os
 import shutil
 import stat
@@ -32,7 +33,7 @@ from systemdspawner import SystemdSpawner
 from systemdspawner.systemd import get_systemd_version
 from traitlets import Any, Bool, Dict, Integer, List, Unicode, Union
 
-from tljh import accounts, devices, failures, machine, paths, readonly, rescue, shared, systemd
+from tljh import accounts, devices, failures, files, machine, paths, readonly, rescue, shared, systemd
 from tljh.failures import SpawnFailure, Story
 from tljh.names import unit_name
 from tljh.rescue import Way
@@ -504,6 +505,8 @@ class UserSpawner(SystemdSpawner):
 
     def get_env(self):
         env = super().get_env()
+        own = {name.lower() for name in (*self.environment, *self.variables)}
+        env |= {name: value for name, value in self._network().items() if name.lower() not in own}
         env |= {name: value for name, value in self.variables.items() if name not in self.environment}
         for extra in reversed(self.extra_paths):
             env["PATH"] = f"{self._expand_user_vars(extra)}:{env.get('PATH', SYSTEM_PATH)}"
@@ -522,6 +525,15 @@ class UserSpawner(SystemdSpawner):
         # Without a port, jupyterhub-singleuser leaves the choice to its arguments.
         env["JUPYTERHUB_SERVICE_URL"] = self.socket_url + (self.server.base_url if self.server else "/")
         return env
+
+    def _network(self) -> dict[str, str]:
+        """The network's proxy and package sources, as the installer wrote them down last. Without them, a server starts all the same."""
+        try:
+            found = json.loads(files.read_secret(paths.Paths.here().servers_env) or "{}")
+            return {str(name): str(value) for name, value in found.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            self.log.error("Cannot read the network's variables for servers: %s", error)
+            return {}
 
     def _environment_folder(self) -> Path:
         """The users' environment."""
