@@ -1,7 +1,7 @@
 """Tells the installer what the hub's environment knows of an authenticator: `python -m tljh.check_authenticator`.
 
-Standard input is {"type": auth.type, "sections": {names of classes: {options: values}}}; standard output {"ok": bool, "error": why it can't be used, "hint": what to do,
-"classes": {name: {"exists": bool, "options": [names], "refused": {option: why}}}} for the class of auth.type and for each section.
+Standard input is {"type": auth.type, "sections": {names of classes: {options: values}}}; standard output {"ok": bool, "error": why it can't be used,
+"hint": what to do, "classes": {name: {"exists": bool, "options": [names], "refused": {option: why}}}} for the class of auth.type and for each section.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Makes the packages of hub.packages ready for a hub environment: a program of its own, which tljh-install confines, as building packages may run their code.
 
-Standard input is {"uv": program, "python": of the environment, "options": of uv, "requirements": [packages], "pinned": [what the hub holds], "overrides": text};
-standard output is a tar of files, with their places below an environment. What is pinned keeps its version and is not among them.
+Standard input is {"uv": program, "python": of the environment, "options": of uv, "requirements": [packages], "pinned": [what the hub holds],
+"overrides": text}; standard output is a tar of files, with their places below an environment. What is pinned keeps its version and is not among them.
 """
 
 import json
