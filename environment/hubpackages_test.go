@@ -25,7 +25,7 @@ func TestPackagesArePartOfAHubEnvironment(t *testing.T) {
 	assert.Equal(t, HubDigest([]string{"a", "b"}), HubDigest([]string{"b", "a", "b"}))
 
 	files := newFiles(t)
-	assert.False(t, HoldsPackages(files, nil), "there is no hub environment")
+	assert.False(t, HoldsPackages(files, []string{"a"}), "there is no hub environment")
 	generation := complete(t, files, Hub, 1)
 	require.NoError(t, Switch(files, generation))
 	assert.True(t, HoldsPackages(files, nil))
