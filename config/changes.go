@@ -30,7 +30,7 @@ func Changes(before, after *Config) []Change {
 		}
 		changes = append(changes, Change{
 			Path: path, Touches: key.touches.names(), Hub: key.touches&onHub != 0, OnlyHub: key.touches == onHub,
-			NeedsInstall: key.touches&^onServers == onNothing || key.touches&onEnvironment != 0,
+			NeedsInstall: key.touches&^onServers == onNothing || key.touches&(onEnvironment|onHubEnvironment) != 0,
 		})
 	}
 	return changes

@@ -152,6 +152,7 @@ type Hub struct {
 	UserDomain         string   // "" for none
 	Domain             string   // the hub's own name; "" where HubDomain can derive it
 	WritablePaths      []string // folders that code of an admin's, run by the hub, may write to
+	Packages           []string // requirements that the hub environment holds beside its own
 }
 
 // OriginsSeparate reports whether browsers keep the pages of single-user servers apart from those of the hub.

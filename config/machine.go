@@ -257,6 +257,8 @@ func (w *walker) checkTimes(leaf *x509.Certificate, now time.Time) {
 type AuthenticatorAnswer struct {
 	OK      bool   `json:"ok"`
 	Error   string `json:"error"` // why the authenticator of auth.type can't be used
+	Hint    string `json:"hint"`  // what to do; "" where a module is not what is missing
+	Pending bool   `json:"-"`     // hub.packages has changed since the hub environment was built
 	Classes map[string]struct {
 		Exists  bool              `json:"exists"`
 		Options []string          `json:"options"`
@@ -268,7 +270,7 @@ type AuthenticatorAnswer struct {
 func CheckAuthenticator(c *Config, r Report, answer AuthenticatorAnswer) []Problem {
 	return r.more(func(w *walker) {
 		if !answer.OK {
-			w.fail(w.place("auth.type", "auth"), "auth.type", "the hub cannot use "+short(c.Auth.Type)+": "+answer.Error, "")
+			w.authenticatorMissing(c, answer)
 		}
 		for _, name := range slices.Sorted(maps.Keys(c.Auth.Options)) {
 			class := answer.Classes[name]
@@ -291,6 +293,17 @@ func CheckAuthenticator(c *Config, r Report, answer AuthenticatorAnswer) []Probl
 			}
 		}
 	})
+}
+
+// authenticatorMissing reports a class that the hub environment lacks. The next installation may bring the package that holds it.
+func (w *walker) authenticatorMissing(c *Config, answer AuthenticatorAnswer) {
+	const path = "auth.type"
+	if answer.Hint == "" || !answer.Pending {
+		w.fail(w.place(path, "auth"), path, "the hub cannot use "+short(c.Auth.Type)+": "+answer.Error, answer.Hint)
+		return
+	}
+	w.unready(path, "the hub cannot use "+short(c.Auth.Type)+" until hub.packages is installed: "+answer.Error, "sudo tljh-install install")
+	w.problems[len(w.problems)-1].Installs = true
 }
 
 // optionHint says how to write a value that an option takes. It shows no value: it may be secret.

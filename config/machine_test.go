@@ -210,3 +210,35 @@ func TestWhatTheHubSaysOfAnAuthenticator(t *testing.T) {
 	assert.Equal(t, "the hub cannot use github: No module named 'x'", problems[0].Message)
 	assert.Equal(t, 2, problems[0].Line)
 }
+
+// The package of an authenticator is named first and installed later: such a config is saved, reload does not put it into effect, and install does.
+func TestAnAuthenticatorThatHubPackagesBring(t *testing.T) {
+	c, report := Parse("", []byte("auth: {type: lti.LTIAuthenticator}\nhub: {packages: [lti]}\n"))
+	require.NoError(t, report.Err())
+	missing := AuthenticatorAnswer{Error: "No module named 'lti'", Hint: "add it"}
+
+	refused := report.With(CheckAuthenticator(c, report, missing))
+	require.Error(t, refused.Err())
+	assert.Contains(t, refused.Text(), "hint: add it")
+
+	missing.Pending = true
+	saved := report.With(CheckAuthenticator(c, report, missing))
+	require.NoError(t, saved.Err())
+	require.NotNil(t, saved.Unready())
+	assert.Contains(t, saved.Unready().Message, "cannot use lti.LTIAuthenticator until hub.packages is installed")
+	assert.Equal(t, "sudo tljh-install install", saved.Unready().Hint)
+	assert.Nil(t, saved.UnreadyToInstall())
+
+	misspelt := AuthenticatorAnswer{Error: "No module named 'oauthenticator.githab'", Pending: true}
+	require.Error(t, report.With(CheckAuthenticator(c, report, misspelt)).Err(), "no package brings that")
+}
+
+func TestHubPackagesAreInstalledByInstall(t *testing.T) {
+	before, after := parsed(t, "{}"), parsed(t, "hub: {packages: [lti]}")
+	assert.Equal(t, []Change{{Path: "hub.packages", Touches: []string{"hub environment, by tljh-install install"}, NeedsInstall: true}}, Changes(before, after))
+	assert.Equal(t, before.HubView(), after.HubView(), "a hub that goes on in its environment has no use for a restart")
+	for _, text := range []string{"--index-url=x", "-r /etc/shadow", "a b", "a==", "/root/x.whl"} {
+		_, report := Parse("", []byte("hub: {packages: ['"+text+"']}"))
+		assert.Error(t, report.Err(), text)
+	}
+}

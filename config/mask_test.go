@@ -42,7 +42,7 @@ func TestMask(t *testing.T) {
 func TestNamesOfSecrets(t *testing.T) {
 	for _, name := range []string{
 		"AWS_SECRET_ACCESS_KEY", "SECRET_KEY", "SECRET_KEY_BASE", "OPENAI_KEY", "MYSQL_PWD", "GITHUB_PAT", "jwt_signing_key", "secret_key", "client_secret", "password", "passwd", "DB_PASS",
-		"api_token", "API_KEY", "apikey", "credentials", "private_key", "cookie_secret", "bind_dn_password", "keys", "passphrase", "PGPASSWORD", "SENTRY_DSN", "shared-password",
+		"api_token", "API_KEY", "apikey", "credentials", "private_key", "cookie_secret", "bind_dn_password", "keys", "passphrase", "PGPASSWORD", "SENTRY_DSN", "shared-password", "consumers",
 	} {
 		assert.True(t, isSecret(name), name)
 		text := "user_environment:\n  variables: {" + strings.ReplaceAll(name, "-", "_") + ": s3cret}\n"

@@ -29,6 +29,8 @@ type Problem struct {
 
 	// Unready is a warning for a config that is saved, as keys are set one by one, and an error for one that is put into effect.
 	Unready bool `json:"-"`
+	// Installs is of an unready config that an installation puts into effect all the same: it brings what is missing.
+	Installs bool `json:"-"`
 
 	width int // of what is meant, in characters
 }
@@ -77,6 +79,12 @@ func (r Report) Unready() *Problem {
 		}
 	}
 	return nil
+}
+
+// UnreadyToInstall returns why such a config can't be put into effect by an installation, either.
+func (r Report) UnreadyToInstall() *Problem {
+	r.Problems = slices.DeleteFunc(slices.Clone(r.Problems), func(p Problem) bool { return p.Installs })
+	return r.Unready()
 }
 
 func (r Report) count(severity Severity) int {

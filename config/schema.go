@@ -109,6 +109,8 @@ func schema(c *Config) []key {
 				"hub.example.org", "The hub's own name, for hub.user_domain and for the address that status shows. Without it, the first of https.letsencrypt.domains, or else hub.user_domain itself."),
 			row("hub.writable_paths", &c.Hub.WritablePaths, nil, writable, onUnits,
 				"[/srv/homework]", "Folders outside homes that code of jupyterhub_config.d may write to. Everything else but the hub's own state, /etc, /run, /tmp and /var/log is read-only for the hub. They must be there when the hub starts."),
+			row("hub.packages", &c.Hub.Packages, nil, packages, onHubEnvironment,
+				"[jupyterhub-ltiauthenticator]", "Python packages that the hub environment holds beside its own: authenticators that the hub does not come with, helpers of the spawner, services. They are installed by tljh-install install, and by every upgrade."),
 			row("sources.index", &c.Sources.Index, "", webAddress, onServers,
 				"https://packages.example.org/simple", "The Python package index, also that of single-user servers. Without it, the one that pip and uv are set up for."),
 			row("sources.channel", &c.Sources.Channel, "", channel, onNothing,
@@ -229,6 +231,7 @@ const (
 	onTrust
 	onFilter
 	onSSH
+	onHubEnvironment
 	onServers         // their variables, which the hub reads at each start of one
 	onUpgrade         // nothing that runs: it is read when the next release is looked for
 	onNothing touches = 0
@@ -242,6 +245,7 @@ var effects = []struct {
 	{onHub, "hub restart"}, {onDoor, "edge restart"}, {onUnits, "units"}, {onSudo, "sudo rules"}, {onFolders, "groups and shared folders"},
 	{onServers, "single-user servers, at their next start"},
 	{onTrust, "certificates to trust"}, {onFilter, "packet filter"}, {onSSH, "rule for sshd"}, {onEnvironment, "user environment, by tljh-install install"},
+	{onHubEnvironment, "hub environment, by tljh-install install"},
 }
 
 // key is a row of the table.

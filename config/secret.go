@@ -7,7 +7,7 @@ import (
 
 // What a name says of its value. One table for all that shows configs: reports, show, diffs.
 var (
-	secretive  = regexp.MustCompile(`(?i)secret|passw|passphrase|pwd|token|credential|private|cookie|signature|(key|keys|pass)$|(^|[^a-z])(key|pat|dsn)([^a-z]|$)|class_?code$`)
+	secretive  = regexp.MustCompile(`(?i)secret|passw|passphrase|pwd|token|credential|private|cookie|signature|(key|keys|pass)$|(^|[^a-z])(key|pat|dsn)([^a-z]|$)|class_?code$|^consumers$`)
 	harmless   = regexp.MustCompile(`(?i)(url|uri|file|path|length|lifetime|claim|enabled|strength|expires?|expiry|method|algorithm|scopes?|endpoint)$|(username|user|groups?|e?mail|sort|public)_?keys?$`)
 	namedValue = regexp.MustCompile(`([A-Za-z0-9_.-]+)["']?\s*[:=]`)
 	proxyInfo  = regexp.MustCompile(`(?i)(https?_proxy["']?\s*[:=]\s*["']?(?:[a-z]+:/{1,2})?)[^\r\n]*@`)

@@ -15,9 +15,9 @@ import (
 	"tljh/internal/layout"
 )
 
-// ReadyHub returns the newest hub environment that this program would build and that is there already, whole, be it live or not.
-func ReadyHub(files host.Files) (Generation, bool) {
-	return ready(files, Hub, HubDigest(), func(g Generation) bool { return Damaged(files, g) == "" })
+// ReadyHub returns the newest hub environment that this program would build with the packages of a config and that is there already, whole, be it live or not.
+func ReadyHub(files host.Files, packages []string) (Generation, bool) {
+	return ready(files, Hub, HubDigest(packages), func(g Generation) bool { return Damaged(files, g) == "" })
 }
 
 func ready(files host.Files, kind Kind, digest string, good func(Generation) bool) (Generation, bool) {

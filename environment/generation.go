@@ -53,6 +53,8 @@ type Generation struct {
 	Python  string    `json:"python"`
 	Version string    `json:"version"` // of this program
 	Created time.Time `json:"created"`
+
+	Packages []string `json:"packages,omitempty"` // of a hub environment: the requirements of hub.packages that it was built with
 }
 
 // Path returns the generation's folder.

@@ -13,10 +13,15 @@ import (
 	"tljh/hub"
 )
 
-// HubDigest returns the digest of everything that this program's hub environment is built from.
-func HubDigest() string {
-	return digestOf([]byte(PythonRelease), platform(), hub.Lock("hub"), hub.Lock("node"), []byte(digestOfTree(hub.ProxyFS())), []byte(digestOfTree(hub.PackageFS())),
-		rescueLock())
+// HubDigest returns the digest of everything that this program's hub environment with the packages of a config is built from.
+func HubDigest(packages []string) string {
+	parts := [][]byte{
+		[]byte(PythonRelease), platform(), hub.Lock("hub"), hub.Lock("node"), []byte(digestOfTree(hub.ProxyFS())), []byte(digestOfTree(hub.PackageFS())), rescueLock(),
+	}
+	if added := requirements(packages); len(added) > 0 {
+		parts = append(parts, []byte(strings.Join(added, "\n")))
+	}
+	return digestOf(parts...)
 }
 
 // ProxyDigest returns the digest of the proxy and the Node it runs on.
@@ -30,26 +35,28 @@ func JupyterHubVersion() string { return pinned(hub.Lock("hub"), "jupyterhub") }
 // hubCache is where uv unpacks what becomes the hub's. It is of one build only.
 const hubCache = "uv-hub"
 
-// BuildHub builds a generation of the hub environment. Its packages, the proxy and the rescue environment are installed side by side.
-func (b *Builder) BuildHub(ctx context.Context) (Generation, error) {
+// BuildHub builds a generation of the hub environment, with the packages of a config. Its own packages, the proxy and the rescue environment are installed side by side.
+func (b *Builder) BuildHub(ctx context.Context, packages []string) (Generation, error) {
 	if err := b.Host.Files.RemoveTree(uvCache(hubCache)); err != nil {
 		return Generation{}, err
 	}
-	return b.build(ctx, Generation{Kind: Hub, Digest: HubDigest(), Manager: "uv"}, b.fillHub, b.testHub)
+	added := requirements(packages)
+	fill := func(ctx context.Context, dir string) error { return b.fillHub(ctx, dir, added) }
+	return b.build(ctx, Generation{Kind: Hub, Digest: HubDigest(packages), Manager: "uv", Packages: added}, fill, b.testHub)
 }
 
-func (b *Builder) fillHub(ctx context.Context, dir string) error {
+func (b *Builder) fillHub(ctx context.Context, dir string, added []string) error {
 	if err := b.venv(ctx, dir); err != nil {
 		return err
 	}
 	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error { return b.fillHubPackages(ctx, dir) })
+	all.Go(func() error { return b.fillHubPackages(ctx, dir, added) })
 	all.Go(func() error { return b.fillProxy(ctx, dir) })
 	all.Go(func() error { return b.fillRescue(ctx, dir) })
 	return all.Wait()
 }
 
-func (b *Builder) fillHubPackages(ctx context.Context, dir string) error {
+func (b *Builder) fillHubPackages(ctx context.Context, dir string, added []string) error {
 	lock, err := b.lockFile(dir, "hub")
 	if err != nil {
 		return err
@@ -62,6 +69,9 @@ func (b *Builder) fillHubPackages(ctx context.Context, dir string) error {
 		return err
 	}
 	if err := b.dropWeight(dir); err != nil {
+		return err
+	}
+	if err := b.addToHub(ctx, dir, added); err != nil {
 		return err
 	}
 	// Of what these stand on, the import that is the test leaves the byte code: half of it is never loaded.

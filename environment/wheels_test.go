@@ -315,7 +315,7 @@ func TestABuildBeginsWithoutWhatAnotherUnpacked(t *testing.T) {
 	require.NoError(t, os.MkdirAll(files.Path(layout.Generations), 0o755))
 	s.builder.Now = func() time.Time { return time.Unix(0, 0) }
 	builds := map[string]func(context.Context) error{
-		hubCache: func(ctx context.Context) error { _, err := s.builder.BuildHub(ctx); return err },
+		hubCache: func(ctx context.Context) error { _, err := s.builder.BuildHub(ctx, nil); return err },
 		userCache: func(ctx context.Context) error {
 			_, err := s.builder.BuildUser(ctx, UV{Builder: s.builder})
 			return err

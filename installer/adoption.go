@@ -149,14 +149,14 @@ func (i *Installer) prepareAdoption(ctx context.Context, in *Inputs, a *Adoption
 	if a.Units, err = i.olderUnitsNow(ctx); err != nil {
 		return nil, err
 	}
-	return i.beginTaking(ctx, a)
+	return i.beginTaking(ctx, in.Config, a)
 }
 
 // beginTaking starts the process that takes over database and passwords. Whatever it could fail in has been tried on copies when it is ready, and all that
 // it and the hub need is in memory.
-func (i *Installer) beginTaking(ctx context.Context, a *Adoption) (*migration, error) {
+func (i *Installer) beginTaking(ctx context.Context, cfg *config.Config, a *Adoption) (*migration, error) {
 	files := i.Host.Files
-	hub, ok := environment.ReadyHub(files)
+	hub, ok := environment.ReadyHub(files, cfg.Hub.Packages)
 	if !ok {
 		return nil, errors.New("the new hub environment is not there")
 	}
@@ -574,7 +574,7 @@ func (i *Installer) setOlderAside(ctx context.Context) error {
 // takeOlderState needs no hub running. It can be done again as long as the links do not lead to our environments.
 func (i *Installer) takeOlderState(ctx context.Context, in *Inputs, a *Adoption) error {
 	files := i.Host.Files
-	hub, ok := environment.ReadyHub(files)
+	hub, ok := environment.ReadyHub(files, in.Config.Hub.Packages)
 	if !ok {
 		return errors.New("the new hub environment is not there")
 	}
@@ -587,7 +587,7 @@ func (i *Installer) takeOlderState(ctx context.Context, in *Inputs, a *Adoption)
 		return err
 	}
 	if in.taker == nil { // an earlier run was ended on its way
-		taker, err := i.beginTaking(ctx, a)
+		taker, err := i.beginTaking(ctx, in.Config, a)
 		if err != nil {
 			return err
 		}

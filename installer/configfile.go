@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tljh/config"
+	"tljh/environment"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 )
@@ -150,10 +151,11 @@ func (f ConfigFile) CheckRead(ctx context.Context, d *config.Document) (*config.
 	}
 	checked := report.With(config.CheckMachine(cfg, report, f.Host.Files, f.resources(), f.Now(), f.InEffect))
 	if f.mustAsk(cfg) {
-		answer, err := f.askHub(ctx, cfg)
+		answer, err := askHub(ctx, f.Host, layout.Hub, cfg)
 		if err != nil {
 			return nil, checked, err
 		}
+		answer.Pending = !environment.HoldsPackages(f.Host.Files, cfg.Hub.Packages)
 		checked = checked.With(config.CheckAuthenticator(cfg, report, answer))
 	}
 	if checked.Err() != nil {
@@ -193,8 +195,8 @@ func (f ConfigFile) mustAsk(cfg *config.Config) bool {
 	return before == nil || !reflect.DeepEqual(before.Auth, cfg.Auth)
 }
 
-// askHub lets the hub environment say what it knows of the authenticator and of the classes whose options are set.
-func (f ConfigFile) askHub(ctx context.Context, cfg *config.Config) (config.AuthenticatorAnswer, error) {
+// askHub lets a hub environment say what it knows of the authenticator and of the classes whose options are set.
+func askHub(ctx context.Context, h *host.Host, dir string, cfg *config.Config) (config.AuthenticatorAnswer, error) {
 	var answer config.AuthenticatorAnswer
 	question, err := cfg.AuthenticatorQuestion()
 	if err != nil {
@@ -202,8 +204,8 @@ func (f ConfigFile) askHub(ctx context.Context, cfg *config.Config) (config.Auth
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the hub environment gives no answer"))
 	defer cancel()
-	result, err := f.Host.Runner.Run(ctx, host.Command{
-		Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.check_authenticator"}, Stdin: bytes.NewReader(question),
+	result, err := h.Runner.Run(ctx, host.Command{
+		Argv: []string{dir + "/bin/python", "-m", "tljh.check_authenticator"}, Stdin: bytes.NewReader(question),
 	})
 	if err != nil {
 		return answer, fmt.Errorf("cannot ask the hub environment about the authenticator: %w", err)

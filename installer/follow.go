@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tljh/config"
 	"tljh/environment"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -40,14 +41,14 @@ func (p *planner) ahead() {
 
 // hubAhead builds the hub environment beside the live one.
 func (p *planner) hubAhead(after ...string) {
-	b := p.builder
-	there := present(func(files host.Files) bool { _, ok := environment.ReadyHub(files); return ok })
+	b, in := p.builder, p.in
+	there := present(func(files host.Files) bool { _, ok := environment.ReadyHub(files, in.Config.Hub.Packages); return ok })
 	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", there), after...)
 	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", there), after...)
 	p.beside(phaseEnvironments, step.Task{
 		Name: idHubAhead, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy) beside the live one",
 		Look: there,
-		Do:   func(ctx context.Context, _ *step.Context) error { _, err := readyHub(ctx, b); return err },
+		Do:   func(ctx context.Context, _ *step.Context) error { _, err := readyHub(ctx, b, in); return err },
 	}, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
 }
 
@@ -82,11 +83,11 @@ func matchStep(b *environment.Builder) step.Task {
 
 // followStep makes the new environments the live ones and brings the database to the new format. The hub is stopped by it and not started: that is
 // the next step's.
-func (u *Upgrader) followStep(old Release) step.Task {
+func (u *Upgrader) followStep(cfg *config.Config, old Release) step.Task {
 	return step.Task{
 		Name: idFollow, What: "switch to the new environments, with a copy of the database",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
-			hub, hubThere := environment.ReadyHub(c.Host.Files)
+			hub, hubThere := environment.ReadyHub(c.Host.Files, cfg.Hub.Packages)
 			user, userThere := environment.FollowedUser(c.Host.Files)
 			liveHub, _ := environment.Current(c.Host.Files, environment.Hub)
 			liveUser, _ := environment.Current(c.Host.Files, environment.User)
@@ -95,12 +96,12 @@ func (u *Upgrader) followStep(old Release) step.Task {
 			}
 			return step.Different, nil
 		},
-		Do: func(ctx context.Context, _ *step.Context) error { return u.follow(ctx, old) },
+		Do: func(ctx context.Context, _ *step.Context) error { return u.follow(ctx, cfg, old) },
 	}
 }
 
-func (u *Upgrader) follow(ctx context.Context, old Release) error {
-	hub, ok := environment.ReadyHub(u.Host.Files)
+func (u *Upgrader) follow(ctx context.Context, cfg *config.Config, old Release) error {
+	hub, ok := environment.ReadyHub(u.Host.Files, cfg.Hub.Packages)
 	if !ok {
 		return errors.New("the new hub environment is not there")
 	}
@@ -250,7 +251,8 @@ func (u *Upgrader) lost(ctx context.Context, kept string) (Lost, error) {
 // database runs the hub environment's own code for the database.
 func (u *Upgrader) database(ctx context.Context, verb, from, to string) (host.Result, error) {
 	dir := layout.Hub
-	if hub, ok := environment.ReadyHub(u.Host.Files); ok {
+	live, _ := environment.Current(u.Host.Files, environment.Hub)
+	if hub, ok := environment.ReadyHub(u.Host.Files, live.Packages); ok {
 		dir = hub.Path()
 	}
 	files := u.Host.Files

@@ -102,7 +102,8 @@ type Inputs struct {
 	taker     *migration // waits for it to be stopped, to take over what it knows; nil in a run that goes on with an adoption
 	switching bool       // it was stopped: until our hub answers there is none
 
-	notes []string // for whoever watches
+	notes     []string // for whoever watches
+	goingBack bool     // to the hub environment that was live before, whatever the config says of its packages
 
 	found   []byte // what config.yaml held, where it is what ConfigText comes from
 	cleanup func()

@@ -303,7 +303,7 @@ func (i *Installer) judgeConfig(ctx context.Context, in *Inputs, options Options
 	if problems.Err() != nil {
 		return invalid(cmp.Or(options.ConfigFile, layout.Config), problems)
 	}
-	if problem := problems.Unready(); problem != nil {
+	if problem := problems.UnreadyToInstall(); problem != nil {
 		return &BadInput{Err: host.Hint(errors.New(problem.Message), "%s", problem.Hint)}
 	}
 	if err != nil && ctx.Err() == nil {
@@ -323,8 +323,39 @@ func sweep(files host.Files) error {
 	return errors.Join(errs...)
 }
 
-// change runs the plan and the proof.
+// change runs the plan and the proof. A hub that does not work with other hub.packages runs without them again.
 func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
+	before, had := environment.Current(i.Host.Files, environment.Hub)
+	outcome, err := i.enact(ctx, in)
+	live, _ := environment.Current(i.Host.Files, environment.Hub)
+	if err == nil || ctx.Err() != nil || !had || slices.Equal(before.Packages, live.Packages) {
+		return outcome, err
+	}
+	i.Report.Note("it did not work: going back to the hub environment before")
+	if failed := i.backToHub(ctx, in, before); failed != nil {
+		return outcome, errors.Join(err, fmt.Errorf("going back to the hub environment before failed, too: %w", failed))
+	}
+	return outcome, host.Hint(fmt.Errorf("%w\nThe hub runs in the environment before, without the change of hub.packages", err),
+		"change hub.packages or what needs them (sudo tljh-install config edit), then run the same command again")
+}
+
+// backToHub lets the hub run in an environment that was live before, with its packages.
+func (i *Installer) backToHub(ctx context.Context, in *Inputs, before environment.Generation) error {
+	cfg, back := *in.Config, *in
+	cfg.Hub.Packages, back.Config, back.goingBack = before.Packages, &cfg, true
+	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	if err != nil {
+		return err
+	}
+	plan, err := InstallPlan(&back, i.Builder)
+	if err != nil {
+		return err
+	}
+	_, err = (&Executor{Host: i.Host, Receipt: receipt, Report: i.Report}).Run(ctx, plan)
+	return err
+}
+
+func (i *Installer) enact(ctx context.Context, in *Inputs) (Outcome, error) {
 	receipt, err := LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
 		return Outcome{}, err
@@ -438,7 +469,7 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
 		Now: i.Now(), Built: built,
 		Installed: whole && files.Exists(layout.Receipt),
-		Online:    !whole || hub.Digest != environment.HubDigest() || in.Requirements != "" || len(in.Config.UserEnvironment.Packages) > 0,
+		Online:    !whole || hub.Digest != environment.HubDigest(in.Config.Hub.Packages) || in.Requirements != "" || len(in.Config.UserEnvironment.Packages) > 0,
 		Index:     sync.OnceValues(i.Builder.Index),
 		Python:    environment.PythonProgram(files),
 		HomeRoots: homeRoots(in.Config.Users.HomeRoot),

@@ -335,7 +335,7 @@ func (p *planner) foldersDone() []string {
 
 func (p *planner) environments() {
 	b := p.builder
-	hubNode, user := hubStep(b), userStep(b, p.in.Manager)
+	hubNode, user := hubStep(b, p.in), userStep(b, p.in.Manager)
 	users := user.Look
 	if p.match {
 		users = matchStep(b).Look
@@ -518,8 +518,8 @@ func present(there func(host.Files) bool) func(context.Context, *step.Context) (
 	}
 }
 
-// hubStep builds and switches to a hub environment of this program's lock, unless the live one is just that and undamaged.
-func hubStep(b *environment.Builder) step.Task {
+// hubStep builds and switches to a hub environment of this program's lock and the config's packages, unless the live one is just that and undamaged.
+func hubStep(b *environment.Builder, in *Inputs) step.Task {
 	return step.Task{
 		Name: idHub, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy)",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
@@ -527,13 +527,13 @@ func hubStep(b *environment.Builder) step.Task {
 			switch {
 			case !ok:
 				return step.Absent, nil
-			case live.Digest != environment.HubDigest() || environment.Damaged(c.Host.Files, live) != "":
+			case live.Digest != environment.HubDigest(in.Config.Hub.Packages) || environment.Damaged(c.Host.Files, live) != "":
 				return step.Different, nil
 			}
 			return step.Same, nil
 		},
 		Do: func(ctx context.Context, c *step.Context) error {
-			generation, err := readyHub(ctx, b)
+			generation, err := readyHub(ctx, b, in)
 			if err != nil {
 				return err
 			}
@@ -572,12 +572,32 @@ func (p *planner) conda(user step.Task) {
 	p.beside(phaseEnvironments, user, idUV, idCompile, "file "+layout.Conda+"/.condarc")
 }
 
-// readyHub returns a hub environment of this program's, which it builds unless one is there.
-func readyHub(ctx context.Context, b *environment.Builder) (environment.Generation, error) {
-	if generation, ok := environment.ReadyHub(b.Host.Files); ok {
-		return generation, nil
+// readyHub returns a hub environment of this program's with the config's packages, which it builds unless one is there.
+func readyHub(ctx context.Context, b *environment.Builder, in *Inputs) (generation environment.Generation, err error) {
+	packages := in.Config.Hub.Packages
+	generation, ok := environment.ReadyHub(b.Host.Files, packages)
+	if !ok {
+		generation, err = b.BuildHub(ctx, packages)
 	}
-	return b.BuildHub(ctx)
+	if err != nil || in.goingBack {
+		return generation, err
+	}
+	return generation, knowsAuthenticator(ctx, b.Host, in.Config, generation)
+}
+
+// knowsAuthenticator asks a hub environment that is to take the place of another, where one of them holds packages of the config: without the class of auth.type,
+// nobody could log in anew.
+func knowsAuthenticator(ctx context.Context, h *host.Host, cfg *config.Config, next environment.Generation) error {
+	live, ok := environment.Current(h.Files, environment.Hub)
+	if !ok || len(live.Packages)+len(next.Packages) == 0 {
+		return nil
+	}
+	answer, err := askHub(ctx, h, next.Path(), cfg)
+	if err != nil || answer.OK {
+		return err
+	}
+	return host.Hint(fmt.Errorf("the hub environment with these hub.packages cannot use auth.type %s, and the one before stays: %s", cfg.Auth.Type, answer.Error),
+		"change auth.type or hub.packages (sudo tljh-install config edit), then run the same command again")
 }
 
 // userStep builds a user environment where none works. One that works is the instructor's, and left alone.

@@ -169,8 +169,8 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 		part.State = "valid"
 	case len(pending) > 0:
 		part.State, part.Hint = "valid, with changes that are not in effect yet", "tljh-install config reload"
-	case before != nil && !packagesInstalled(files, cfg):
-		part.State, part.Hint = "valid, in effect but for user_environment.packages", "tljh-install install"
+	case before != nil && len(packagesLeft(files, cfg)) > 0:
+		part.State, part.Hint = "valid, in effect but for "+strings.Join(packagesLeft(files, cfg), " and "), "tljh-install install"
 	default:
 		part.State = "valid, in effect"
 	}
@@ -203,6 +203,18 @@ func lookAtCertificate(files host.Files, now time.Time) (PartStatus, bool) {
 func othersCanRead(files host.Files) bool {
 	info, err := files.Lstat(layout.Config)
 	return err == nil && (host.AttrOf(info).UID != secret.UID || info.Mode().Perm()&^secret.Mode != 0)
+}
+
+// packagesLeft returns the keys with packages that no installation has seen to yet.
+func packagesLeft(files host.Files, cfg *config.Config) []string {
+	keys := []string{}
+	if !packagesInstalled(files, cfg) {
+		keys = append(keys, "user_environment.packages")
+	}
+	if !environment.HoldsPackages(files, cfg.Hub.Packages) {
+		keys = append(keys, "hub.packages")
+	}
+	return keys
 }
 
 // packagesInstalled tells whether the last installation saw to the packages that a config lists.

@@ -473,7 +473,7 @@ func preparePlan(in *Inputs, builder *environment.Builder) (Plan, error) {
 
 // upgradePlan makes what was built the live one, with everything that depends on it.
 func (u *Upgrader) upgradePlan(t *takeover, old Release) (Plan, error) {
-	p := &planner{in: t.in, builder: u.Builder, follow: u.followStep(old)}
+	p := &planner{in: t.in, builder: u.Builder, follow: u.followStep(t.in.Config, old)}
 	if err := p.folders(); err != nil {
 		return Plan{}, err
 	}

@@ -82,6 +82,13 @@ def test_what_an_authenticator_knows():
     bad = check_authenticator.answer("no_such.Thing", {})
     assert not bad["ok"]
     assert "no_such" in bad["error"]
+    assert "sudo tljh-install config add hub.packages NAME" in bad["hint"]
+    assert bad["hint"] not in bad["error"]
+    misspelt = check_authenticator.answer("oauthenticator.github.NoSuchAuthenticator", {})
+    assert (misspelt["ok"], misspelt["hint"]) == (False, ""), "the package is there"
+    lacking = check_authenticator.answer("oauthenticator.mediawiki.MWOAuthenticator", {})
+    assert "mwoauth" in lacking["error"]
+    assert "hub.packages" in lacking["hint"], "a package that the class needs is not"
 
 
 def test_as_a_program(here):

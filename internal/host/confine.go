@@ -72,7 +72,7 @@ func (e *Exec) confined(ctx context.Context, c Command) (Result, error) {
 	for _, arg := range c.Argv[1:] {
 		argv = append(argv, escaped(arg))
 	}
-	result, err := e.run(ctx, Command{Argv: argv, Stdin: c.Stdin, Quiet: c.Quiet})
+	result, err := e.run(ctx, Command{Argv: argv, Stdin: c.Stdin, Stdout: c.Stdout, Quiet: c.Quiet})
 	if ctx.Err() != nil {
 		e.stop(context.WithoutCancel(ctx), unit)
 	}

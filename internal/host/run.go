@@ -29,6 +29,9 @@ type Command struct {
 	// Confine, when set, encloses it: it runs code of others.
 	Confine *Confine
 
+	// Stdout, when set, gets the standard output in the place of Result: there may be much of it.
+	Stdout io.Writer
+
 	// Quiet keeps the output out of the log (it may hold secrets, or is data).
 	Quiet bool
 
@@ -123,7 +126,11 @@ func (e *Exec) run(ctx context.Context, c Command) (Result, error) {
 	}
 	both := &tail{limit: outputLimit}
 	stdout := &tail{limit: stdoutLimit}
-	cmd := e.command(c, io.MultiWriter(stdout, both), both)
+	out := io.MultiWriter(stdout, both)
+	if c.Stdout != nil {
+		out = c.Stdout
+	}
+	cmd := e.command(c, out, both)
 	start := time.Now()
 	// The command dies with the thread that started it (Pdeathsig): this one stays ours until the command has ended.
 	runtime.LockOSThread()

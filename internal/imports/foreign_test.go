@@ -18,7 +18,7 @@ import (
 // opened; each function that does so stands here, with what it opens.
 var byPath = reasons(map[string]string{
 	"downloads, in the cache or tools folder": "environment: Fetch Fetched InstallMiniforge InstallUV MiniforgeFetched bringWheel constraint explicit fetchByPip forgetWheels " +
-		"makeCache pip shareWheels tmp wheelHere wheelOf withPip packPip pack",
+		"buildForHub makeCache pip shareWheels tmp wheelHere wheelOf withPip packPip pack",
 	"the hub environment and the carried CPython, root's in all":                                                   "environment: CompilePython UnpackPython carryEnsurepip copyTree extract fillRescue prunePython",
 	"snapshots, which only root enters":                                                                            "environment: Snapshots keep prune write",
 	"folders beside the generations, and links to them":                                                            "environment: RemoveGeneration Switch adoptMeta begin describe differs readMeta seal",

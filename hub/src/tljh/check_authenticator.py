@@ -1,7 +1,7 @@
 """Tells the installer what the hub's environment knows of an authenticator: `python -m tljh.check_authenticator`.
 
-Standard input is {"type": auth.type, "sections": {names of classes: {options: values}}}; standard output {"ok": bool, "error": why it can't be used, "classes":
-{name: {"exists": bool, "options": [names], "refused": {option: why}}}} for the class of auth.type and for each section.
+Standard input is {"type": auth.type, "sections": {names of classes: {options: values}}}; standard output {"ok": bool, "error": why it can't be used,
+"hint": what to do, "classes": {name: {"exists": bool, "options": [names], "refused": {option: why}}}} for the class of auth.type and for each section.
 """
 
 import json
@@ -26,11 +26,13 @@ def answer(name: str, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
             configure.usable_authenticator(Auth(name, sections))
         except ConfigError as error:
             return no(error)
-    return {"ok": True, "error": "", "classes": classes}
+    return {"ok": True, "error": "", "hint": "", "classes": classes}
 
 
 def no(error: ConfigError) -> dict[str, Any]:
-    return {"ok": False, "error": str(error).removeprefix("auth.type: "), "classes": {}}
+    hint = error.hint if isinstance(error, configure.ModuleMissing) else ""
+    words = str(error).removesuffix(f": {hint}") if hint else str(error)
+    return {"ok": False, "error": words.removeprefix("auth.type: "), "hint": hint, "classes": {}}
 
 
 def describe(cls: type[HasTraits] | None, options: dict[str, Any]) -> dict[str, Any]:

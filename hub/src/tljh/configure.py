@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +158,27 @@ def authenticator_class(name: str) -> type[Authenticator]:
         else:
             found = import_item(name.strip())
     except Exception as error:
-        raise settings.ConfigError(f"auth.type: there is no authenticator {name!r} in the hub's environment ({error})") from error
+        words = f"auth.type: there is no authenticator {name!r} in the hub's environment ({error})"
+        if isinstance(error, ModuleNotFoundError) and error.name and not there(error.name):
+            raise ModuleMissing(words) from error
+        raise settings.ConfigError(words) from error
     if not (isinstance(found, type) and issubclass(found, Authenticator)):
         raise settings.ConfigError(f"auth.type: {name!r} is no authenticator")
     return mended.working(found)
+
+
+class ModuleMissing(settings.ConfigError):
+    """The class of auth.type needs a module that the hub's environment does not hold."""
+
+    hint = "add the package that holds it to hub.packages: sudo tljh-install config add hub.packages NAME; then: sudo tljh-install install"
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"{words}: {self.hint}")
+
+
+def there(module: str) -> bool:
+    """Whether the package that a module is of is there at all; if so, the module's name is wrong."""
+    return find_spec(module.partition(".")[0]) is not None
 
 
 # Options of authenticators that keys of their own stand for. Set as an option, one would override the key.
