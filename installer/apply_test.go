@@ -376,7 +376,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 				assert.True(t, mine, "%s was changed, which is none of %v", id, changes[0].Touches)
 			}
 			for _, touch := range changes[0].Touches {
-				unseen := []string{"user environment, by tljh-install install"}
+				unseen := []string{"user environment, by tljh-install install", "hub environment, by tljh-install install"}
 				if doc.Path == "users.extra_user_groups" { // only groups that share folders are made
 					unseen = append(unseen, "groups and shared folders")
 				}
