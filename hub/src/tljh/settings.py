@@ -50,6 +50,7 @@ class Users:
     extra_user_groups: dict[str, list[str]] = field(default_factory=dict)
     account_prefix: str = "jupyter-"
     home_root: str = "/home"
+    home_mode: str = "0700"
     namespaces: bool = False  # those who are no admins may make namespaces
     first_login: str = "open"  # who chooses the password of a name that has none: firstlogin.MODES
     class_code: str = field(default="", repr=False)
@@ -366,6 +367,7 @@ def users(node: Node) -> Users:
         extra_user_groups={group: groups.get(group, names_value, []) for group in groups.value},
         account_prefix=node.get("account_prefix", text_value, "jupyter-"),
         home_root=node.get("home_root", folder_value, "/home"),
+        home_mode=node.get("home_mode", text_value, "0700"),
         namespaces=node.get("namespaces", bool_value, False),
         first_login=node.get("first_login", text_value, "open"),
         class_code=node.get("class_code", text_value, ""),
