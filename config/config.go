@@ -38,6 +38,7 @@ type Users struct {
 	ExtraUserGroups        map[string][]string // Linux group → hub users
 	AccountPrefix          string              // of a Linux account's name; "" for sites with accounts of their own
 	HomeRoot               string              // absolute
+	HomeMode               string              // of homes that the hub makes: four octal digits
 	AdminSudo              string              // SudoAll, SudoEnvironment or SudoNone
 	FirstLogin             string              // FirstOpen, FirstCode or FirstPassword
 	ClassCode              string              // with FirstCode

@@ -98,7 +98,7 @@ func hubForm(t *testing.T, c *Config) map[string]any {
 		"auth":           map[string]any{"type": c.Auth.Type, "options": options},
 		"users": map[string]any{
 			"allowed": sortedNames(c.Users.Allowed), "banned": sortedNames(c.Users.Banned), "admin": sortedNames(c.Users.Admin), "extra_user_groups": groups,
-			"account_prefix": c.Users.AccountPrefix, "home_root": c.Users.HomeRoot, "existing": true, "namespaces": c.Users.Namespaces,
+			"account_prefix": c.Users.AccountPrefix, "home_root": c.Users.HomeRoot, "home_mode": c.Users.HomeMode, "existing": true, "namespaces": c.Users.Namespaces,
 			"devices": hubValue(c.Users.Devices.value()), "setgid": c.Users.Setgid,
 			"first_login": c.Users.FirstLogin, "class_code": c.Users.ClassCode,
 		},

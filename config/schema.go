@@ -32,6 +32,8 @@ func schema(c *Config) []key {
 			`""`, "What goes before a user's name to make the name of the Linux account. \"\" is for sites that have accounts of their own: one that is there is used as it is."),
 		row("users.home_root", &c.Users.HomeRoot, "/home", folder, onHub|onUnits,
 			"/srv/homes", "The folder for the homes of accounts that the hub makes. Homes that are there stay where they are."),
+		row("users.home_mode", &c.Users.HomeMode, "0700", oneOf("0700", "0711", "0750", "0755"), onHub,
+			`"0755"`, "The mode of homes that the hub makes. 0700: nobody else may look in. 0711: others may reach a file whose path they know, as web servers do for public_html. 0750 and 0755: the home's group or all may read. Homes that are there keep theirs."),
 		row("users.admin_sudo", &c.Users.AdminSudo, SudoAll, oneOf(SudoAll, SudoEnvironment, SudoNone), onSudo,
 			"none", "What sudo gives admins: all, environment (changing the user environment's packages), or none."),
 		row("users.first_login", &c.Users.FirstLogin, FirstOpen, oneOf(FirstOpen, FirstCode, FirstPassword), onHub,

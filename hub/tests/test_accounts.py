@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -224,6 +225,41 @@ def test_a_home_of_a_directorys_account_is_made_with_its_parents_and_skel(machin
     assert (home / ".config").is_dir()
 
 
+def test_what_a_hook_left_in_a_home_becomes_the_users(monkeypatch, tmp_path):
+    """Who is not root cannot give away: what is asked for is looked at."""
+    home = tmp_path / "home"
+    (home / "course/week1").mkdir(parents=True)
+    (home / "course/week1/notes").write_text("x")
+    (home / "linked").write_text("x")
+    os.link(home / "linked", tmp_path / "elsewhere")
+    (home / "link").symlink_to("/etc")
+    os.mkfifo(home / "pipe")
+    given = []
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(accounts.os, "chown", lambda path, uid, gid: given.append((os.readlink(path), uid, gid)))
+    account = accounts.Account("jupyter-bob", 1001, 1002, str(home))
+    assert accounts.hand_over(account, 0) == 3
+    assert sorted(given) == [(f"{home}/course{rest}", 1001, 1002) for rest in ("", "/week1", "/week1/notes")]
+    assert accounts.hand_over(account, time.time() + 60) == 0, "what was there before"
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid() + 1)
+    assert accounts.hand_over(account, 0) == 0, "what is not root's"
+
+
+def test_homes_have_the_mode_of_the_config(machine):
+    machine.add("jupyter-eve", mark("eve"), home=False)
+    accounts.settle("jupyter-", str(machine.homes), "0755")
+    try:
+        accounts.ensure("eve", False, {})
+        assert (machine.homes / "jupyter-eve").stat().st_mode & 0o777 == 0o755
+        accounts.ensure("bob", False, {})
+        assert any("HOME_MODE=0755" in command for command in machine.commands)
+        machine.homes.joinpath("jupyter-eve").chmod(0o711)
+        accounts.ensure("eve", False, {})
+        assert (machine.homes / "jupyter-eve").stat().st_mode & 0o777 == 0o711, "homes that are there keep their mode"
+    finally:
+        accounts.HOME_MODE = 0o700
+
+
 def test_a_home_elsewhere_is_made_only_where_its_folder_is(machine, tmp_path):
     machine.add("jupyter-bob", mark("bob"), home=False)
     machine.people["jupyter-bob"].pw_dir = str(tmp_path / "nonexistent/bob")
@@ -236,7 +272,9 @@ def test_nothing_is_made_below_a_disk_that_is_not_mounted(tmp_path):
     table = tmp_path / "fstab"
     place = tmp_path / "my disk"
     (tmp_path / "home").symlink_to(place)
-    table.write_text(f"# /dev/sda2 {tmp_path} ext4\n\nUUID=1 / ext4 defaults 0 1\n/swap none swap sw 0 0\nUUID=2 {place}".replace("my disk", "my\\040disk") + " ext4\n")
+    table.write_text(
+        f"# /dev/sda2 {tmp_path} ext4\n\nUUID=1 / ext4 defaults 0 1\n/swap none swap sw 0 0\nUUID=2 {place}".replace("my disk", "my\\040disk") + " ext4\n"
+    )
     for home in (place / "bob", tmp_path / "home/bob"):
         with pytest.raises(AccountError, match=f"not mounted at {place}. .*mount {place}"):
             accounts._check_mounted(home, table)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from traitlets.config import Config
 
-from tljh import readonly, spawner
+from tljh import accounts, readonly, spawner
 from tljh.failures import SpawnFailure
 from tljh.spawner import UserSpawner
 
@@ -62,8 +62,16 @@ def test_the_folder_to_permit_is_the_narrowest_that_is_there(tmp_path):
     assert "FOLDER" in readonly.commands("")
 
 
+ACCOUNT = accounts.Account("jupyter-bob", 1001, 1001, "/nosuch/home")
+
+
 def test_a_hook_that_may_not_write_is_told_with_the_key(monkeypatch):
     monkeypatch.setattr(spawner, "get_systemd_version", lambda: 252)
+
+    async def prepare(self):
+        return ACCOUNT
+
+    monkeypatch.setattr(UserSpawner, "_prepare", prepare)
 
     def make(hook):
         config = Config()

@@ -149,13 +149,13 @@ def test_the_most_specific_limit_holds():
 
 def test_the_newer_keys():
     config = settings.parse(
-        "users: {account_prefix: '', home_root: /srv/homes}\n"
+        "users: {account_prefix: '', home_root: /srv/homes, home_mode: '0755'}\n"
         "user_environment: {variables: {COURSE: physics}}\n"
         "shared_folders: {data: {read: [all], write: ['group:Course', Bob]}}\n"
         "hub: {name: N, announcement: A, logo: /l.png}\n"
         "https: {enabled: true}\nsources: {index: x}\ntraefik_api: {port: 1}\n"
     )
-    assert (config.users.account_prefix, config.users.home_root) == ("", "/srv/homes")
+    assert (config.users.account_prefix, config.users.home_root, config.users.home_mode) == ("", "/srv/homes", "0755")
     assert config.variables == {"COURSE": "physics"}
     assert config.shared_folders["data"].write == ["group:Course", "bob"]
     assert config.pages == settings.Pages("N", "A", "/l.png")

@@ -25,6 +25,7 @@ from tljh.paths import Paths
 USERS_GROUP = "jupyterhub-users"
 ADMINS_GROUP = "jupyterhub-admins"
 HOMES = Path("/home")
+HOME_MODE = 0o700
 SKEL = Path("/etc/skel")
 PREFIX = names.PREFIX
 
@@ -41,10 +42,10 @@ _LOCKED = "cannot lock"
 _LOCK_PATIENCE = 30
 
 
-def settle(prefix: str, homes: str) -> None:
+def settle(prefix: str, homes: str, mode: str) -> None:
     """What the config says of accounts, for all that follows. Without a prefix, accounts that the site has are used as they are."""
-    global PREFIX, HOMES
-    PREFIX, HOMES = prefix, Path(homes)
+    global PREFIX, HOMES, HOME_MODE
+    PREFIX, HOMES, HOME_MODE = prefix, Path(homes), int(mode, 8)
 
 
 def system_name(hub_name: str) -> str:
@@ -138,7 +139,7 @@ def claim(hub_name: str) -> None:
 
 def _create(name: str, hub_name: str) -> None:
     argv = ["useradd", "--shell", "/bin/bash", "--comment", mark(hub_name), "--home-dir", str(HOMES / name)]
-    argv += ["--key", "UMASK=077", "--key", "HOME_MODE=0700"]
+    argv += ["--key", "UMASK=077", "--key", f"HOME_MODE={HOME_MODE:04o}"]
     argv += ["--gid", name] if _group_exists(name) else ["--user-group"]
     argv += _ownership_of_old_home(name)
     _run(*argv, name)
@@ -204,10 +205,38 @@ def _make_home(home: Path, entry: pwd.struct_passwd) -> None:
         for above, folders, found in os.walk(home):
             for name in [*folders, *found]:
                 os.chown(os.path.join(above, name), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
-        os.chmod(home, 0o700)  # which copytree changed
-        os.chown(home, entry.pw_uid, entry.pw_gid)
+        os.chmod(home, HOME_MODE)
+        os.chown(home, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
     except (OSError, shutil.Error) as error:
         raise AccountError(f"Your home folder {home} cannot be made: {getattr(error, 'strerror', None) or error}. {_ASK}") from error
+
+
+def hand_over(account: Account, since: float) -> int:
+    """Give a user what root has left in the home since a time (in seconds); returns how many files and folders that were.
+
+    Users can write there meanwhile. So each is opened without following links, looked at, and given away by what was opened. What has another name elsewhere
+    stays root's: the user could have linked to it.
+    """
+    given = 0
+    with contextlib.suppress(OSError):  # a folder that its owner moves meanwhile
+        for _, folders, found, above in os.fwalk(os.path.realpath(account.home), follow_symlinks=False):
+            for name in [*folders, *found]:
+                with contextlib.suppress(OSError):
+                    given += _give(name, above, account, since - 0.1)  # the kernel's clock for files is a little behind
+    return given
+
+
+def _give(name: str, above: int, account: Account, since: float) -> bool:
+    opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        status = os.fstat(opened)
+        plain = stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
+        if not plain or status.st_uid != _ROOT or status.st_ctime < since:
+            return False
+        os.chown(f"/proc/self/fd/{opened}", account.uid, account.gid)  # the file itself, whatever has its name by now
+        return True
+    finally:
+        os.close(opened)
 
 
 def _check_mounted(home: Path, table: Path = Path("/etc/fstab")) -> None:

@@ -77,7 +77,7 @@ def configure(c: TraitConfig, paths: Paths) -> settings.Loaded:
         authenticator = authenticator_class(loaded.config.auth.type)
     report(loaded)
     settings.tell(paths, loaded)
-    accounts.settle(loaded.config.users.account_prefix, loaded.config.users.home_root)
+    accounts.settle(loaded.config.users.account_prefix, loaded.config.users.home_root, loaded.config.users.home_mode)
     hub(c, paths, loaded.config)
     room.Room(paths.state).look()
     room.prepare(paths.database)

@@ -100,7 +100,7 @@ def load_what_the_hub_needs() -> None:
 
 def take_accounts(here: Paths) -> None:
     users = settings.load(here).config.users
-    accounts.settle(users.account_prefix, users.home_root)
+    accounts.settle(users.account_prefix, users.home_root, users.home_mode)
     for name in sorted(ours.known_users(here)):
         with contextlib.suppress(accounts.AccountError):  # somebody else's: the hub says so when its user comes
             accounts.claim(name)

@@ -51,6 +51,7 @@ class Users:
     extra_user_groups: dict[str, list[str]] = field(default_factory=dict)
     account_prefix: str = "jupyter-"
     home_root: str = "/home"
+    home_mode: str = "0700"
     namespaces: bool = False  # those who are no admins may make namespaces
     devices: str | list[str] = "auto"  # of the machine, for those who are no admins: auto, none, or paths and patterns
     setgid: bool = False  # those who are no admins may set the bits set-user-ID and set-group-ID
@@ -387,6 +388,7 @@ def users(node: Node) -> Users:
         extra_user_groups={group: groups.get(group, names_value, []) for group in groups.value},
         account_prefix=node.get("account_prefix", text_value, "jupyter-"),
         home_root=node.get("home_root", folder_value, "/home"),
+        home_mode=node.get("home_mode", text_value, "0700"),
         namespaces=node.get("namespaces", bool_value, False),
         devices=node.get("devices", devices_value, AUTO),
         setgid=node.get("setgid", bool_value, False),

@@ -187,13 +187,23 @@ class UserSpawner(SystemdSpawner):
         return f"{SCHEME}://{quote(str(self.socket_path), safe='')}"
 
     async def run_pre_spawn_hook(self):
-        """Run an admin's hook. One that writes where the hub may not is told to the user and in the log, with the key that permits it."""
+        """Run an admin's hook, which finds the user's account and home. What it leaves there as root becomes the user's.
+
+        One that writes where the hub may not is told to the user and in the log, with the key that permits it.
+        """
+        if not self.pre_spawn_hook:
+            return None
+        account = self._account = await self._prepare()
+        begun = time.time()
         try:
-            return await maybe_future(super().run_pre_spawn_hook())
+            done = await maybe_future(super().run_pre_spawn_hook())
         except Exception as error:
             if (story := readonly.story(error)) is None:
                 raise
             raise SpawnFailure(story) from error
+        if given := await asyncio.to_thread(accounts.hand_over, account, begun):
+            self.log.info("pre_spawn_hook: what it left in %s belongs to %s now (%d files and folders)", account.home, account.name, given)
+        return done
 
     async def start(self):
         begun = time.monotonic()
