@@ -117,8 +117,7 @@ func TestBehindAProxy(t *testing.T) {
 	plain, _ = proxy.asked(t)
 	want.Equal(t, 2, plain[far], "what a notebook and a terminal asked for")
 	compute(t, k, "import urllib.error\ntry: urllib.request.urlopen('http://127.0.0.1:9/', timeout=5)\nexcept urllib.error.URLError: pass")
-	plain, tunnels = proxy.asked(t)
-	want.Equal(t, 0, len(plain)+len(tunnels), "a request to the machine itself")
+	proxy.asked(t) // which fails if it was for the guest itself
 
 	want.Equal(t, "0", compute(t, k, "print(subprocess.run(['pip', 'install', '--quiet', 'six'], capture_output=True).returncode)"))
 	_, tunnels = proxy.asked(t)
@@ -134,7 +133,7 @@ func TestBehindAProxy(t *testing.T) {
 	}
 	h.must(t, "tljh-install config set network.https_proxy http://me:hush@"+ln.Addr().String()+" --reload")
 	want.Contains(t, h.environOf(t, "jupyterhub.service"), "hush")
-	for _, place := range []string{"find /etc /run /opt/tljh/state /opt/tljh/config /opt/tljh/tools/*.pem /opt/tljh/*.log /usr/local -xdev -type f -perm /044 -exec grep -ls hush {} + 2>/dev/null; true", "systemctl show jupyterhub tljh-edge | grep hush; true", "ps axww | grep '[h]ush'; true"} {
+	for _, place := range []string{"find /etc /run /opt/tljh/state /opt/tljh/config /opt/tljh/tools/*.pem /opt/tljh/*.log /usr/local -xdev -type f -perm /044 -exec grep -ls 'hu[s]h' {} + 2>/dev/null; true", "systemctl show jupyterhub tljh-edge | grep 'hu[s]h'; true", "ps axww | grep 'hu[s]h'; true"} {
 		want.Equal(t, "", strings.TrimSpace(h.MustSh(t, place)), "the proxy's password is for everybody to read: "+place)
 	}
 }
