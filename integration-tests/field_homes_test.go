@@ -1,0 +1,60 @@
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"tljh/integration-tests/client"
+	"tljh/integration-tests/want"
+)
+
+// TestHomesThatRootArranged is about accounts and homes that are not as the hub would have made them.
+func TestHomesThatRootArranged(t *testing.T) {
+	t.Parallel()
+	h := installed(t)
+	teacher := h.admin(t)
+	works := func(t *testing.T, b *client.Browser) {
+		t.Helper()
+		start(t, b)
+		want.Equal(t, "42", compute(t, kernel(t, b), "open('diary', 'w').write('x'); print(6 * 7)"))
+		want.OK(t, b.StopServer(t.Context(), b.User))
+	}
+
+	t.Run("a home that is root's link to another disk", func(t *testing.T) {
+		bob := h.student(t, teacher, "bob")
+		want.OK(t, bob.StopServer(t.Context(), "bob"))
+		h.must(t, "mkdir -p /disk && mv /home/jupyter-bob /disk/bob && ln -s /disk/bob /home/jupyter-bob")
+		works(t, bob)
+		h.must(t, "test -s /disk/bob/diary && mv /disk/bob /disk/away")
+		want.Contains(t, spawnFailure(t, bob), "leads to /disk/bob, which cannot be reached")
+		h.must(t, "mv /disk/away /disk/bob")
+		works(t, bob)
+	})
+	t.Run("a disk of the homes that is not mounted", func(t *testing.T) {
+		enrol(t, teacher, "carol")
+		carol := h.login(t, "carol", passwordOf("carol"))
+		h.must(t, "cp /etc/fstab /root/fstab; echo '/dev/vdz /home ext4 noauto 0 0' >> /etc/fstab")
+		want.Contains(t, spawnFailure(t, carol), "not mounted at /home")
+		h.must(t, "! id jupyter-carol && ! test -e /home/jupyter-carol && cp /root/fstab /etc/fstab")
+		works(t, carol)
+	})
+	t.Run("a hook that writes into the home of a new user", func(t *testing.T) {
+		h.must(t, `printf 'import os\ndef hook(spawner):\n    os.makedirs(f"/home/jupyter-{spawner.user.name}/course", exist_ok=True)\n    open(f"/home/jupyter-{spawner.user.name}/course/welcome", "w").close()\nc.Spawner.pre_spawn_hook = hook\n' > `+configD+`/hook.py && systemctl restart jupyterhub`)
+		h.awaitHub(t, 60*time.Second)
+		enrol(t, teacher, "dan")
+		works(t, h.login(t, "dan", passwordOf("dan")))
+		want.Equal(t, "jupyter-dan jupyter-dan", h.MustSh(t, "stat -c %U /home/jupyter-dan/course /home/jupyter-dan/course/welcome | xargs"))
+		h.must(t, "rm "+configD+"/hook.py && systemctl restart jupyterhub")
+		h.awaitHub(t, 60*time.Second)
+	})
+	t.Run("accounts of a directory, without homes", func(t *testing.T) {
+		h.set(t, "set users.account_prefix ''", "set users.home_mode 0755")
+		h.must(t, "useradd -M --badname --home-dir /home/example.org/dana -s /bin/bash dana@example.org && useradd -M -s /bin/bash eve")
+		for name, folder := range map[string]string{"dana@example.org": "/home/example.org/dana", "eve": "/home/eve"} {
+			enrol(t, teacher, name)
+			works(t, h.login(t, name, passwordOf(name)))
+			want.Equal(t, "755 "+name, h.MustSh(t, "stat -c '%a %U' "+folder))
+			h.must(t, "cmp /etc/skel/.bashrc "+folder+"/.bashrc && test -s "+folder+"/diary")
+		}
+	})
+}
