@@ -91,8 +91,8 @@ func (b *Builder) buildForHub(ctx context.Context, dir string, added []string) (
 		Stdin: bytes.NewReader(question), Stdout: struct{ io.Writer }{file}, Confine: &host.Confine{Throwaway: true, Readable: named(added)},
 	})
 	var exit *host.ExitError
-	if errors.As(err, &exit) && exit.Tail != "" && ctx.Err() == nil {
-		err = errors.New(strings.TrimSpace(exit.Tail))
+	if errors.As(err, &exit) && exit.Tail != "" {
+		err = saidError{exit}
 	}
 	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
@@ -106,6 +106,12 @@ func (b *Builder) buildForHub(ctx context.Context, dir string, added []string) (
 	}
 	return nil, addingFailed(err)
 }
+
+// saidError is the error of a program that says itself what is wrong.
+type saidError struct{ exit *host.ExitError }
+
+func (e saidError) Error() string { return strings.TrimSpace(e.exit.Tail) }
+func (e saidError) Unwrap() error { return e.exit }
 
 // addingFailed says what an admin can do. The environment that is live was not touched.
 func addingFailed(err error) error {

@@ -146,6 +146,8 @@ func TestPackagesThatDoNotGoWithTheHub(t *testing.T) {
 	runner.On(hosttest.Answer{Code: 1, Stderr: "error: you require jupyterhub==4.0 and jupyterhub==" + JupyterHubVersion()})
 	b := &Builder{Host: &host.Host{Files: files, Runner: runner}}
 	err := b.addToHub(t.Context(), layout.Generations+"/hub-1", []string{"jupyterhub==4.0"})
+	var exit *host.ExitError
+	require.ErrorAs(t, err, &exit, "what tells a full disk is still there")
 	require.ErrorContains(t, err, "cannot add hub.packages to the hub environment, which stays as it is: error: you require jupyterhub==4.0 and jupyterhub=="+JupyterHubVersion())
 	assert.True(t, strings.Contains(host.HintOf(err), "config remove"), host.HintOf(err))
 }

@@ -68,7 +68,7 @@ func TestHubPackages(t *testing.T) {
 		return strings.TrimSpace(h.MustSh(t, "/opt/tljh/hub/bin/python /root/launch.py "+secret+" nora"))
 	}
 	first := h.MustSh(t, "readlink /opt/tljh/hub")
-	const class = "ltiauthenticator.LTI11Authenticator"
+	const class = "ltiauthenticator.lti11.auth.LTI11Authenticator"
 
 	r := h.run(t, "tljh-install config set auth.type "+class)
 	want.Equal(t, exitBadInput, r.Code, r.Output())

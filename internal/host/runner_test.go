@@ -57,6 +57,16 @@ func testRunner(t *testing.T, runner host.Runner) {
 		assert.ElementsMatch(t, []string{"out", "err"}, strings.Fields(string(result.Output)))
 		assert.Zero(t, result.ExitCode)
 	})
+	t.Run("output that goes elsewhere", func(t *testing.T) {
+		var out strings.Builder
+		command := sh("echo out; echo err >&2")
+		command.Stdout = &out
+		result, err := runner.Run(t.Context(), command)
+		require.NoError(t, err)
+		assert.Equal(t, "out\n", out.String())
+		assert.Empty(t, result.Stdout)
+		assert.Equal(t, "err\n", string(result.Output))
+	})
 	t.Run("exit code", func(t *testing.T) {
 		result, err := runner.Run(t.Context(), sh("echo words; exit 3"))
 		var exit *host.ExitError

@@ -158,7 +158,7 @@ def authenticator_class(name: str) -> type[Authenticator]:
         else:
             found = import_item(name.strip())
     except Exception as error:
-        words = f"auth.type: there is no authenticator {name!r} in the hub's environment ({error})"
+        words = f"auth.type: there is no authenticator {name!r} in the hub's environment ({why_missing(error, name)})"
         if isinstance(error, ModuleNotFoundError) and error.name and not there(error.name):
             raise ModuleMissing(words) from error
         raise settings.ConfigError(words) from error
@@ -174,6 +174,12 @@ class ModuleMissing(settings.ConfigError):
 
     def __init__(self, words: str) -> None:
         super().__init__(f"{words}: {self.hint}")
+
+
+def why_missing(error: Exception, name: str) -> str:
+    """Why a class is not there; what says so calls a class that its module lacks a module, too."""
+    module, _, cls = name.strip().rpartition(".")
+    return f"{module} holds no {cls}" if type(error) is ImportError and str(error) == f"No module named {cls}" else str(error)
 
 
 def there(module: str) -> bool:

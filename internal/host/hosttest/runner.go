@@ -128,6 +128,12 @@ func (a Answer) result(ctx context.Context, cmd host.Command) (host.Result, erro
 	if a.Signal != "" {
 		a.Code = -1
 	}
+	if cmd.Stdout != nil && a.Err == nil {
+		if _, err := io.WriteString(cmd.Stdout, a.Stdout); err != nil {
+			return host.Result{}, err
+		}
+		a.Stdout = ""
+	}
 	result := host.Result{ExitCode: a.Code, Stdout: []byte(a.Stdout), Output: []byte(a.Stdout + a.Stderr), Took: a.Took}
 	switch {
 	case ctx.Err() != nil:
