@@ -28,8 +28,8 @@ const (
 	Receipt       = State + "/receipt.jsonl"
 	ProxyEnv      = State + "/proxy.env"
 	EdgeEnv       = State + "/edge.env"
-	NetworkEnv    = State + "/network.env"    // what hub and edge are told of the network's proxy
-	ServersEnv    = State + "/servers.json"   // the variables that single-user servers get of the network and of package sources
+	NetworkEnv    = State + "/network.env"  // what hub and edge are told of the network's proxy
+	ServersEnv    = State + "/servers.json" // the variables that single-user servers get of the network and of package sources
 	Token         = State + "/installer.token"
 	Passwords     = State + "/passwords.sqlite"
 	ConfigHistory = State + "/config-history"
