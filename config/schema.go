@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -382,8 +383,8 @@ func show(value any) string {
 	case map[string][]string, map[string]map[string]any, map[string]string:
 		return "{}"
 	case string:
-		if v == "" {
-			return `""`
+		if v == "" || !isPlainText(v) {
+			return strconv.Quote(v)
 		}
 	}
 	return fmt.Sprint(value)
