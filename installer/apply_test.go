@@ -313,6 +313,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 		"groups and shared folders":                 func(id string) bool { return strings.HasPrefix(id, "group ") || strings.Contains(id, layout.Shared) },
 		"certificates to trust":                     func(id string) bool { return strings.HasSuffix(id, layout.Authorities) },
 		"user environment, by tljh-install install": func(string) bool { return false },
+		"hub environment, by tljh-install install":  func(string) bool { return false },
 	}
 	const base = "users: {extra_user_groups: {g: [bob]}, admin: [dora]}\n"
 	special := map[string]string{
@@ -371,7 +372,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 				assert.True(t, mine, "%s was changed, which is none of %v", id, changes[0].Touches)
 			}
 			for _, touch := range changes[0].Touches {
-				unseen := []string{"user environment, by tljh-install install"}
+				unseen := []string{"user environment, by tljh-install install", "hub environment, by tljh-install install"}
 				if doc.Path == "users.extra_user_groups" { // only groups that share folders are made
 					unseen = append(unseen, "groups and shared folders")
 				}
