@@ -317,6 +317,7 @@ func TestEachKeyTouchesItsOwn(t *testing.T) {
 		"groups and shared folders":                 func(id string) bool { return strings.HasPrefix(id, "group ") || strings.Contains(id, layout.Shared) },
 		"certificates to trust":                     func(id string) bool { return strings.HasSuffix(id, layout.Authorities) },
 		"user environment, by tljh-install install": func(string) bool { return false },
+		"hub environment, by tljh-install install":  func(string) bool { return false },
 	}
 	const base = "users: {extra_user_groups: {g: [bob]}, admin: [dora]}\n"
 	special := map[string]string{
