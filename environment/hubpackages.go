@@ -71,6 +71,7 @@ func (b *Builder) addToHub(ctx context.Context, dir string, added []string) erro
 // buildForHub returns the files of packages as an archive, at its start.
 func (b *Builder) buildForHub(ctx context.Context, dir string, added []string) (*os.File, error) {
 	env, options := b.forUV()
+	options = append([]string{}, options...) // none is a list, too
 	python := path.Join(dir, "bin", "python")
 	question, err := json.Marshal(addition{
 		UV: uvProgram(), Python: python, Options: options, Requirements: added, Pinned: hubLock(), Overrides: string(hub.Overrides()),
