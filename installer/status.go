@@ -167,7 +167,7 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 		trouble("valid, but it is not root's alone, and holds secrets", "tljh-install config reload puts that right")
 	case !known:
 		part.State = "valid"
-	case len(pending) > 0:
+	case len(pending) > 0 && !areAll(pending, packagesLeft(files, cfg)):
 		part.State, part.Hint = "valid, with changes that are not in effect yet", "tljh-install config reload"
 	case before != nil && len(packagesLeft(files, cfg)) > 0:
 		part.State, part.Hint = "valid, in effect but for "+strings.Join(packagesLeft(files, cfg), " and "), "tljh-install install"
@@ -178,6 +178,11 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 		before = cfg
 	}
 	return before, part, nil
+}
+
+// areAll reports whether the keys are those of all changes.
+func areAll(changes []config.Change, keys []string) bool {
+	return !slices.ContainsFunc(changes, func(c config.Change) bool { return !slices.Contains(keys, c.Path) })
 }
 
 // lookAtCertificate judges a certificate of one's own by the config in effect: its names, its time and its key.

@@ -38,7 +38,8 @@ func TestWhatDebianRestarts(t *testing.T) {
 
 // studentsBySSH logs in by ssh as a student would from the own server, to get out of all confinement, and as an admin and another account of the machine do.
 func studentsBySSH(t *testing.T, h *hub) {
-	h.MustSh(t, `export DEBIAN_FRONTEND=noninteractive; apt-get install -y -qq --no-install-recommends openssh-server openssh-client >/dev/null
+	start(t, h.admin(t)) // who has an account from then on
+	h.MustSh(t, `set -e; export DEBIAN_FRONTEND=noninteractive; apt-get install -y -qq --no-install-recommends openssh-server openssh-client >/dev/null
 useradd -m -s /bin/bash carol; ssh-keygen -q -t ed25519 -N '' -f /root/key
 for name in carol jupyter-bob jupyter-`+admin+`; do
 	home=$(getent passwd $name | cut -d: -f6)

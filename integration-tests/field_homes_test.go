@@ -52,6 +52,7 @@ func TestHomesThatRootArranged(t *testing.T) {
 		h.must(t, "useradd -M --badname --home-dir /home/example.org/dana -s /bin/bash dana@example.org && useradd -M -s /bin/bash eve")
 		for name, folder := range map[string]string{"dana@example.org": "/home/example.org/dana", "eve": "/home/eve"} {
 			enrol(t, teacher, name)
+			h.MustSh(t, "echo "+passwordOf(name)+" | tljh-install password "+name)
 			works(t, h.login(t, name, passwordOf(name)))
 			want.Equal(t, "755 "+name, h.MustSh(t, "stat -c '%a %U' "+folder))
 			h.must(t, "cmp /etc/skel/.bashrc "+folder+"/.bashrc && test -s "+folder+"/diary")

@@ -12,7 +12,7 @@ import (
 )
 
 // untried are the directives of services that a preflight does not try: what they name is not there yet, or no machine refuses them.
-var untried = strings.Fields(`Environment EnvironmentFile ExecPaths ExecReload ExecStart ExecStartPre InaccessiblePaths KillMode LogLevelMax MemoryAccounting MemoryMax MemoryMin Nice
+var untried = strings.Fields(`BindReadOnlyPaths Environment EnvironmentFile ExecPaths ExecReload ExecStart ExecStartPre InaccessiblePaths KillMode LogLevelMax MemoryAccounting MemoryMax MemoryMin Nice
 	NoExecPaths ReadWritePaths Restart RestartSec RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve Slice StateDirectory StateDirectoryMode SupplementaryGroups SyslogLevel
 	TimeoutStartSec TimeoutStopSec Type WorkingDirectory`)
 

@@ -197,7 +197,7 @@ func valuesOf(p Params) (map[string]any, error) {
 		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "WritablePaths": p.WritablePaths, "SystemdVersion": p.SystemdVersion,
 		"UsersMemory": usersMemory(p), "ServerMemory": p.serverMemory(),
 		"EdgeMemory": edgeMemory(p.MemoryBytes) / mib, "EdgeGo": edgeMemory(p.MemoryBytes) / 4 * 3 / mib, "ProxyMemory": 2 * edgeMemory(p.MemoryBytes) / mib,
-		"ProxyHeader": proxyHeader, "MayListen": p.MayListen, "UsersSlice": layout.UsersSlice,
+		"ProxyHeader": proxyHeader, "MayListen": p.MayListen, "UsersSlice": layout.UsersSlice, "HostDevices": layout.HostDevices,
 	}, nil
 }
 

@@ -60,6 +60,7 @@ const (
 	SSHRule       = "/etc/ssh/sshd_config.d/tljh.conf"
 	Units         = "/etc/systemd/system"
 	Runtime       = "/run/tljh"
+	HostDevices   = Runtime + "/dev" // what the hub sees of the machine's /dev
 	Lock          = Runtime + "/install.lock"
 	ConfigLock    = Runtime + "/config.lock"
 	Firewall      = Runtime + "/firewall.json" // whether users' processes can be reached

@@ -198,7 +198,9 @@ def _make_home(home: Path, entry: pwd.struct_passwd) -> None:
     _check_mounted(home)
     try:
         if home.is_relative_to(HOMES):  # a directory's accounts have folders of their own there, as /home/example.org/dana
-            home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            for above in reversed([folder for folder in home.parents if not folder.exists()]):
+                above.mkdir()
+                above.chmod(0o755)  # whatever the umask is
         home.mkdir(mode=0o700)
         if SKEL.is_dir() and _is_roots(home.parent):  # elsewhere, another could have put something into the home's place
             shutil.copytree(SKEL, home, symlinks=True, dirs_exist_ok=True)

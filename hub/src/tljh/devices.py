@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 AUTO, NONE = "auto", "none"
 
+# Where the hub's unit shows the machine's /dev, as the folder `dev`: the hub has a /dev of its own.
+SHOWN = "/run/tljh"
+
 # What auto looks for. Not cameras and microphones: who sits at the machine did not agree.
 GPUS = ("/dev/nvidia*", "/dev/nvidia-caps/*", "/dev/dri/*", "/dev/kfd", "/dev/dxg")
 SERIAL = ("/dev/ttyUSB*", "/dev/ttyACM*")

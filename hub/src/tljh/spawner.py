@@ -625,11 +625,11 @@ class UserSpawner(SystemdSpawner):
         if not self._is_confined() or self.isolate_devices is not None:
             return {}
         person = devices.Person(account.uid, frozenset(os.getgrouplist(account.name, account.gid)))
-        choice = devices.choose(self.allow_devices, self.allow_namespaces, person)
+        choice = devices.choose(self.allow_devices, self.allow_namespaces, person, devices.SHOWN)
         for path in choice.closed:
             self.log.warning(
                 "%s may not open %s, which users.devices names: its group is %s; put users into it by users.extra_user_groups",
-                account.name, path, machine.group_of(path),
+                account.name, path, machine.group_of(os.path.join(devices.SHOWN, path.lstrip("/"))),
             )  # fmt: skip
         return devices.properties(choice.seen)
 

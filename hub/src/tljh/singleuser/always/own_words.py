@@ -11,7 +11,7 @@ from tornado import web
 try:
     from jupyter_client.restarter import KernelRestarter
     from jupyter_server.base.handlers import APIHandler
-    from jupyter_server.services.kernels.connection.base import serialize_msg_to_ws_v1
+    from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
     from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection as Connection
 except ImportError:
     KernelRestarter = APIHandler = Connection = None
@@ -109,7 +109,10 @@ if hasattr(APIHandler, "write_error"):
 # A page says that a kernel "appears to have died", and nothing of why. The output of its cell says it, which comes before the page hears of the end.
 if hasattr(KernelRestarter, "_fire_callbacks") and hasattr(Connection, "_send_status_message"):
     watch = Watch()
-    _fire, _outgoing, _status = KernelRestarter._fire_callbacks, Connection.handle_outgoing_message, Connection._send_status_message
+    _fire, _status = KernelRestarter._fire_callbacks, Connection._send_status_message
+    _incoming, _outgoing = Connection.handle_incoming_message, Connection.handle_outgoing_message
+    V1 = "v1.kernel.websocket.jupyter.org"
+    MOST_ASKED = 1000
 
     def _fire_with_cause(self, event):
         with contextlib.suppress(Exception):  # a kernel is restarted whatever can be said
@@ -118,20 +121,42 @@ if hasattr(KernelRestarter, "_fire_callbacks") and hasattr(Connection, "_send_st
             kernel.tljh_ended = watch.cause(getattr(process, "returncode", None))
             if kernel.tljh_ended:
                 self.log.warning("Kernel %s: %s", kernel.kernel_id, kernel.tljh_ended)
-        return _fire(self, event)
+        try:
+            return _fire(self, event)
+        finally:
+            self.kernel_manager.tljh_asked = {}
+
+    def asked(kernel):
+        """The headers of the cells that a kernel was asked to run and that have not ended, by ID. The first is the one that runs: a kernel that is killed has
+        often not said any more that it began."""
+        return kernel.__dict__.setdefault("tljh_asked", {})
+
+    def ended(cells, last):
+        """Forget a cell, and those before it: cells are answered in turn, but for those that a restart forgot."""
+        if last in cells:
+            for each in list(cells)[: list(cells).index(last) + 1]:
+                del cells[each]
+
+    def _incoming_seen(self, incoming_msg):
+        with contextlib.suppress(Exception):
+            is_v1 = self.subprotocol == V1
+            header = self.session.unpack(deserialize_msg_from_ws_v1(incoming_msg)[1][0]) if is_v1 else json.loads(incoming_msg)["header"]
+            if header["msg_type"] == "execute_request" and len(asked(self.kernel_manager)) < MOST_ASKED:
+                asked(self.kernel_manager)[header["msg_id"]] = header
+        return _incoming(self, incoming_msg)
 
     def _outgoing_seen(self, stream, outgoing_msg):
         with contextlib.suppress(Exception):
             header, parent = self.session.feed_identities(outgoing_msg)[1][1:3]
-            if b"execute_input" in header:
-                self.kernel_manager.tljh_running = parent
+            if b"execute_reply" in header:
+                ended(asked(self.kernel_manager), self.session.unpack(parent)["msg_id"])
         return _outgoing(self, stream, outgoing_msg)
 
     def tell(self, words):
-        """Send a page a text as output of the cell that ran last."""
-        running = getattr(self.kernel_manager, "tljh_running", None)
-        msg = self.session.msg("stream", {"name": "stderr", "text": words + "\n"}, parent=self.session.unpack(running) if running else {})
-        if self.subprotocol == "v1.kernel.websocket.jupyter.org":
+        """Send a page a text as output of the cell that ran."""
+        running = next(iter(asked(self.kernel_manager).values()), {})
+        msg = self.session.msg("stream", {"name": "stderr", "text": words + "\n"}, parent=running)
+        if self.subprotocol == V1:
             self.write_message(serialize_msg_to_ws_v1(msg, "iopub", self.session.pack), binary=True)
         else:
             self.write_message(json.dumps({**msg, "channel": "iopub"}, default=str))
@@ -143,5 +168,6 @@ if hasattr(KernelRestarter, "_fire_callbacks") and hasattr(Connection, "_send_st
         return _status(self, status)
 
     KernelRestarter._fire_callbacks = _fire_with_cause
+    Connection.handle_incoming_message = _incoming_seen
     Connection.handle_outgoing_message = _outgoing_seen
     Connection._send_status_message = _status_with_cause
