@@ -41,12 +41,16 @@ for name in ("/etc/shadow", "/opt/tljh/config/config.yaml", "/opt/tljh/state/jup
         found.append("read " + name)
     except OSError:
         pass
-for folder in ("/opt/tljh", "/opt/tljh/hub", "/opt/tljh/user", "/etc", "/srv", "/home", "/opt/tljh/cache"):
+for folder in ("/opt/tljh", "/opt/tljh/hub", "/opt/tljh/user", "/etc", "/srv", "/opt/tljh/cache"):
     try:
         pathlib.Path(folder, "spoilt").touch()
         found.append("wrote to " + folder)
     except OSError:
         pass
+try:
+    pathlib.Path("/home/spoilt").touch()  # a /home of its own, if at all
+except OSError:
+    pass
 pathlib.Path("spoiler.py").write_text(f"found = {found!r}\n")
 setup(name="spoiler", version="1", py_modules=["spoiler"], data_files=[("lib/python3.14/site-packages", ["spoiler.pth"])])
 X
@@ -119,6 +123,7 @@ func TestHubPackages(t *testing.T) {
 	want.Equal(t, "['uid=False']", strings.TrimSpace(h.MustSh(t, "cd $(dirname /opt/tljh/generations/*/lib/python3.14/site-packages/spoiler.py) && "+
 		"/opt/tljh/python/*/bin/python3 -c 'import spoiler; print(spoiler.found)'")), "what a package could do while it was built")
 
+	h.must(t, "test ! -e /home/spoilt")
 	h.must(t, "tljh-install config unset hub.packages && tljh-install config unset auth.LTI11Authenticator && tljh-install config unset auth.type && tljh-install install")
 	want.Equal(t, strings.TrimSpace(first), strings.TrimSpace(h.MustSh(t, "readlink /opt/tljh/hub")), "the environment without packages is there still")
 	h.admin(t)
