@@ -138,6 +138,7 @@ def rendered(server):
 def test_every_trait_has_an_effect_or_a_reason(here, monkeypatch, family, cls, name):
     monkeypatch.setattr(spawner, "get_systemd_version", lambda: 252)
     monkeypatch.setattr(spawner.machine, "has_capability", lambda bit: True)
+    monkeypatch.setattr(spawner.devices, "SHOWN", "/")
     monkeypatch.setattr(UserSpawner, "server", None)
     monkeypatch.setenv("/probe", "kept")
     effective = FAMILIES[family][0]
