@@ -190,7 +190,7 @@ func (b *Builder) compile(ctx context.Context, python string, dirs ...string) er
 
 // compileAs does so as an environment's owner. What has its byte code already is passed over.
 func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python string, dirs ...string) error {
-	script := "import compileall, re, sys; skip = re.compile('/(tests?|pip|sqlalchemy/testing)/')\n" +
+	script := "import compileall, re, sys; skip = re.compile('/(tests?|pip|sqlalchemy/testing|sqlalchemy/dialects/(mssql|mysql|oracle)|alembic/testing|pydoc_data)/')\n" +
 		"for folder in sys.argv[1:]: compileall.compile_dir(folder, quiet=2, workers=0, maxlevels=50, rx=skip)"
 	env := b.env()
 	if owner.UID == 0 {

@@ -384,7 +384,7 @@ func TestAdoptWhileTheDiskFills(t *testing.T) {
 	} {
 		far := regexp.MustCompile(c.moment)
 		p := h.begun(t, func(p *guest.Process) bool { return far.MatchString(p.Output()) }, "bash", "-c", h.adoptLine())
-		h.MustSh(t, signalInstall("STOP")+fillDisk+"; "+signalInstall("CONT")) // it would be done before the disk is full
+		t.Log(h.MustSh(t, signalInstall("STOP")+fillDisk+"; df /var /opt /tmp; "+signalInstall("CONT"))) // it would be done before the disk is full
 		r, err := p.Wait()
 		want.OK(t, err)
 		t.Logf("exit code %d\n%s", r.Code, lastLines(r.Output(), 15))
