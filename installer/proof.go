@@ -113,6 +113,9 @@ func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(con
 
 // explain adds the last words of the unit that is most likely to know why: not those of what went wrong another time.
 func (p *Proof) explain(ctx context.Context, unit string, since time.Time, err error) error {
+	if outOfSpace(p.Host.Files, err) { // neither the hub nor the journal could write why
+		return host.Hint(fmt.Errorf("%w; the disk of %s is full", err, layout.Root), "make room (df -h shows where), then run the same command again")
+	}
 	return host.Hint(host.LastWords(err, unit, complaints(p.Host.Journal(ctx, unit, 300, since))), "see all of it: journalctl -u %s; then run the same command again", unit)
 }
 

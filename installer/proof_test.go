@@ -3,10 +3,12 @@ package installer
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,6 +151,14 @@ func TestAHubThatDoesNotWorkIsToldInItsOwnWords(t *testing.T) {
 			assert.False(t, c.broken.user, "the probe user is there still")
 		})
 	}
+}
+
+// On a full disk neither the hub nor the journal writes why it does not work.
+func TestAProofOnAFullDiskNamesTheDisk(t *testing.T) {
+	p, _ := newProof(t, &hubOfTests{})
+	err := p.explain(t.Context(), layout.HubUnit, time.Now(), fmt.Errorf("the answer is 500: %w", syscall.ENOSPC))
+	require.ErrorContains(t, err, "the disk of "+layout.Root+" is full")
+	assert.Contains(t, host.HintOf(err), "make room")
 }
 
 func TestAProofWithoutItsTokens(t *testing.T) {
