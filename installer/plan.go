@@ -982,12 +982,16 @@ func outdated(b *environment.Builder) ([]string, error) {
 }
 
 func vetSudoers(ctx context.Context, c *step.Context, content []byte) error {
-	draft := path.Join(layout.State, "sudoers.draft")
-	if err := c.Host.Files.Write(draft, content, host.Attr{Mode: 0o440}); err != nil {
+	return vetDraft(ctx, c, path.Join(layout.State, "sudoers.draft"), content, host.Attr{Mode: 0o440}, "visudo", "--check", "--quiet", "--file")
+}
+
+// vetDraft has a program, whose last argument is the draft, judge a file before it goes live.
+func vetDraft(ctx context.Context, c *step.Context, draft string, content []byte, attr host.Attr, argv ...string) error {
+	if err := c.Host.Files.Write(draft, content, attr); err != nil {
 		return err
 	}
 	defer func() { _ = c.Host.Files.Remove(draft) }()
-	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"visudo", "--check", "--quiet", "--file", c.Host.Files.Path(draft)}})
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: append(argv, c.Host.Files.Path(draft))})
 	return err
 }
 

@@ -117,12 +117,7 @@ func vetSSH(ctx context.Context, c *step.Context, content []byte) error {
 	if !c.Host.Files.Exists(sshd) {
 		return nil
 	}
-	draft := path.Join(layout.State, "sshd.draft")
-	if err := c.Host.Files.Write(draft, content, secret); err != nil {
-		return err
-	}
-	defer func() { _ = c.Host.Files.Remove(draft) }()
-	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{sshd, "-T", "-C", "user=root", "-f", c.Host.Files.Path(draft)}})
+	err := vetDraft(ctx, c, path.Join(layout.State, "sshd.draft"), content, secret, sshd, "-T", "-C", "user=root", "-f")
 	return host.Hint(err, "sudo tljh-install config set users.ssh true   # leaves sshd as it is")
 }
 

@@ -149,9 +149,10 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 	cfg, problems := config.Parse(layout.Config, text)
 	told := hubProblems(files)
 	before := lastInEffect(History{Files: files})
-	pending, known := []config.Change(nil), false
+	pending, known, left := []config.Change(nil), false, []string(nil)
 	if cfg != nil {
 		pending, known = Pending(files, cfg)
+		left = packagesLeft(files, cfg)
 	}
 	trouble := func(state, hint string) { part.State, part.Hint, part.Problem = state, hint, true }
 	switch {
@@ -167,10 +168,10 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 		trouble("valid, but it is not root's alone, and holds secrets", "tljh-install config reload puts that right")
 	case !known:
 		part.State = "valid"
-	case len(pending) > 0 && !areAll(pending, packagesLeft(files, cfg)):
+	case len(pending) > 0 && !areAll(pending, left):
 		part.State, part.Hint = "valid, with changes that are not in effect yet", "tljh-install config reload"
-	case before != nil && len(packagesLeft(files, cfg)) > 0:
-		part.State, part.Hint = "valid, in effect but for "+strings.Join(packagesLeft(files, cfg), " and "), "tljh-install install"
+	case before != nil && len(left) > 0:
+		part.State, part.Hint = "valid, in effect but for "+strings.Join(left, " and "), "tljh-install install"
 	default:
 		part.State = "valid, in effect"
 	}
