@@ -65,8 +65,7 @@ check-version:
 		echo "VERSION is MAJOR.MINOR.PATCH, not '$$VERSION'" >&2; exit 2; }
 
 .PHONY: test
-test: tools lint test-unit test-python test-integration ## everything: lint, unit, Python and integration tests
-	TLJH_VM=if-fast $(GO) test -count=1 -v -timeout 40m ./integration-tests/qemu/...
+test: tools lint test-unit test-python test-integration ## lint, unit, Python and integration tests
 
 .PHONY: test-unit
 test-unit: ## Go's tests that need no guest

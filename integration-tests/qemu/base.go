@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -59,7 +60,8 @@ func (b *Base) CloseOnSignal() (stop func()) {
 	return func() { signal.Stop(ch); close(done) }
 }
 
-// accelerator is KVM where a machine starts with it; that /dev/kvm is there does not say so.
+// accelerator is KVM where QEMU starts with it; that /dev/kvm is there does not say so. A kernel may still not boot with it (seen where the
+// host is a virtual machine itself), so a base that cannot be built with KVM is built without it.
 func accelerator(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -75,11 +77,23 @@ func accelerator(ctx context.Context) string {
 // emulated is what runs everywhere, and ten times as long.
 const emulated = "tcg,thread=multi"
 
-// Fast tells whether machines run at the processor's own speed here.
-func Fast(ctx context.Context) bool { return accelerator(ctx) != emulated }
-
 // Open returns the base of a Debian suite. The first time it builds it, which takes some minutes.
 func Open(ctx context.Context, suite string) (*Base, error) {
+	if !noKVM.Load() && accelerator(ctx) == "kvm" {
+		b, err := open(ctx, suite, "kvm")
+		if err == nil || ctx.Err() != nil {
+			return b, err
+		}
+		fmt.Fprintf(os.Stderr, "machines are emulated, as none was built with KVM: %v\n", err)
+		noKVM.Store(true)
+	}
+	return open(ctx, suite, emulated)
+}
+
+// noKVM remembers, for the other tests of a run, that a kernel does not boot with KVM.
+var noKVM atomic.Bool
+
+func open(ctx context.Context, suite, accel string) (*Base, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("cannot build a machine: this needs root")
 	}
@@ -90,7 +104,7 @@ func Open(ctx context.Context, suite string) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{cache: filepath.Join(guest.CacheDir(), "qemu"), accel: accelerator(ctx), machines: map[*Machine]struct{}{}}
+	b := &Base{cache: filepath.Join(guest.CacheDir(), "qemu"), accel: accel, machines: map[*Machine]struct{}{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n%s\n%d\n%s\n", baseFormat, suite, strings.Join(packages, ","), memory, b.accel)
 	for _, block := range authorities {
@@ -203,7 +217,11 @@ func (b *Base) freeze(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Cut()) }()
-	if err := m.awaitSSH(ctx, 10*time.Minute); err != nil {
+	limit := 10 * time.Minute
+	if b.accel == "kvm" {
+		limit = time.Minute // seconds are usual
+	}
+	if err := m.awaitSSH(ctx, limit); err != nil {
 		return fmt.Errorf("%w\n%s", err, m.Console())
 	}
 	state, err := m.Sh(ctx, "systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches")
