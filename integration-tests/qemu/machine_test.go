@@ -50,7 +50,7 @@ func TestHubOnAKernelOfItsOwn(t *testing.T) {
 	want.Contains(t, again.Output(), "Nothing to do")
 
 	t.Run("the memory limit is the kernel's", func(t *testing.T) {
-		want.OK(t, m.Put(ctx, "/root/config.yaml", strings.NewReader("users:\n  admin: [alice]\nlimits:\n  memory: 512M\n")))
+		want.OK(t, m.Put(ctx, "/root/config.yaml", strings.NewReader("users:\n  admin: [alice]\n  allowed: [bob]\nlimits:\n  memory: 512M\n")))
 		sh(t, m, "tljh-install install --config /root/config.yaml")
 		awaitHub(t, m)
 		want.OK(t, b.StopServer(ctx, "alice"))
@@ -60,10 +60,12 @@ func TestHubOnAKernelOfItsOwn(t *testing.T) {
 		out, err := k.Run(ctx, "y = b'x' * (900 << 20)\nprint(len(y))")
 		want.OK(t, err)
 		want.True(t, out.Died, fmt.Sprintf("900 MB were had at a limit of 512 MB: %+v", out))
+		want.Contains(t, out.Text, "your server ran out of memory (its limit is 0.5 GiB)")
 		want.Contains(t, sh(t, m, "journalctl --no-pager -b -k | grep -i 'memory cgroup out of memory' || true"), "ut of memory")
 		want.Equal(t, "active", sh(t, m, "systemctl is-active jupyter-alice.service"), "the server did not live on")
 		compute(t, kernel(t, b), "print(1)", "1")
 	})
+	t.Run("the kernel opens the devices of users.devices alone", func(t *testing.T) { devicesAreClosed(t, m) })
 	t.Run("ports of users are closed to other machines", func(t *testing.T) { portsAreClosed(t, m, kernel(t, work(t, m, "alice", password))) })
 	t.Run("it comes back after a reboot", func(t *testing.T) {
 		want.OK(t, m.Reboot(ctx))
@@ -80,6 +82,24 @@ func TestHubOnAKernelOfItsOwn(t *testing.T) {
 		awaitHub(t, m)
 		compute(t, kernel(t, work(t, m, "alice", password)), "print(open('notes').read())", "kept")
 	})
+}
+
+// devicesAreClosed has a GPU and a camera without drivers, which anybody may open by their modes. The kernel says of one that it has no driver; of the
+// other, that it may not be opened.
+func devicesAreClosed(t *testing.T, m *qemu.Machine) {
+	t.Helper()
+	sh(t, m, "mknod -m 0666 /dev/nvidia0 c 195 0 && mknod -m 0666 /dev/video0 c 81 0")
+	const tries = `
+import errno, os
+for name in ("nvidia0", "video0", "null"):
+    try:
+        os.close(os.open("/dev/" + name, os.O_RDWR))
+        print(name, "opened")
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+`
+	compute(t, kernel(t, work(t, m, "bob", "a-student's-password")), tries, "nvidia0 ENXIO\nvideo0 EPERM\nnull opened")
+	want.Equal(t, "closed", sh(t, m, "systemctl show --value -p DevicePolicy jupyter-bob.service"))
 }
 
 // portsAreClosed has a user's process listen, and something that comes by a cable, so to speak, try to reach it.
