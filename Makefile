@@ -81,6 +81,7 @@ test-python: ## pytest of hub/ and of the tests' conda mirror, on the CPython an
 .PHONY: test-integration
 test-integration: tools ## installs into throwaway guests with a real systemd (root)
 	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 78m ./integration-tests/...
+	@head -n 11 integration-tests/artefacts/slowest.txt; tail -n 1 integration-tests/artefacts/faults.txt
 
 .PHONY: test-vm
 test-vm: tools ## limits, reboots and power cuts in a machine with a kernel of its own (an hour and a half without KVM)

@@ -121,7 +121,7 @@ func writeMatrix() error {
 }
 
 // faultRounds is how often each fault is injected into each command, and ten times as often the first: TLJH_FAULTS says so. Without it, each
-// command meets each once, and an upgrade only some.
+// command meets some of them once.
 func faultRounds() int {
 	n, _ := strconv.Atoi(os.Getenv("TLJH_FAULTS"))
 	return n
@@ -180,23 +180,56 @@ func (h *hub) strike(t *testing.T, f fault, p *guest.Process) guest.Result {
 	return r
 }
 
-// eachFault goes through the faults as often as is asked for, each at a moment of its own. More than one round is for finding what nobody thought of:
-// its moments are others each time.
-func eachFault(without []string, mostSteps int, do func(f fault, steps int, pause time.Duration)) {
-	random := rand.New(rand.NewPCG(1, uint64(mostSteps)))
-	rounds, kills := max(1, faultRounds()), 1
+// The faults that every run injects. Of the others a run without TLJH_FAULTS takes so many, which its seed chooses.
+var (
+	alwaysInjected = []string{faultKill, faultCut, "full disk"}
+	sampledFaults  = 3
+)
+
+// faultSeed chooses faults and their moments. TLJH_SEED sets it; more than one round, which is for finding what nobody thought of, has another each time.
+func faultSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed, err := strconv.ParseUint(os.Getenv("TLJH_SEED"), 10, 64)
+	switch {
+	case err == nil:
+	case faultRounds() > 0:
+		seed = uint64(time.Now().UnixNano())
+	default:
+		seed = 1
+	}
+	t.Logf("faults and moments are those of TLJH_SEED=%d", seed)
+	return seed
+}
+
+// chosenFaults are those that a round injects.
+func chosenFaults(random *rand.Rand, without []string) []fault {
+	chosen, others := []fault{}, []fault{}
+	for _, f := range faults {
+		switch {
+		case slices.Contains(without, f.name):
+		case faultRounds() > 0 || slices.Contains(alwaysInjected, f.name):
+			chosen = append(chosen, f)
+		default:
+			others = append(others, f)
+		}
+	}
+	random.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	return append(chosen, others[:min(sampledFaults, len(others))]...)
+}
+
+// eachFault goes through faults as often as is asked for, each at a moment of its own.
+func eachFault(t *testing.T, without []string, mostSteps int, do func(f fault, steps int, pause time.Duration)) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(faultSeed(t), uint64(mostSteps)))
+	kills := 1
 	if faultRounds() > 0 {
-		random = rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 		kills = 10
 	}
 	if !guest.PowerCuts() {
 		without = append(without, faultCut)
 	}
-	for range rounds {
-		for _, f := range faults {
-			if slices.Contains(without, f.name) {
-				continue
-			}
+	for range max(1, faultRounds()) {
+		for _, f := range chosenFaults(random, without) {
 			times := 1
 			if f.name == faultKill {
 				times = kills
@@ -213,7 +246,7 @@ func TestFaultsOfAnInstallation(t *testing.T) {
 	h := bare(t, guest.Options{})
 	h.MustSh(t, "sync")
 	line := h.line("--admin " + admin + ":" + adminPassword)
-	eachFault(nil, 55, func(f fault, steps int, pause time.Duration) {
+	eachFault(t, nil, 55, func(f fault, steps int, pause time.Duration) {
 		if struck, _ := h.inject(t, "install", line, f, steps, pause); !struck {
 			h.uninstall(t, 0, "--yes --remove-users --purge") // and from the start
 		}
@@ -291,7 +324,7 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 		left = append(networkFaults[:4:4], "/etc read-only", "useradd and groupadd fail", "visudo fails")
 	}
 	t.Run("upgrade", func(t *testing.T) {
-		eachFault(left, 60, func(f fault, steps int, pause time.Duration) {
+		eachFault(t, left, 60, func(f fault, steps int, pause time.Duration) {
 			struck, _ := h.inject(t, "upgrade", line, f, steps, pause)
 			if f.name == faultCut { // the server that bob starts anew must be one that the release before knows
 				h.run(t, line)
@@ -314,7 +347,7 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 	}
 	back := "tljh-install rollback --yes"
 	t.Run("rollback", func(t *testing.T) {
-		eachFault(unneeded, 1, func(f fault, steps int, pause time.Duration) {
+		eachFault(t, unneeded, 1, func(f fault, steps int, pause time.Duration) {
 			// The old release's program does most of it, and its steps are not seen.
 			struck, _ := h.inject(t, "rollback", back, f, steps, 20*pause)
 			if f.name == faultCut { // the server that bob starts anew must be one that the release before knows
@@ -407,7 +440,7 @@ func TestFaultsOfAnUninstallation(t *testing.T) {
 	h.atWorkWith(t, "bob")
 	h.MustSh(t, "cp /opt/tljh/bin/tljh-install /root/; sync")
 	line := "/root/tljh-install uninstall --yes"
-	eachFault(append(networkFaults[:4:4], "useradd and groupadd fail"), 30, func(f fault, steps int, pause time.Duration) {
+	eachFault(t, append(networkFaults[:4:4], "useradd and groupadd fail"), 30, func(f fault, steps int, pause time.Duration) {
 		if struck, _ := h.inject(t, "uninstall", line, f, steps, pause/4); !struck {
 			h.nothingOfOurs(t)
 			h.paste(t, "")
@@ -428,7 +461,7 @@ func TestFaultsOfAnAdoption(t *testing.T) {
 	thorough(t)
 	t.Parallel()
 	h := older(t)
-	eachFault(nil, 65, func(f fault, steps int, pause time.Duration) {
+	eachFault(t, nil, 65, func(f fault, steps int, pause time.Duration) {
 		if struck, _ := h.inject(t, "adopt", h.adoptLine(), f, steps, pause); struck {
 			h.stillOlder(t)
 			return

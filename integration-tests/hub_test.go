@@ -47,6 +47,7 @@ type hub struct {
 func bare(t *testing.T, opts guest.Options) *hub {
 	t.Helper()
 	guest.Require(t)
+	timed(t)
 	g := lab.Up(t, opts)
 	ln, err := net.Listen("tcp", net.JoinHostPort(g.Gateway(), "0"))
 	want.OK(t, err)

@@ -50,5 +50,5 @@ func runAll(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	code = m.Run()
-	return code, writeMatrix()
+	return code, errors.Join(tellSlowest(10), writeMatrix())
 }
