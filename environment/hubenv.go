@@ -156,14 +156,6 @@ func (b *Builder) testProxy(ctx context.Context, dir string) error {
 	return nil
 }
 
-// SizesOf returns the bytes that building both environments downloads on this machine's architecture, 0 when unknown.
-func SizesOf(arch string) (total int64) {
-	for _, bundle := range Bundles {
-		total += bundle.Bytes(arch)
-	}
-	return total
-}
-
 // ProxyVersion returns the version of configurable-http-proxy that the hub environment holds.
 func ProxyVersion() string {
 	var wanted struct{ Dependencies map[string]string }

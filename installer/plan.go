@@ -68,11 +68,7 @@ func (p *planner) whole() (Plan, error) {
 	return p.plan, p.plan.Valid()
 }
 
-// ApplyPlan makes the plan that puts another config into effect on a machine with an installation.
-func ApplyPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
-	return applyPlan(in, builder, hubPatience)
-}
-
+// applyPlan makes the plan that puts another config into effect on a machine with an installation.
 func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration) (Plan, error) {
 	p := &planner{in: in, builder: builder, patience: patience}
 	// Whatever it was written by, it is root's alone afterwards.

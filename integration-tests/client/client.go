@@ -415,14 +415,6 @@ func (b *Browser) watchProgress(ctx context.Context) error {
 	return &SpawnFailed{"the progress ended without a word (last: " + last + ")"}
 }
 
-// StartServer starts a user's server by the API and waits until it is up.
-func (b *Browser) StartServer(ctx context.Context, user string) error {
-	if _, err := b.API(ctx, http.MethodPost, "users/"+url.PathEscape(user)+"/server", nil, nil); err != nil {
-		return err
-	}
-	return b.awaitServer(ctx, user, true)
-}
-
 // StopServer stops a user's server and waits until it is gone.
 func (b *Browser) StopServer(ctx context.Context, user string) error {
 	if _, err := b.API(ctx, http.MethodDelete, "users/"+url.PathEscape(user)+"/server", nil, nil); err != nil {

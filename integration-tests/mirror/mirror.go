@@ -131,12 +131,6 @@ func (m *Mirror) File(name, version string) string {
 	return ""
 }
 
-// Condarc returns settings for a guest's /etc/conda/.condarc, with which conda takes the channel from a mirror at an address. A site
-// with a mirror of its own has the same.
-func Condarc(url string) string {
-	return "channels:\n  - " + Channel + "\nchannel_alias: " + url + "\n"
-}
-
 // digest stands for all sources and the Python they are made with.
 func digest(repository string) (string, error) {
 	sum := sha256.New()

@@ -281,7 +281,7 @@ func (c *configCommand) apply(ctx context.Context, how string) error {
 	if err == nil {
 		return nil
 	}
-	return options.finish(r.report, c.streams, err)
+	return options.finish(r.report, err)
 }
 
 func (c *configCommand) applyWith(ctx context.Context, r *run, how string) error {

@@ -83,12 +83,12 @@ func (c *envCommand) change(ctx context.Context, lock locker, do func(context.Co
 	defer r.close()
 	unlock, err := lock(ctx, r.host.Files, time.Now())
 	if err != nil {
-		return options.finish(r.report, c.streams, err)
+		return options.finish(r.report, err)
 	}
 	defer unlock()
 	r.begin()
 	err = do(ctx, installer.NewKeeper(r.host, r.report, r.builder, time.Now))
-	return options.finish(r.report, c.streams, err)
+	return options.finish(r.report, err)
 }
 
 func (c *envCommand) snapshots() ([]environment.Snapshot, error) {

@@ -105,7 +105,7 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 	}
 	defer r.close()
 	if err := installer.KnownChecks(o.ignore); err != nil {
-		return o.finish(r.report, streams, &installer.BadInput{Err: fmt.Errorf("--ignore-preflight: %w", err)})
+		return o.finish(r.report, &installer.BadInput{Err: fmt.Errorf("--ignore-preflight: %w", err)})
 	}
 	for _, admin := range options.Admins {
 		if admin.Password != "" && installer.TooShort(admin.Name, admin.Password) != nil {
@@ -115,7 +115,7 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 	i := &installer.Installer{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin, Who: who()}
 	i.Show, i.Ask = o.takeover(streams)
 	if o.plan {
-		return o.finish(r.report, streams, i.Plan(ctx, options))
+		return o.finish(r.report, i.Plan(ctx, options))
 	}
 	result, err := i.Install(ctx, options)
 	var usage *usageError
@@ -128,7 +128,7 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 		return err
 	}
 	if err != nil {
-		return errors.Join(o.rescue(streams, result), o.finish(r.report, streams, err))
+		return errors.Join(o.rescue(streams, result), o.finish(r.report, err))
 	}
 	return o.conclude(i, streams, result)
 }
@@ -231,7 +231,7 @@ func (o installOptions) sink(streams Streams) report.Sink {
 }
 
 // finish reports how a run ended that has no result to show.
-func (o installOptions) finish(r *report.Reporter, streams Streams, err error) error {
+func (o installOptions) finish(r *report.Reporter, err error) error {
 	if err == nil {
 		return nil
 	}

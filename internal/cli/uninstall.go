@@ -56,7 +56,7 @@ func runUninstall(ctx context.Context, streams Streams, o uninstallOptions) erro
 	what := installer.UninstallOptions{RemoveUsers: o.removeUsers, Purge: o.purge}
 	planned, err := u.Plan(ctx, what)
 	if err != nil {
-		return o.finish(r.report, streams, err)
+		return o.finish(r.report, err)
 	}
 	if planned.Nothing() {
 		return o.show(streams, planned, nothingText(planned))
@@ -78,7 +78,7 @@ func runUninstall(ctx context.Context, streams Streams, o uninstallOptions) erro
 	}
 	done, err := u.Uninstall(ctx, what)
 	if err != nil {
-		return o.finish(r.report, streams, err)
+		return o.finish(r.report, err)
 	}
 	r.report.Close()
 	if err := o.show(streams, done, doneText(done)); err != nil {

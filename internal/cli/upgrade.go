@@ -97,7 +97,7 @@ func runUpgrade(ctx context.Context, streams Streams, o upgradeOptions) error {
 	defer r.close()
 	switch {
 	case o.settle:
-		return o.finish(r.report, streams, u.Settle(ctx))
+		return o.finish(r.report, u.Settle(ctx))
 	case o.staged:
 		return o.takeOver(ctx, streams, u)
 	case o.check:
@@ -113,7 +113,7 @@ func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *instal
 	case err != nil:
 		return err
 	case back:
-		return o.finish(u.Report, streams, u.FinishBack(ctx))
+		return o.finish(u.Report, u.FinishBack(ctx))
 	case staged != "":
 		u.Report.Note("an upgrade was interrupted: completing it")
 		u.Report.Close()
@@ -132,21 +132,21 @@ func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *instal
 	}
 	offer, shop, by, err := o.find(ctx, u, releases)
 	if err != nil {
-		return o.finish(u.Report, streams, err)
+		return o.finish(u.Report, err)
 	}
 	if by.by != askedNow {
 		u.Report.Note("releases are looked for at %s", beside(offer.From, by.by))
 	}
 	move, err := installer.Judge(releases, offer)
 	if err != nil {
-		return o.finish(u.Report, streams, err)
+		return o.finish(u.Report, err)
 	}
 	if move == release.Nowhere {
 		return o.upToDate(streams, u, releases)
 	}
 	program, err := u.Stage(ctx, shop, offer)
 	if err != nil {
-		return o.finish(u.Report, streams, err)
+		return o.finish(u.Report, err)
 	}
 	u.Report.Close()
 	return become(program, o.passOn(), offer.From)
@@ -184,7 +184,7 @@ func (o upgradeOptions) takeOver(ctx context.Context, streams Streams, u *instal
 			u.Report.Close()
 			fmt.Fprintln(streams.Out, strings.TrimRight(text, "\n"))
 		}
-		return o.finish(u.Report, streams, err)
+		return o.finish(u.Report, err)
 	}
 	result, err := u.Upgrade(ctx)
 	if errors.Is(err, installer.ErrUpToDate) {
@@ -204,7 +204,7 @@ func (o upgradeOptions) tellChange(streams Streams, u *installer.Upgrader, resul
 	case errors.As(err, &usage):
 		return err
 	case err != nil:
-		return o.finish(u.Report, streams, err)
+		return o.finish(u.Report, err)
 	}
 	u.Report.Close()
 	if o.json {
@@ -298,9 +298,9 @@ func runRollback(ctx context.Context, streams Streams, o upgradeOptions) error {
 	case err != nil:
 		return err
 	case back:
-		return o.finish(u.Report, streams, u.FinishBack(ctx))
+		return o.finish(u.Report, u.FinishBack(ctx))
 	case staged != "":
-		return o.finish(u.Report, streams, host.Hint(errors.New("an upgrade was interrupted"), "complete it first: tljh-install upgrade"))
+		return o.finish(u.Report, host.Hint(errors.New("an upgrade was interrupted"), "complete it first: tljh-install upgrade"))
 	}
 	result, err := u.Rollback(ctx)
 	return o.tellChange(streams, u, result, err, "Went back")
