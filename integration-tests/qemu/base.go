@@ -21,10 +21,11 @@ import (
 )
 
 // packages of a machine: a kernel, a way in for the tests, and else what a guest has too.
-var packages = []string{"linux-image-cloud-amd64", "systemd", "systemd-sysv", "dbus", "sudo", "curl", "ca-certificates", "openssh-server"}
+var packages = []string{"linux-image-cloud-amd64", "systemd", "systemd-sysv", "dbus", "sudo", "curl", "ca-certificates", "iproute2",
+	"openssh-server"}
 
 // baseFormat goes into the key of cached bases: raise it when what is done to one changes.
-const baseFormat = 1
+const baseFormat = 2
 
 // Base is a booted machine, frozen, from which any number can be thawed.
 type Base struct {
