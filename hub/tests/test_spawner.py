@@ -38,6 +38,12 @@ def test_a_student_is_confined_and_an_admin_can_use_sudo(monkeypatch):
         assert (both["Wants"], both["After"]) == ("tljh-firewall.service", "tljh-firewall.service"), "ports are closed before the server starts"
 
 
+def test_a_student_does_not_reach_the_systems_bus(monkeypatch):
+    for options in ({}, {"allow_namespaces": True}, {"allow_devices": "none"}):
+        assert properties(make(monkeypatch, **options))["InaccessiblePaths"] == "-/run/dbus/system_bus_socket"
+    assert "InaccessiblePaths" not in properties(make(monkeypatch, admin=True))
+
+
 def test_namespaces_are_given_by_a_key(monkeypatch):
     student = properties(make(monkeypatch, allow_namespaces=True))
     assert "RestrictNamespaces" not in student

@@ -77,6 +77,8 @@ FIREWALL = {"Wants": "tljh-firewall.service", "After": "tljh-firewall.service"}
 CONFINED = {
     "NoNewPrivileges": "yes",  # no sudo, no programs that are set-uid
     "CapabilityBoundingSet": "",  # none of root's rights, whatever else fails
+    # On the system's bus, logind starts a user manager for any user that asks, and nothing here confines what that manager starts.
+    "InaccessiblePaths": "-/run/dbus/system_bus_socket",
     "LockPersonality": "yes",
     "PrivateDevices": "yes",  # no disks; where there are devices for the user, devices.properties() stands in its place
     "ProtectClock": "yes",
