@@ -152,12 +152,31 @@ if SyncHandler is not None:
     GitPuller.pull = _pull_no_module
 
 
-# `python -m` looks for the kernel's program in the folder of the notebook first, where whoever wrote the notebook may have put one of that name. IPython adds
-# that folder itself, for what the notebook imports.
-START_KERNEL = (
-    "import sys; sys.path[:1] = [path for path in sys.path[:1] if path]; del sys.argv[0]; "
-    "import runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
-)
+# `python -m` looks for the kernel's program in the folder of the notebook first, where the author of the notebook may have put one of that name. IPython adds
+# that folder itself, for what the notebook imports; before its extensions, its start files and completion import what they need. So it is added when the first
+# cell runs.
+START_KERNEL = """
+import sys
+sys.path[:1] = [path for path in sys.path[:1] if path]
+del sys.argv[0]
+try:
+    from IPython.core.shellapp import InteractiveShellApp as App
+    add_folder, load_extensions = App.init_path, App.init_extensions
+except (ImportError, AttributeError):
+    App = None
+
+def wait_for_a_cell(self):
+    def add_once():
+        self.shell.events.unregister("pre_execute", add_once)
+        add_folder(self)
+    self.shell.events.register("pre_execute", add_once)
+    load_extensions(self)
+
+if App is not None:
+    App.init_path, App.init_extensions = (lambda self: None), wait_for_a_cell
+import runpy
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def elsewhere(command):
