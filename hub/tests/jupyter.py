@@ -71,6 +71,22 @@ class Server:
             text = reply.read()
         return reply.status, json.loads(text) if text else None
 
+    def stream(self, path: str, timeout=120) -> str:
+        """All that an address sends until it is done."""
+        with contextlib.closing(OverSocket(self.socket, timeout)) as connection:
+            connection.request("GET", path, headers={"Authorization": "token secret"})
+            return connection.getresponse().read().decode()
+
+    def send(self, method: str, path: str, body, status: int) -> None:
+        with contextlib.closing(OverSocket(self.socket, 60)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), {"Authorization": "token secret"})
+            reply = connection.getresponse()
+            assert reply.status == status, reply.read()
+
+    def lab(self, path: str):
+        """What JupyterLab keeps of its user."""
+        return json.loads(self.stream(f"/lab/api/{path}"))
+
     def start_kernel(self, name: str) -> str:
         status, kernel = self.api("POST", "kernels", {"name": name})
         assert status == 201, kernel
