@@ -82,6 +82,7 @@ const ownToken = "import os; print(os.environ['JUPYTERHUB_API_TOKEN'])"
 
 // programs makes the tries of a student's program, and looks whether any lie of it was believed.
 func (s *scene) programs(t *testing.T) {
+	s.packages(t, "polkitd") // most machines have it, and by its rules everybody may have a systemd of their own
 	bob := kernel(t, s.bob)
 	want.OK(t, s.Write(t.Context(), "/opt/attacks/student.py", 0o644, strings.NewReader(attacks.Student)))
 	// What the controls need: a place open to all with a secret in it, and a program that is set-uid root.
@@ -842,9 +843,14 @@ subprocess.run(["bash", "-c", "trap '' TERM HUP INT; (setsid bash -c 'trap \"\" 
 	}
 }
 
+// packages installs packages of Debian, if they are not there.
+func (s *scene) packages(t *testing.T, names string) {
+	s.MustSh(t, "dpkg -s "+names+" >/dev/null 2>&1 || { export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends "+names+" >/dev/null; }")
+}
+
 // git installs it, if it is not there.
 func (s *scene) git(t *testing.T) {
-	s.MustSh(t, "command -v git || { export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends git >/dev/null; }")
+	s.packages(t, "git")
 }
 
 // sources has root apply descriptions of environments that somebody made against the machine.

@@ -21,7 +21,7 @@ from jupyter_client import BlockingKernelClient
 client = BlockingKernelClient(connection_file=sys.argv[1])
 client.load_connection_file()
 client.start_channels(iopub=False, hb=False)
-client.execute("", user_expressions={"it": sys.argv[2]})
+client.execute("0", user_expressions={"it": sys.argv[2]})
 answer = client.get_shell_msg(timeout=60)["content"]["user_expressions"]["it"]
 print(answer["data"]["text/plain"] if answer["status"] == "ok" else answer["evalue"])
 """
@@ -33,6 +33,17 @@ def python() -> str:
     if not folder:
         pytest.skip("needs TLJH_USER_ENVIRONMENT, the folder that `go run ./internal/dist/devenv user` prints")
     return f"{folder}/bin/python"
+
+
+# Asks a kernel how a word goes on, as a page does while somebody types.
+COMPLETE = """
+import sys
+from jupyter_client import BlockingKernelClient
+client = BlockingKernelClient(connection_file=sys.argv[1])
+client.load_connection_file()
+client.start_channels(iopub=False, hb=False)
+print(client.complete(sys.argv[2], reply=True, timeout=60)["content"]["matches"])
+"""
 
 
 class OverSocket(http.client.HTTPConnection):
@@ -60,6 +71,22 @@ class Server:
             text = reply.read()
         return reply.status, json.loads(text) if text else None
 
+    def stream(self, path: str, timeout=120) -> str:
+        """All that an address sends until it is done."""
+        with contextlib.closing(OverSocket(self.socket, timeout)) as connection:
+            connection.request("GET", path, headers={"Authorization": "token secret"})
+            return connection.getresponse().read().decode()
+
+    def send(self, method: str, path: str, body, status: int) -> None:
+        with contextlib.closing(OverSocket(self.socket, 60)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), {"Authorization": "token secret"})
+            reply = connection.getresponse()
+            assert reply.status == status, reply.read()
+
+    def lab(self, path: str):
+        """What JupyterLab keeps of its user."""
+        return json.loads(self.stream(f"/lab/api/{path}"))
+
     def start_kernel(self, name: str) -> str:
         status, kernel = self.api("POST", "kernels", {"name": name})
         assert status == 201, kernel
@@ -67,8 +94,14 @@ class Server:
 
     def ask(self, kernel: str, expression: str) -> str:
         """The value of an expression in a kernel, as Python writes it."""
+        return self._at(kernel, ASK, expression)
+
+    def complete(self, kernel: str, word: str) -> str:
+        return self._at(kernel, COMPLETE, word)
+
+    def _at(self, kernel: str, program: str, text: str) -> str:
         file = self.runtime / f"kernel-{kernel}.json"
-        done = subprocess.run([python(), "-c", ASK, file, expression], check=False, capture_output=True, text=True, timeout=120)
+        done = subprocess.run([python(), "-c", program, file, text], check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

@@ -225,6 +225,52 @@ def test_a_home_of_a_directorys_account_is_made_with_its_parents_and_skel(machin
     assert (home / ".config").is_dir()
 
 
+@pytest.mark.parametrize("trap", ["link", "filled"])
+def test_what_was_put_into_a_homes_place_is_left_alone(machine, monkeypatch, tmp_path, trap):
+    """As by somebody who may write to the folder above, between the making of a home and its filling."""
+    accounts.SKEL.mkdir()
+    (accounts.SKEL / ".bashrc").write_text("x")
+    machine.add("jupyter-bob", mark("bob"), home=False)
+    other = tmp_path / "other"
+    other.mkdir(mode=0o755)
+    (other / "kept").write_text("x")
+    made = type(tmp_path).mkdir
+
+    def swapped(self, *arguments, **options):
+        if self.name != "jupyter-bob":
+            return made(self, *arguments, **options)
+        return self.symlink_to(other) if trap == "link" else other.rename(self)
+
+    monkeypatch.setattr(type(tmp_path), "mkdir", swapped)
+    with pytest.raises(accounts.AccountError, match="your home folder|Your home folder"):
+        accounts.ensure("bob", False, {})
+    place = other if trap == "link" else machine.homes / "jupyter-bob"
+    assert [file.name for file in place.iterdir()] == ["kept"]
+    assert place.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_very_deep_home_takes_no_descriptors_from_the_hub(monkeypatch, tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(400):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    most = 0
+    real = os.open
+
+    def counted(*arguments, **options):
+        nonlocal most
+        most = max(most, len(os.listdir("/proc/self/fd")))
+        return real(*arguments, **options)
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "open", counted)
+    accounts.hand_over(accounts.Account("jupyter-bob", 1001, 1001, str(tmp_path)), time.time() + 60)
+    assert 0 < most - before < 200
+
+
 def test_what_a_hook_left_in_a_home_becomes_the_users(monkeypatch, tmp_path):
     """Who is not root cannot give away: what is asked for is looked at."""
     home = tmp_path / "home"

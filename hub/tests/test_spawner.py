@@ -1,6 +1,8 @@
 import json
 import os
+import resource
 import stat
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -36,6 +38,12 @@ def test_a_student_is_confined_and_an_admin_can_use_sudo(monkeypatch):
         assert (both["PrivateTmp"], both["ProtectProc"], both["Slice"], both["OOMPolicy"]) == ("yes", "invisible", "tljh-users.slice", "continue")
         assert (both["User"], both["Group"], both["Type"]) == ("1001", "1001", "exec")
         assert (both["Wants"], both["After"]) == ("tljh-firewall.service", "tljh-firewall.service"), "ports are closed before the server starts"
+
+
+def test_a_student_does_not_reach_the_systems_bus(monkeypatch):
+    for options in ({}, {"allow_namespaces": True}, {"allow_devices": "none"}):
+        assert properties(make(monkeypatch, **options))["InaccessiblePaths"] == "-/run/dbus/system_bus_socket"
+    assert "InaccessiblePaths" not in properties(make(monkeypatch, admin=True))
 
 
 def test_namespaces_are_given_by_a_key(monkeypatch):
@@ -244,6 +252,33 @@ def test_temporary_files_are_no_memory_of_all(monkeypatch, tmp_path, memory, own
     assert not folder.exists()
 
 
+def test_very_deep_temporary_files_are_removed(monkeypatch, tmp_path):
+    """The hub has descriptors for less than half of these folders."""
+    monkeypatch.setattr(machine, "is_in_memory", lambda folder: True)
+    account = Account("jupyter-bob", 1001, 1001, str(tmp_path / "jupyter-bob"))
+    made = make(monkeypatch)
+    made._account = account
+    made._make_tmp(account)
+    folder = os.open(made._tmp, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+    try:
+        made._remove_tmp()
+        assert not made._tmp.exists(), "the next server has a folder of its own at once"
+        deadline = time.monotonic() + 30
+        while any(made._tmp.parent.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(made._tmp.parent.iterdir()) == []
+
+
 @pytest.mark.parametrize("trap", ["link", "file"])
 def test_temporary_files_go_nowhere_else(monkeypatch, tmp_path, trap):
     monkeypatch.setattr(machine, "is_in_memory", lambda folder: True)
@@ -253,8 +288,12 @@ def test_temporary_files_go_nowhere_else(monkeypatch, tmp_path, trap):
     else:
         (tmp_path / ".tljh-tmp").touch()
     made = make(monkeypatch)
-    made._make_tmp(Account("jupyter-bob", 1001, 1001, str(tmp_path / "jupyter-bob")))
+    (tmp_path / "elsewhere" / made.unit_name).mkdir()
+    made._account = Account("jupyter-bob", 1001, 1001, str(tmp_path / "jupyter-bob"))
+    made._make_tmp(made._account)
     assert made._tmp is None
+    made._remove_tmp()
+    (tmp_path / "elsewhere" / made.unit_name).rmdir()
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import socket
 from types import SimpleNamespace
 
 import pytest
@@ -54,9 +55,28 @@ def test_what_worked_is_remembered_until_the_description_changes(transports, mon
     assert begin(transports, monkeypatch, first) == ["ipc", "asked", "end", "tcp", "asked"]
     assert (first.ip, first.shell_port, first.control_port) == ("127.0.0.1", 0, 0)
     assert "over TCP on 127.0.0.1" in first.told[0]
-    assert begin(transports, monkeypatch, Kernel({"tcp"})) == ["tcp"]
+    assert begin(transports, monkeypatch, Kernel({"tcp"})) == ["tcp", "asked"]
     assert begin(transports, monkeypatch, Kernel({"ipc"}, [*JAVA, "--new"])) == ["ipc", "asked"]
     assert begin(transports, monkeypatch, Kernel({"ipc"}, [*JAVA, "--new"])) == ["ipc"]
+
+
+def test_a_port_that_another_user_took_is_not_used(transports, monkeypatch):
+    seen = iter([[40001], []])
+    monkeypatch.setattr(transports, "strangers", lambda ports, uid: next(seen))
+    kernel = Kernel({"tcp"})
+    assert begin(transports, monkeypatch, kernel) == ["ipc", "asked", "end", "tcp", "asked", "end", "tcp", "asked"]
+    assert any("another user's program listens on ports [40001]" in told for told in kernel.told)
+    monkeypatch.setattr(transports, "strangers", lambda ports, uid: [40001])
+    with pytest.raises(OSError, match="taken by programs of another user"):
+        begin(transports, monkeypatch, Kernel({"tcp"}))
+
+
+def test_who_listens_is_known(transports):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert transports.strangers({port}, os.getuid()) == []
+        assert transports.strangers({port}, os.getuid() + 1) == [port]
+        assert transports.strangers({port + 1}, os.getuid() + 1) == []
 
 
 def test_one_that_never_answers_is_tried_again_the_next_time(transports, monkeypatch):
@@ -72,7 +92,7 @@ def test_kernels_of_python_are_not_waited_for(transports, monkeypatch, argv):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"java": 1}', '{"java": {"argv": "x"}}', '{"java": {"argv": ["java"], "transport": "inproc"}}', '"' + "x" * 100_000 + '"']
+    "text", ["", "[]", "{", '{"java": 1}', '{"java": {"argv": "x"}}', '{"java": {"argv": ["java"], "transport": "inproc"}}', '"' + "x" * 100_000 + '"', "[" * 60_000]
 )
 def test_whatever_is_in_the_users_file_does_no_harm(transports, text):
     os.makedirs(os.path.dirname(transports.place()))

@@ -422,22 +422,35 @@ CALL = ("busctl", "call", "--allow-interactive-authorization=no")
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
-@attempt("have systemd start a program as root over D-Bus", control=lambda: says("busctl", "get-property", *MANAGER, "Version"))
+@attempt("have systemd start a program as root over D-Bus", control=lambda: says("busctl", "--version"))
 def _():
     program = ["ExecStart", "a(sasb)", "1", "/usr/bin/touch", "2", "/usr/bin/touch", "/root/started-by-a-student", "false"]
     unit = ["ssa(sv)a(sa(sv))", "evil.service", "fail", "1", *program, "0"]
     return says(*CALL, *MANAGER, "StartTransientUnit", *unit)
 
 
-@attempt("have systemd load a unit from the home", control=lambda: says("busctl", "get-property", *MANAGER, "Version"))
+@attempt("have systemd load a unit from the home", control=lambda: says("busctl", "--version"))
 def _():
     mode(f"{HOME}/evil.service", 0o644)
     return says(*CALL, *MANAGER, "LinkUnitFiles", "asbb", "1", f"{HOME}/evil.service", "true", "true")
 
 
-@attempt("give the hub's unit another environment", control=lambda: says("busctl", "get-property", *MANAGER, "Environment"))
+@attempt("give the hub's unit another environment", control=lambda: says("busctl", "--version"))
 def _():
     return says(*CALL, *MANAGER, "SetEnvironment", "as", "1", "PYTHONPATH=/home/jupyter-bob")
+
+
+LOGIN = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
+
+
+@attempt("have logind start a systemd of the user's own, which nothing confines", control=lambda: says("busctl", "--version"))
+def _():
+    return says(*CALL, *LOGIN, "SetUserLinger", "ubb", str(os.getuid()), "true", "false")
+
+
+@attempt("talk to the services of the machine over the system's bus", control=own_path)
+def _():
+    connect("/run/dbus/system_bus_socket")
 
 
 @attempt("find a token of another student in what systemd shows of units", control=lambda: shown("a-canary"))
@@ -446,7 +459,7 @@ def _():
 
 
 def shown(*secrets):
-    text = says("sh", "-c", "systemctl show --all '*'; systemctl cat '*.service'; cat /run/systemd/transient/* 2>/dev/null; true")
+    text = says("sh", "-c", "systemctl show --all '*'; systemctl cat '*.service'; cat /run/systemd/transient/* /etc/systemd/system/*.service 2>/dev/null; true")
     if not any(secret in text for secret in secrets):
         raise Denied
     return True

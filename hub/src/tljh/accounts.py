@@ -202,15 +202,31 @@ def _make_home(home: Path, entry: pwd.struct_passwd) -> None:
                 above.mkdir()
                 above.chmod(0o755)  # whatever the umask is
         home.mkdir(mode=0o700)
-        if SKEL.is_dir() and _is_roots(home.parent):  # elsewhere, another could have put something into the home's place
-            shutil.copytree(SKEL, home, symlinks=True, dirs_exist_ok=True)
-        for above, folders, found in os.walk(home):
-            for name in [*folders, *found]:
-                os.chown(os.path.join(above, name), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
-        os.chmod(home, HOME_MODE)
-        os.chown(home, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+        _fill_home(home, entry)
     except (OSError, shutil.Error) as error:
         raise AccountError(f"Your home folder {home} cannot be made: {getattr(error, 'strerror', None) or error}. {_ASK}") from error
+
+
+def _fill_home(home: Path, entry: pwd.struct_passwd) -> None:
+    """Put into a new home what root put into /etc/skel, and give it away. By what was opened: who can write to the folder above may put a link into its place."""
+    opened = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(opened).st_uid != os.geteuid() or os.listdir(opened):
+            raise AccountError(f"Something else was put into the place of your home folder {home}. {_ASK}")
+        if SKEL.is_dir():
+            shutil.copytree(SKEL, f"/proc/self/fd/{opened}", symlinks=True, dirs_exist_ok=True)
+            os.fchmod(opened, 0o700)
+        for _, folders, found, above in os.fwalk(".", dir_fd=opened):
+            for name in [*folders, *found]:
+                os.chown(name, entry.pw_uid, entry.pw_gid, dir_fd=above, follow_symlinks=False)
+        os.fchmod(opened, HOME_MODE)
+        os.fchown(opened, entry.pw_uid, entry.pw_gid)
+    finally:
+        os.close(opened)
+
+
+# Folders below a home that are looked into. Each level takes a descriptor, of which a user could use up the hub's.
+_DEEPEST = 100
 
 
 def hand_over(account: Account, since: float) -> int:
@@ -221,10 +237,13 @@ def hand_over(account: Account, since: float) -> int:
     """
     given = 0
     with contextlib.suppress(OSError):  # a folder that its owner moves meanwhile
-        for _, folders, found, above in os.fwalk(os.path.realpath(account.home), follow_symlinks=False):
+        top = os.path.realpath(account.home)
+        for path, folders, found, above in os.fwalk(top, follow_symlinks=False):
             for name in [*folders, *found]:
                 with contextlib.suppress(OSError):
                     given += _give(name, above, account, since - 0.1)  # the kernel's clock for files is a little behind
+            if path.count(os.sep) - top.count(os.sep) >= _DEEPEST:
+                folders.clear()
     return given
 
 

@@ -14,6 +14,7 @@ they always do. One that does not start all the same is started in another way (
 
 import asyncio
 import contextlib
+import glob
 import grp
 import json
 import os
@@ -22,6 +23,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 import aiohttp
@@ -77,6 +79,8 @@ FIREWALL = {"Wants": "tljh-firewall.service", "After": "tljh-firewall.service"}
 CONFINED = {
     "NoNewPrivileges": "yes",  # no sudo, no programs that are set-uid
     "CapabilityBoundingSet": "",  # none of root's rights, whatever else fails
+    # On the system's bus, logind starts a user manager for any user that asks, and nothing here confines what that manager starts.
+    "InaccessiblePaths": "-/run/dbus/system_bus_socket",
     "LockPersonality": "yes",
     "PrivateDevices": "yes",  # no disks; where there are devices for the user, devices.properties() stands in its place
     "ProtectClock": "yes",
@@ -134,6 +138,7 @@ class UserSpawner(SystemdSpawner):
     _tmp: Path | None = None
     _words = "Waiting for its turn"
     _end_watcher: asyncio.Task | None = None
+    _removals: ClassVar[dict[Path, subprocess.Popen]] = {}  # what removes temporary files of servers that have ended
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -460,7 +465,19 @@ class UserSpawner(SystemdSpawner):
     def _remove_tmp(self) -> None:
         if self._account is None:  # a server that the hub before this one started: its files go when the next is started
             return
-        shutil.rmtree(self._tmp_place(self._account), ignore_errors=True)
+        place = self._tmp_place(self._account)
+        with contextlib.suppress(OSError):
+            made = os.lstat(place.parent)
+            if not stat.S_ISDIR(made.st_mode) or made.st_uid != 0:
+                return
+            os.rename(place, place.with_name(f"{place.name}.{time.time_ns()}"))
+        # By a program of its own: for each level of folders, Python takes a descriptor, of which a user could use up the hub's.
+        for old in place.parent.glob(f"{glob.escape(place.name)}.*"):
+            self._removals[old] = self._removals.get(old) or subprocess.Popen(
+                ["/usr/bin/nice", "/bin/rm", "-rf", "--one-file-system", str(old)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        for old in [old for old, program in self._removals.items() if program.poll() is not None]:
+            del self._removals[old]
 
     async def _make_folder(self, account: accounts.Account, note: str = "") -> None:
         await self._remove_folder()

@@ -9,7 +9,10 @@ import inspect
 import os
 import re
 import shutil
+import signal
 import site
+import subprocess
+import threading
 import time
 from datetime import datetime, timezone
 
@@ -24,10 +27,16 @@ try:
 except ImportError:
     ServerWebApplication = ContentsHandler = KernelManager = filemanager = None
 try:
+    from nbgitpuller import pull as puller_module
     from nbgitpuller.handlers import SyncHandler
     from nbgitpuller.pull import GitPuller
 except ImportError:
     SyncHandler = None
+try:
+    from jupyterlab_server.settings_handler import SettingsHandler
+    from jupyterlab_server.workspaces_handler import WorkspacesHandler, WorkspacesManager
+except ImportError:
+    SettingsHandler = WorkspacesHandler = None
 
 # Folders of a home that programs look into by themselves: shells for programs, R for its packages, Node for modules.
 READ_BY_PROGRAMS = ("bin", "R", "node_modules")
@@ -107,12 +116,106 @@ def make_no_module(folder):
     return deleted
 
 
+# How long the place that a link names may take to say what it holds, and to hand it over, in seconds; and how much it may say.
+ANSWER, TRANSFER = 30, 1800
+LONGEST_ANSWER = 16 << 20
+
+# What git said of a repository, by its address, while a link to it is followed.
+said = {}
+
+
+def end_group(pid):
+    """End git with the programs that it has started for the transfer."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+async def ask(address, limit=ANSWER):
+    """What git lists of a repository, as of a command that has ended. ValueError if there is no answer in time. Only git is waited for: nbgitpuller itself asks
+    on the thread that serves all requests."""
+    command = ["git", "ls-remote", "--symref", "--", address, "HEAD", "refs/heads/*", "refs/tags/*"]
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=asyncio.subprocess.PIPE, stderr=quiet, start_new_session=True)
+    try:
+        text = await asyncio.wait_for(_read(process), limit)
+    except asyncio.TimeoutError:
+        raise ValueError(f"{address} did not answer for {limit} seconds. Check the link, or try again later.") from None
+    finally:
+        if process.returncode is None:
+            end_group(process.pid)
+        code = await process.wait()
+    return subprocess.CompletedProcess(command, code, text.decode(errors="replace"))
+
+
+async def _read(process):
+    text = b""
+    while chunk := await process.stdout.read(1 << 16):
+        text += chunk
+        if len(text) > LONGEST_ANSWER:
+            raise ValueError("The repository of this link has too many branches.")
+    await process.wait()
+    return text
+
+
+def recall(command):
+    """What `git ls-remote` would print, from what is known; None if nothing is."""
+    known = next((said[word] for word in command if word in said), None) if command[:2] == ["git", "ls-remote"] else None
+    if known is None:
+        return None
+    if isinstance(known, Exception):
+        raise known
+    if known.returncode != 0:
+        raise subprocess.CalledProcessError(known.returncode, command)
+    kind = "refs/heads/" if "--heads" in command else "refs/tags/" if "--tags" in command else "HEAD"
+    lines = [line for line in known.stdout.splitlines() if ("\t" + kind) in line and (kind == "HEAD" or not line.startswith("ref:"))]
+    return subprocess.CompletedProcess(command, 0, "".join(line + "\n" for line in lines), "")
+
+
+class Limited(subprocess.Popen):
+    """A command of git that is ended when it takes too long. nbgitpuller would follow no other link until then."""
+
+    limit = TRANSFER
+
+    def __init__(self, command, **options):
+        super().__init__(command, start_new_session=True, **options)
+        self.late = False
+        self.timer = threading.Timer(self.limit, self._end)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def _end(self):
+        if self.poll() is None:
+            self.late = True
+            end_group(self.pid)
+
+    def wait(self, timeout=None):
+        code = super().wait(timeout)
+        self.timer.cancel()
+        if self.late:
+            raise ValueError(f"The repository was not fetched within {self.limit // 60} minutes. Try again later.")
+        return code
+
+
+class Programs:
+    """The module subprocess as nbgitpuller has it."""
+
+    Popen = Limited
+
+    def __getattr__(self, name):
+        return getattr(subprocess, name)
+
+    @staticmethod
+    def run(command, **options):
+        return recall(command) or subprocess.run(command, **options)
+
+
 # A link makes nbgitpuller write what its author likes, without a question, into a folder that the link names. Programs run what lies in some folders: hidden
 # ones hold settings of shells, IPython's start, packages for Python; one beside a notebook can stand in for a package that the notebook imports. A link to
 # such a folder would be a way into the account of the user who opens it, an admin's too.
 if SyncHandler is not None:
     _get_link, _puller, _pull = SyncHandler.get, GitPuller.__init__, GitPuller.pull
 
+    @web.authenticated
     async def _get(self):
         folder = self.get_argument("targetpath", self.get_argument("repo", "").split("/")[-1])
         if not is_plain_folder(folder):
@@ -121,7 +224,15 @@ if SyncHandler is not None:
             )
         if not FETCHED.match(self.get_argument("repo", "")):
             raise web.HTTPError(400, "This link names no repository that can be fetched. Ask its author for another link.")
-        await _get_link(self)
+        address = self.get_argument("repo")
+        try:
+            said[address] = await ask(address)
+        except (OSError, ValueError) as error:
+            said[address] = error  # raised where nbgitpuller asks, which shows it
+        try:
+            await _get_link(self)
+        finally:
+            said.pop(address, None)
 
     def _look_first(folder):
         if shutil.which("git") is None:
@@ -147,17 +258,37 @@ if SyncHandler is not None:
             for name in make_no_module(self.repo_dir):
                 yield f"{name} was left out: the folder has the name of a Python package, and would take its place\n"
 
+    puller_module.subprocess = Programs()
     SyncHandler.get = _get
     GitPuller.__init__ = _make_puller
     GitPuller.pull = _pull_no_module
 
 
-# `python -m` looks for the kernel's program in the folder of the notebook first, where whoever wrote the notebook may have put one of that name. IPython adds
-# that folder itself, for what the notebook imports.
-START_KERNEL = (
-    "import sys; sys.path[:1] = [path for path in sys.path[:1] if path]; del sys.argv[0]; "
-    "import runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
-)
+# `python -m` looks for the kernel's program in the folder of the notebook first, where the author of the notebook may have put one of that name. IPython adds
+# that folder itself, for what the notebook imports; before its extensions, its start files and completion import what they need. So it is added when the first
+# cell runs.
+START_KERNEL = """
+import sys
+sys.path[:1] = [path for path in sys.path[:1] if path]
+del sys.argv[0]
+try:
+    from IPython.core.shellapp import InteractiveShellApp as App
+    add_folder, load_extensions = App.init_path, App.init_extensions
+except (ImportError, AttributeError):
+    App = None
+
+def wait_for_a_cell(self):
+    def add_once():
+        self.shell.events.unregister("pre_execute", add_once)
+        add_folder(self)
+    self.shell.events.register("pre_execute", add_once)
+    load_extensions(self)
+
+if App is not None:
+    App.init_path, App.init_extensions = (lambda self: None), wait_for_a_cell
+import runpy
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def elsewhere(command):
@@ -200,6 +331,41 @@ if ContentsHandler is not None:
         return _finish_model(self, model, location)
 
     ContentsHandler._finish_model = _finish_for
+
+
+# JupyterLab's settings and workspaces of a user say what keys do and which pages open: a visitor gets the defaults, and leaves nothing there.
+NOWHERE = "/nonexistent"
+
+
+def data_of_a_visitor(handler):
+    handler.settings_dir = NOWHERE
+    if WorkspacesHandler is not None and isinstance(handler, WorkspacesHandler):
+        handler.manager = WorkspacesManager(NOWHERE)
+
+
+def for_the_owner(handler):
+    """Let a handler of JupyterLab's data keep and show it to the server's own user only."""
+    for name in ("get", "put", "delete"):
+        if (usual := getattr(handler, name, None)) is not None and name in vars(handler):
+            setattr(handler, name, _own_data(name, usual))
+
+
+def _own_data(name, usual):
+    def answer(self, *arguments, **options):
+        if self.current_user is None or not is_visitor(self.current_user):
+            return usual(self, *arguments, **options)
+        if name == "get":
+            data_of_a_visitor(self)
+            return usual(self, *arguments, **options)
+        self.set_status(204)
+        return self.finish()
+
+    return answer
+
+
+for _handler in (SettingsHandler, WorkspacesHandler):
+    if _handler is not None:
+        for_the_owner(_handler)
 
 
 # A cell that runs through the night and prints nothing is use, also when its page is closed: the hub would stop the server otherwise.

@@ -22,6 +22,14 @@ PATIENCE = 60
 
 LARGEST = 64 << 10
 
+CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
+
+# Of /proc/net/tcp: the state of a socket that listens.
+LISTENS = "0A"
+
+# How often a kernel is started on other ports.
+TRIES = 3
+
 
 def place():
     return os.path.join(jupyter_data_dir(), "tljh-transports.json")
@@ -34,7 +42,7 @@ def remembered(path):
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             found = json.loads(file.read(LARGEST))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -64,7 +72,7 @@ def is_ipykernel(argv):
 
 def over_tcp(kernel):
     kernel.transport, kernel.ip, kernel.cache_ports = "tcp", "127.0.0.1", False
-    for name in ("shell", "iopub", "stdin", "hb", "control"):
+    for name in CHANNELS:
         setattr(kernel, name + "_port", 0)  # a free one
 
 
@@ -83,6 +91,33 @@ async def answers(kernel, patience):
         client.stop_channels()
 
 
+def strangers(ports, uid, tables=("/proc/net/tcp", "/proc/net/tcp6")):
+    """The ports on which a program of another account listens."""
+    found = set()
+    for table in tables:
+        with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
+            for fields in (line.split() for line in list(file)[1:]):
+                port = int(fields[1].rpartition(":")[2], 16)
+                if fields[3] == LISTENS and port in ports and int(fields[7]) != uid:
+                    found.add(port)
+    return sorted(found)
+
+
+async def start_over_tcp(kernel, plain, **options):
+    """Start a kernel on free ports, and report what the start returns and whether the kernel answers. Between the choice of a port and the kernel's start,
+    another user's program may take it, and it would get what its user types: such a start is done again."""
+    for _ in range(TRIES):
+        over_tcp(kernel)
+        result = await plain(kernel, **options)
+        answered = await answers(kernel, PATIENCE)
+        ports = {getattr(kernel, name + "_port") for name in CHANNELS}
+        if not (taken := await asyncio.to_thread(strangers, ports, os.getuid())):
+            return result, answered
+        kernel.log.warning("Kernel %s: another user's program listens on ports %s; starting it on others", kernel.kernel_name, taken)
+        await kernel.shutdown_kernel(now=True)
+    raise OSError("The kernel's ports were taken by programs of another user. Please tell an admin of this hub.")
+
+
 async def start(kernel, plain, **options):
     """Start a kernel in the way that works for it."""
     path, argv = place(), []
@@ -92,7 +127,7 @@ async def start(kernel, plain, **options):
         return await plain(kernel, **options)
     known = await asyncio.to_thread(transport_of, path, kernel.kernel_name, argv)
     if known == "tcp":
-        over_tcp(kernel)
+        return (await start_over_tcp(kernel, plain, **options))[0]
     result = await plain(kernel, **options)
     if known is not None:
         return result
@@ -100,10 +135,9 @@ async def start(kernel, plain, **options):
         await asyncio.to_thread(remember, path, kernel.kernel_name, argv, "ipc")
         return result
     await kernel.shutdown_kernel(now=True)
-    over_tcp(kernel)
     kernel.log.warning("Kernel %s does not answer over unix sockets; starting it over TCP on 127.0.0.1", kernel.kernel_name)
-    result = await plain(kernel, **options)
-    if await answers(kernel, PATIENCE):
+    result, answered = await start_over_tcp(kernel, plain, **options)
+    if answered:
         kernel.log.warning("Kernel %s answers over TCP, and is started so from now on (%s)", kernel.kernel_name, path)
         await asyncio.to_thread(remember, path, kernel.kernel_name, argv, "tcp")
     return result
