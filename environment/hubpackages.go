@@ -33,7 +33,11 @@ func HoldsPackages(files host.Files, packages []string) bool {
 
 // HubPlugins returns the plugins of the older TLJH that the live hub environment holds, as NAME-VERSION.
 func HubPlugins(files host.Files) ([]string, error) {
-	return PluginsIn(files, path.Join(Hub.Link(), sitePackages("")))
+	live, ok := Current(files, Hub)
+	if !ok {
+		return nil, nil
+	}
+	return PluginsIn(files, sitePackages(live.Path()))
 }
 
 // PluginsIn returns the packages in a folder that say that they are plugins of the older TLJH, as NAME-VERSION. Nothing of them is run.

@@ -227,7 +227,13 @@ func withPlugins(text []byte, cfg *config.Config, packages []string) ([]byte, *c
 	if len(packages) == 0 {
 		return text, cfg, nil
 	}
-	text, err := config.AddToList(text, "hub.packages", packages)
+	missing := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(packages))), func(each string) bool {
+		return slices.Contains(cfg.Hub.Packages, each)
+	})
+	if len(missing) == 0 {
+		return text, cfg, nil
+	}
+	text, err := config.Add(text, "hub.packages", missing...)
 	if err != nil {
 		return nil, nil, badInput(fmt.Errorf("--plugin: cannot add to hub.packages: %w", err))
 	}

@@ -226,13 +226,17 @@ func withSettings(text []byte, before, after map[string]any) ([]byte, error) {
 	return text, nil
 }
 
-// leaves writes a tree as dotted keys with their values in JSON, which is YAML.
+// leaves writes a tree as dotted keys with their values as config set takes them: a text as it is, all else in JSON, which is YAML.
 func leaves(prefix string, tree map[string]any, to map[string]string) error {
 	for key, value := range tree {
 		if inner, ok := value.(map[string]any); ok && len(inner) > 0 {
 			if err := leaves(prefix+key+".", inner, to); err != nil {
 				return err
 			}
+			continue
+		}
+		if text, ok := value.(string); ok {
+			to[prefix+key] = text
 			continue
 		}
 		data, err := json.Marshal(value)
