@@ -31,6 +31,38 @@ func HoldsPackages(files host.Files, packages []string) bool {
 	return slices.Equal(live.Packages, requirements(packages))
 }
 
+// HubPlugins returns the plugins of the older TLJH that the live hub environment holds, as NAME-VERSION.
+func HubPlugins(files host.Files) ([]string, error) {
+	live, ok := Current(files, Hub)
+	if !ok {
+		return nil, nil
+	}
+	return PluginsIn(files, sitePackages(live.Path()))
+}
+
+// PluginsIn returns the packages in a folder that say that they are plugins of the older TLJH, as NAME-VERSION. Nothing of them is run.
+func PluginsIn(files host.Files, site string) ([]string, error) {
+	names, err := files.List(site)
+	if err != nil {
+		return nil, err
+	}
+	found := []string{}
+	for _, name := range names {
+		plugin, ok := strings.CutSuffix(name, ".dist-info")
+		if !ok {
+			continue
+		}
+		data, _, err := files.ReadFile(path.Join(site, name, "entry_points.txt"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if slices.Contains(strings.Fields(string(data)), "[tljh]") {
+			found = append(found, plugin)
+		}
+	}
+	return found, nil
+}
+
 // hubLock returns what the hub's lock pins, without hashes.
 func hubLock() []string {
 	pins := []string{}

@@ -159,14 +159,8 @@ func olderPlugins(files host.Files) []string {
 	found := []string{}
 	libraries, _ := files.List(layout.Hub + "/lib")
 	for _, library := range libraries {
-		site := path.Join(layout.Hub, "lib", library, "site-packages")
-		names, _ := files.List(site)
-		for _, name := range names {
-			data, _, _ := files.ReadFile(path.Join(site, name, "entry_points.txt"))
-			if plugin, ok := strings.CutSuffix(name, ".dist-info"); ok && bytes.Contains(append([]byte("\n"), data...), []byte("\n[tljh]\n")) {
-				found = append(found, plugin)
-			}
-		}
+		plugins, _ := environment.PluginsIn(files, path.Join(layout.Hub, "lib", library, "site-packages"))
+		found = append(found, plugins...)
 	}
 	return found
 }
@@ -416,7 +410,7 @@ func pluginWords(plugins []string) string {
 	if len(plugins) == 0 {
 		return ""
 	}
-	return "are not taken over, and what they did is not done: " + strings.Join(plugins, ", ")
+	return "do not come along (" + strings.Join(plugins, ", ") + "); what they did stays, and afterwards each is added with: sudo tljh-install install --plugin NAME"
 }
 
 func counted(names []string, none string) string {

@@ -126,7 +126,7 @@ Stops
 
 Is no longer used
   Traefik      its unit and files go; /opt/tljh/config/traefik_config.d stays and does nothing: log.toml
-  plugins      are not taken over, and what they did is not done: tljh_repo2docker-1.0
+  plugins      do not come along (tljh_repo2docker-1.0); what they did stays, and afterwards each is added with: sudo tljh-install install --plugin NAME
   sudo rules   /etc/sudoers.d/jupyterhub-admins goes; the new ones are in /etc/sudoers.d/tljh
 
 Until the new hub has proved itself, the older one is kept in /opt/tljh/older. If the new one does not work, the older one is started again.

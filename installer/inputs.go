@@ -18,10 +18,11 @@ import (
 // Options is what a person asked install for.
 type Options struct {
 	Admins         []Admin
-	ConfigFile     string // a file to take the config from; "" keeps what is there
-	PackageManager string // auto, conda or uv
-	Requirements   string // a file or an address
-	NewEnvironment bool   // of an older TLJH, the user environment becomes a kernel
+	ConfigFile     string   // a file to take the config from; "" keeps what is there
+	PackageManager string   // auto, conda or uv
+	Requirements   string   // a file or an address
+	Plugins        []string // packages to add to hub.packages
+	NewEnvironment bool     // of an older TLJH, the user environment becomes a kernel
 
 	Environ []string // of this process: the first config takes the network's proxy from there
 }
@@ -136,6 +137,9 @@ func Gather(ctx context.Context, h *host.Host, options Options) (*Inputs, error)
 	if in.ConfigText, in.Config, err = withAdmins(text, options.Admins, network); err != nil {
 		return nil, err
 	}
+	if in.ConfigText, in.Config, err = withPlugins(in.ConfigText, in.Config, options.Plugins); err != nil {
+		return nil, err
+	}
 	if text != nil {
 		in.notes = notHandedOn(options.Environ, in.Config)
 	}
@@ -214,6 +218,28 @@ func withAdmins(text []byte, admins []Admin, network config.Network) ([]byte, *c
 	cfg, problems := config.Parse(layout.Config, text)
 	if err := problems.Err(); err != nil {
 		return nil, nil, badInput(fmt.Errorf("the config with the admins added is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")))
+	}
+	return text, cfg, nil
+}
+
+// withPlugins adds packages to hub.packages, where upgrades and later installations find them.
+func withPlugins(text []byte, cfg *config.Config, packages []string) ([]byte, *config.Config, error) {
+	if len(packages) == 0 {
+		return text, cfg, nil
+	}
+	missing := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(packages))), func(each string) bool {
+		return slices.Contains(cfg.Hub.Packages, each)
+	})
+	if len(missing) == 0 {
+		return text, cfg, nil
+	}
+	text, err := config.Add(text, "hub.packages", missing...)
+	if err != nil {
+		return nil, nil, badInput(fmt.Errorf("--plugin: cannot add to hub.packages: %w", err))
+	}
+	cfg, problems := config.Parse(layout.Config, text)
+	if err := problems.Err(); err != nil {
+		return nil, nil, badInput(fmt.Errorf("--plugin: the config with the plugins added is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")))
 	}
 	return text, cfg, nil
 }

@@ -192,6 +192,13 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	for _, failed := range outcome.Failed {
 		result.Failed = append(result.Failed, failed.Error())
 	}
+	failed, err := i.servePlugins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, each := range failed {
+		result.Failed = append(result.Failed, each.Error())
+	}
 	if result.Admins, err = i.passwords(ctx, in.Admins, ShortestPassword(in.Config)); err != nil {
 		return result, err
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"tljh/integration-tests/want"
 )
@@ -59,6 +60,86 @@ printf 'Metadata-Version: 2.1\nName: spoiler\nVersion: 1\n' > PKG-INFO
 echo "include spoiler.pth" > MANIFEST.in
 cd /srv && tar -czf spoiler-1.tar.gz spoiler-1
 `
+
+// courseware is a plugin of the older TLJH with all its hooks.
+const courseware = `
+mkdir -p /srv/courseware-1 && cd /srv/courseware-1
+cat > setup.py <<'X'
+from setuptools import setup
+setup(name="courseware", version="1", py_modules=["courseware"], entry_points={"tljh": ["courseware = courseware"]})
+X
+cat > courseware.py <<'X'
+import os, pwd
+from tljh.config import CONFIG_FILE
+from tljh.hooks import hookimpl
+from tljh.user import ensure_group, ensure_user_group
+
+@hookimpl
+def tljh_extra_user_conda_packages():
+    return []
+
+@hookimpl
+def tljh_extra_user_pip_packages():
+    return ["cowsay"]
+
+@hookimpl
+def tljh_extra_hub_pip_packages():
+    return ["there"]
+
+@hookimpl
+def tljh_extra_apt_packages():
+    return ["tree"]
+
+@hookimpl
+def tljh_custom_jupyterhub_config(c):
+    c.Spawner.environment = {"COURSE": "herds"}
+
+@hookimpl
+def tljh_config_post_install(config):
+    config.setdefault("limits", {})["cpu"] = 1.5
+
+@hookimpl
+def tljh_post_install():
+    ensure_group("herders")
+    with open("/etc/courseware", "w") as file:
+        file.write(f"{os.getuid()} {CONFIG_FILE}")
+
+@hookimpl
+def tljh_new_user_create(username):
+    ensure_user_group(username, "herders")
+    with open(os.path.join(pwd.getpwnam(username).pw_dir, "welcome.txt"), "w") as file:
+        file.write("welcome")
+X
+printf 'Metadata-Version: 2.1\nName: courseware\nVersion: 1\n' > PKG-INFO
+cd /srv && tar -czf courseware-1.tar.gz courseware-1
+`
+
+// pluginOfTheOlder installs a plugin of the older TLJH, and breaks it.
+func (h *hub) pluginOfTheOlder(t *testing.T) {
+	h.MustSh(t, courseware)
+	h.must(t, "tljh-install install --plugin 'courseware @ file:///srv/courseware-1.tar.gz'")
+	want.Contains(t, h.must(t, "tljh-install config get hub.packages"), "courseware @ file:///srv/courseware-1.tar.gz")
+	h.MustSh(t, "tree --version; /opt/tljh/hub/bin/python -c 'import there'; /opt/tljh/user/bin/python -c 'import cowsay'")
+	want.Contains(t, h.must(t, "tljh-install config get limits.cpu"), "1.5")
+	want.Contains(t, h.must(t, "tljh-install config history"), "tljh_config_post_install")
+	want.Contains(t, h.must(t, "tljh-install env history"), "cowsay")
+	want.Equal(t, "0 /opt/tljh/config/config.yaml", h.MustSh(t, "cat /etc/courseware"))
+	bob := h.student(t, h.admin(t), "bob")
+	want.Equal(t, "herds", compute(t, kernel(t, bob), "import os; print(os.environ['COURSE'])"))
+	want.Equal(t, "jupyter-bob", h.MustSh(t, "stat -c %U /home/jupyter-bob/welcome.txt"))
+	want.Contains(t, h.MustSh(t, "id -nG jupyter-bob"), "herders")
+	want.Contains(t, h.must(t, "tljh-install status"), "plugin courseware")
+	want.Contains(t, h.must(t, "rm /etc/courseware; tljh-install install; ls /etc/courseware || true"), "Nothing to do")
+	h.must(t, "test ! -e /etc/courseware")
+
+	h.MustSh(t, "sed -i 's/c.Spawner.environment = .*/raise ValueError(\"no course today\")/' /opt/tljh/hub/lib/python3.14/site-packages/courseware.py && systemctl restart jupyterhub")
+	h.awaitHub(t, time.Minute)
+	h.admin(t)
+	r := h.run(t, "tljh-install status")
+	want.Equal(t, exitFailed, r.Code, r.Output())
+	want.Contains(t, r.Output(), "plugin courseware: left out as a whole: ", "ValueError: no course today")
+	h.must(t, "tljh-install config unset hub.packages && tljh-install config unset limits.cpu && tljh-install install")
+}
 
 // TestHubPackages adds an authenticator that the hub does not come with, as a teacher does who links a hub to a learning platform.
 func TestHubPackages(t *testing.T) {
@@ -126,6 +207,7 @@ func TestHubPackages(t *testing.T) {
 	h.must(t, "test ! -e /home/spoilt")
 	h.must(t, "tljh-install config unset hub.packages && tljh-install config unset auth.LTI11Authenticator && tljh-install config unset auth.type && tljh-install install")
 	want.Equal(t, strings.TrimSpace(first), strings.TrimSpace(h.MustSh(t, "readlink /opt/tljh/hub")), "the environment without packages is there still")
+	h.pluginOfTheOlder(t)
 	h.admin(t)
 	want.Contains(t, h.must(t, "tljh-install status"), "valid, in effect")
 }

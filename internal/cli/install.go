@@ -25,6 +25,7 @@ import (
 
 type installOptions struct {
 	admins         []string
+	plugins        []string
 	passwordFile   string
 	configFile     string
 	packageManager string
@@ -54,6 +55,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. Without PASSWORD, one is generated and shown once. sudo logs its command line: give no PASSWORD here, but let it be generated, or use --admin-password-file")
+	flags.StringArrayVar(&options.plugins, "plugin", nil, "add a plugin of the older TLJH: `PACKAGE` as pip takes it. It is kept in hub.packages of the config; may be repeated")
 	flags.StringVar(&options.passwordFile, "admin-password-file", "", "take the password of the admin from the first line of this `FILE` (- is standard input); with several admins, each line is NAME:PASSWORD")
 	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
 	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|conda|uv`")
@@ -69,7 +71,8 @@ func newInstallCommand(streams Streams) *cobra.Command {
 
 // read turns what was typed into what the installer takes.
 func (o installOptions) read(in io.Reader) (installer.Options, error) {
-	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements, NewEnvironment: o.newEnvironment, Environ: os.Environ()}
+	options := installer.Options{ConfigFile: o.configFile, PackageManager: o.packageManager, Requirements: o.requirements, Plugins: o.plugins,
+		NewEnvironment: o.newEnvironment, Environ: os.Environ()}
 	switch o.packageManager {
 	case installer.Auto, "conda", "uv":
 	default:

@@ -40,6 +40,7 @@ const (
 	RoomTold      = State + "/room.json"     // the hub's word that the disk is full
 	RescueTold    = State + "/rescue.json"   // the hub's word that servers start from the rescue environment
 	Snippets      = State + "/snippets.json" // the hub's word on the files in ConfigD
+	Plugins       = State + "/plugins.json"  // the plugins of the older TLJH that were served
 	Upgrade       = State + "/upgrade.json"
 	Adopt         = State + "/adopt.json"
 	Room          = State + "/room" // of the disk, that going back may need; there only while something is switched

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -66,6 +66,7 @@ class Account:
     uid: int
     gid: int
     home: str
+    made: bool = field(default=False, compare=False)  # just now
 
 
 def mark(hub_name: str) -> str:
@@ -84,6 +85,7 @@ def ensure(hub_name: str, admin: bool, extra_groups: dict[str, list[str]], manag
     name = system_name(hub_name)
     with _one_at_a_time:
         entry = _find(name)
+        made = entry is None
         if entry is None:
             _check_mounted(HOMES / name)
             _create(name, hub_name)
@@ -95,7 +97,7 @@ def ensure(hub_name: str, admin: bool, extra_groups: dict[str, list[str]], manag
         _ensure_home(entry)
         _ensure_groups(name, hub_name, admin, extra_groups)
         _ensure_managed(name, managed or {})
-    return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+    return Account(name, entry.pw_uid, entry.pw_gid, entry.pw_dir, made)
 
 
 _ASK = "Please tell an admin of this hub."

@@ -58,10 +58,31 @@ def make(question: dict[str, Any], work: Path) -> Path:
     overrides.write_text(question["overrides"], encoding="utf-8")
     made.mkdir()
     held = ["--constraint", str(constraints), "--override", str(overrides)]
-    resolved = uv(question, work, "compile", "--no-header", "--no-annotate", *held, "-", lines=question["requirements"])
-    if lacking := beyond(resolved, question["pinned"]):
-        uv(question, work, "install", "--no-deps", "--link-mode=copy", "--prefix", str(made), "--requirement", "-", lines=lacking)
+
+    def add(requirements: list[str]) -> None:
+        resolved = uv(question, work, "compile", "--no-header", "--no-annotate", *held, "-", lines=requirements)
+        if lacking := beyond(resolved, question["pinned"]):
+            uv(question, work, "install", "--no-deps", "--link-mode=copy", "--prefix", str(made), "--requirement", "-", lines=lacking)
+
+    add(question["requirements"])
+    if more := wanted_by_plugins(question, made):
+        add([*question["requirements"], *more])
     return made
+
+
+# Adds a folder of packages to those of the hub, and asks the plugins there.
+ASK = "import runpy, site, sys; site.addsitedir(sys.argv[1]); sys.argv[1:] = ['ask']; runpy.run_module('tljh.plugins', run_name='__main__')"
+
+
+def wanted_by_plugins(question: dict[str, Any], made: Path) -> list[str]:
+    """What plugins of the older TLJH want in the hub environment beside themselves."""
+    folders = {points.parent.parent for points in made.rglob("*.dist-info/entry_points.txt") if "[tljh]" in points.read_text(encoding="utf-8").split()}
+    found: list[str] = []
+    for folder in sorted(folders):
+        done = subprocess.run([question["python"], "-I", "-c", ASK, str(folder)], stdout=subprocess.PIPE, text=True, cwd="/", check=False)
+        if done.returncode == 0:  # else the hub says what is wrong with it, and runs without it
+            found += json.loads(done.stdout)["hub"]
+    return list(dict.fromkeys(found))
 
 
 def pack(made: Path, to: BinaryIO) -> None:

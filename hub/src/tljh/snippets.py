@@ -1,4 +1,4 @@
-"""Files in jupyterhub_config.d have the last word, and cannot break what the hub needs.
+"""Files in jupyterhub_config.d have the last word, and cannot break what the hub needs. Plugins of the older TLJH are held to the same, and come before them.
 
 Each is read by itself. One that fails is left out as a whole. A line that would undo what the hub needs, or that JupyterHub would not take, is left out
 alone: the other lines may hold what keeps strangers out. What the hub needs in lists and mappings is added to what the files say. With which new files the hub
@@ -30,7 +30,7 @@ from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue, PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
-from tljh import mended, readonly
+from tljh import mended, plugins, readonly
 from tljh.files import write_private
 from tljh.paths import Paths
 from tljh.settings import ConfigError
@@ -94,8 +94,36 @@ def stamp(path: Path) -> str:
         return ""
 
 
+@dataclass(frozen=True)
+class Source:
+    """What adds to the hub's config: a file, or the hook of a plugin."""
+
+    name: str
+    path: Path  # of the file that holds it
+    load: Callable[[], Config]
+    again: str  # how it is tried once more as it is
+
+
+def file_source(path: Path) -> Source:
+    return Source(path.name, path, lambda: PyFileConfigLoader(path.name, path=str(path.parent)).load_config(), f"touch {path}")
+
+
+def plugin_source(hook: plugins.Hook) -> Source:
+    def load() -> Config:
+        own = Config()
+        hook(c=own)
+        return own
+
+    return Source(f"plugin {hook.plugin}", hook.file, load, f"touch {hook.file}")
+
+
+def sources(paths: Paths) -> list[Source]:
+    """Plugins first: an admin's own files have the last word."""
+    return [*map(plugin_source, plugins.here().hooks("tljh_custom_jupyterhub_config")), *map(file_source, local_files(paths))]
+
+
 class Snippets:
-    """Adds the files to the config that the product made."""
+    """Adds files and plugins to the config that the product made."""
 
     def __init__(self, c: Config, paths: Paths, find_authenticator: Callable[[str], type[Authenticator]]):
         self.c, self.paths, self.find_authenticator = c, paths, find_authenticator
@@ -106,27 +134,34 @@ class Snippets:
 
     def add(self) -> None:
         record = Record.read(self.paths)
-        files = local_files(self.paths)
-        for path in files:
-            known = record.out.get(path.name)
-            if known is not None and known[0] == stamp(path):
-                self._leave_out(path, f"the hub does not start with it: {known[1]}. Mend it, or try it again as it is with: touch {path}")
-            elif (own := self._load(path)) is not None:
-                self._merge(path.name, own)
+        found = sources(self.paths)
+        self._tell_broken_plugins()
+        for source in found:
+            known = record.out.get(source.name)
+            if known is not None and known[0] == stamp(source.path):
+                self._leave_out(source, f"the hub does not start with it: {known[1]}. Mend it, or try it again as it is with: {source.again}")
+            elif (own := self._load(source)) is not None:
+                self._merge(source.name, own)
         self._keep_needs()
-        self._tell(record, [path.name for path in files])
+        self._tell(record, [*(f"plugin {name}" for name in sorted(plugins.here().files)), *(source.name for source in found)])
 
-    def _load(self, path: Path) -> Config | None:
+    def _tell_broken_plugins(self) -> None:
+        """Those that cannot even be loaded."""
+        found = plugins.here()
+        for name, file in sorted(found.files.items()):
+            self._leave_out(Source(f"plugin {name}", file, Config, ""), found.broken[name])
+
+    def _load(self, source: Source) -> Config | None:
         try:
-            return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
+            return source.load()
         except (Exception, SystemExit) as error:
-            self._leave_out(path, failure(path, error) + readonly.permission(error))
+            self._leave_out(source, failure(source.path, error) + readonly.permission(error))
         return None
 
-    def _leave_out(self, path: Path, words: str) -> None:
-        self.problems.append(Told(path.name, f"left out as a whole: {words}"))
+    def _leave_out(self, source: Source, words: str) -> None:
+        self.problems.append(Told(source.name, f"left out as a whole: {words}"))
         try:
-            self.closed = self.closed or "uthenticator" in path.read_text(encoding="utf-8", errors="replace")
+            self.closed = self.closed or "uthenticator" in source.path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             self.closed = True
 
@@ -252,7 +287,7 @@ class Snippets:
 
     def _blame(self, option: str) -> str:
         """The last file that speaks of an option of a list."""
-        said = [path.name for path in local_files(self.paths) if option in path.read_text(encoding="utf-8", errors="replace")]
+        said = [source.name for source in sources(self.paths) if option in source.path.read_text(encoding="utf-8", errors="replace")]
         return said[-1] if said else "jupyterhub_config.d"
 
     def _tell(self, record: Record, files: list[str]) -> None:
@@ -345,7 +380,7 @@ def deep(own: dict, needed: dict) -> dict:
 def served(paths: Paths) -> None:
     """The hub serves: these files are good, and those on trial are to blame."""
     record, before = Record.read(paths), Record.read(paths)
-    now = {path.name: stamp(path) for path in local_files(paths)}
+    now = {source.name: stamp(source.path) for source in sources(paths)}
     record.out = {name: said for name, said in record.out.items() if now.get(name) == said[0]}
     record.good = {name: text for name, text in now.items() if name not in record.out}
     record.trial, record.acquitted = [], {}
@@ -385,7 +420,7 @@ def try_without_new(paths: Paths, error: BaseException | None) -> bool:
     """Reports whether there is another start to try."""
     try:
         record = Record.read(paths)
-        now = {path.name: stamp(path) for path in local_files(paths)}
+        now = {source.name: stamp(source.path) for source in sources(paths)}
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300] if error is not None else "see journalctl -u jupyterhub"
         if record.trial:
             # It does not start without them for the same reason: they are not to blame.
@@ -403,5 +438,5 @@ def try_without_new(paths: Paths, error: BaseException | None) -> bool:
     except OSError as problem:
         log.error("Cannot write %s: %s", paths.snippets, problem)
         return False
-    log.critical("The hub does not start. It is tried without what is new in jupyterhub_config.d: %s", ", ".join(new))
+    log.critical("The hub does not start. It is tried without what is new in jupyterhub_config.d or a plugin: %s", ", ".join(new))
     return True

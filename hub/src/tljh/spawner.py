@@ -35,7 +35,7 @@ from systemdspawner import SystemdSpawner
 from systemdspawner.systemd import get_systemd_version
 from traitlets import Any, Bool, Dict, Integer, List, Unicode, Union
 
-from tljh import accounts, devices, failures, files, machine, paths, readonly, rescue, shared, systemd
+from tljh import accounts, devices, failures, files, machine, paths, plugins, readonly, rescue, shared, systemd
 from tljh.failures import SpawnFailure, Story
 from tljh.names import unit_name
 from tljh.rescue import Way
@@ -402,9 +402,17 @@ class UserSpawner(SystemdSpawner):
             )
         except accounts.AccountError as error:
             raise SpawnFailure(Story("account", f"Your server cannot start. {error}", "")) from error
+        if account.made:
+            await self._tell_plugins(account)
         if missing := await asyncio.to_thread(machine.no_room, account.home):
             raise SpawnFailure(Story("disk", f"Your server cannot start: {missing}"))
         return account
+
+    async def _tell_plugins(self, account: accounts.Account) -> None:
+        """Plugins hear of a new account; what they leave in its home belongs to it."""
+        begun = time.time()
+        if await asyncio.to_thread(plugins.new_account, account.name):
+            await asyncio.to_thread(accounts.hand_over, account, begun)
 
     async def _link(self, account: accounts.Account) -> None:
         """Shared folders are found in the home. That they are not is no reason to start no server."""

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -225,3 +226,48 @@ def _pidfd(pid: int) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return handle
+
+
+# What plugins of the older TLJH call, from code that does not wait for events.
+
+
+def _control(*arguments: str) -> None:
+    subprocess.run(["systemctl", *arguments], check=True, env=_ENV, timeout=_LIMIT)
+
+
+def install_unit(name: str, unit: str, path: str = "/etc/systemd/system") -> None:
+    """Write a unit."""
+    Path(path, name).write_text(unit, encoding="utf-8")
+
+
+def uninstall_unit(name: str, path: str = "/etc/systemd/system") -> None:
+    """Remove a unit."""
+    Path(path, name).unlink(missing_ok=True)
+
+
+def reload_daemon() -> None:
+    _control("daemon-reload")
+
+
+def start_service(name: str) -> None:
+    _control("start", name)
+
+
+def stop_service(name: str) -> None:
+    _control("stop", name)
+
+
+def restart_service(name: str) -> None:
+    _control("restart", name)
+
+
+def enable_service(name: str) -> None:
+    _control("enable", name)
+
+
+def disable_service(name: str) -> None:
+    _control("disable", name)
+
+
+def check_service_active(name: str) -> bool:
+    return subprocess.run(["systemctl", "is-active", "--quiet", name], check=False, env=_ENV, timeout=_LIMIT).returncode == 0
