@@ -35,6 +35,9 @@ class Kernel(SimpleNamespace):
     async def shutdown_kernel(self, now):
         self.done.append("end")
 
+    async def is_alive(self):
+        return self.knows is not None
+
 
 def begin(transports, monkeypatch, kernel):
     async def plain(kernel, **_):
@@ -42,7 +45,7 @@ def begin(transports, monkeypatch, kernel):
 
     async def answers(kernel, patience):
         kernel.done.append("asked")
-        return kernel.transport in kernel.knows
+        return kernel.transport in (kernel.knows or ())
 
     monkeypatch.setattr(transports, "answers", answers)
     asyncio.run(transports.start(kernel, plain))
@@ -62,6 +65,14 @@ def test_what_worked_is_remembered_until_the_description_changes(transports, mon
 def test_one_that_never_answers_is_tried_again_the_next_time(transports, monkeypatch):
     for _ in range(2):
         assert begin(transports, monkeypatch, Kernel(set())) == ["ipc", "asked", "end", "tcp", "asked"]
+
+
+def test_one_that_ends_over_both_is_not_started_again_and_says_so(transports, monkeypatch):
+    kernel = Kernel(None)
+    with pytest.raises(Exception, match=r"kernel java ended when it was started \(java\)"):
+        begin(transports, monkeypatch, kernel)
+    assert kernel.done == ["ipc", "asked", "end", "tcp", "asked", "end"]
+    assert "ended when it was started" in str(kernel._ready.exception()), "what Jupyter asks"
 
 
 @pytest.mark.parametrize(
