@@ -105,7 +105,7 @@ type HTTP struct {
 	Port    int
 
 	PublicURL      string   // the origin that visitors have in their browsers, without a slash; "" where it follows from the rest
-	TrustedProxies []string // addresses and networks, in their shortest form
+	TrustedProxies []string // addresses and networks in their shortest form, and unix:PATH
 }
 
 // HTTPS is where they come in with it; HTTP then only sends them there.

@@ -315,15 +315,47 @@ func isHostOrIP(name string) bool {
 	return err == nil || len(name) <= 253 && hostForm.MatchString(name)
 }
 
-var networks = listOfNames("list of addresses and networks", obj{"type": "string", "pattern": `^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f]*:[0-9A-Fa-f.:]*(/[0-9]{1,3})?)$`},
-	entry("an address or a network", func(text string) (string, error) {
+// aSocket is a unix socket of http.trusted_proxies. /run is the one folder in which nobody but root makes files, and which is there when systemd opens sockets.
+const aSocket = `unix:/run/([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*`
+
+var socketForm = regexp.MustCompile("^" + aSocket + "$")
+
+// notForSockets are folders of /run in which others than root make files, or which are cleared away.
+var notForSockets = []string{"/run/lock", "/run/shm", "/run/systemd", "/run/user", layout.EdgeRuntime}
+
+const longestSocket = 107 // bytes of a path that the kernel takes
+
+func checkSocket(text string) (string, error) {
+	path := strings.TrimPrefix(text, "unix:")
+	switch {
+	case !socketForm.MatchString(text):
+		return "", fmt.Errorf("%s is no unix socket below /run: write, for example, unix:/run/hub.sock", short(text))
+	case len(path) > longestSocket:
+		return "", fmt.Errorf("%s is too long: the path of a unix socket has at most %d characters", short(text), longestSocket)
+	}
+	for _, folder := range notForSockets {
+		if path == folder || strings.HasPrefix(path, folder+"/") {
+			return "", fmt.Errorf("%s cannot be used: %s is for other files. Write, for example, unix:/run/hub.sock", short(text), folder)
+		}
+	}
+	return text, nil
+}
+
+var proxies = listOfNames("list of addresses, networks and unix sockets", obj{
+	"type": "string", "pattern": `^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f]*:[0-9A-Fa-f.:]*(/[0-9]{1,3})?|` + aSocket + `)$`,
+	"not": obj{"pattern": "^unix:(" + strings.Join(notForSockets, "|") + ")(/|$)"},
+},
+	entry("an address, a network or a unix socket", func(text string) (string, error) {
+		if strings.HasPrefix(text, "unix:") {
+			return checkSocket(text)
+		}
 		if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
 			return ip.Unmap().String(), nil
 		}
 		network, err := netip.ParsePrefix(text)
 		switch {
 		case err != nil:
-			return "", fmt.Errorf("%s is neither an address nor a network: write, for example, 192.0.2.10 or 10.0.0.0/24", short(text))
+			return "", fmt.Errorf("%s is neither an address nor a network nor a unix socket: write, for example, 192.0.2.10, 10.0.0.0/24 or unix:/run/hub.sock", short(text))
 		case network.Bits() == 0:
 			return "", fmt.Errorf("%s is the whole internet: whoever comes from there could say what they like about themselves", short(text))
 		}

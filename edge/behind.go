@@ -16,9 +16,10 @@ import (
 type Proxies struct {
 	Public  *url.URL       // the origin that visitors have in their browsers; nil where it is the one that they come to
 	Trusted []netip.Prefix // whose word about visitors is believed
+	Sockets bool           // unix sockets are among the listeners: who connects to one is believed, too
 }
 
-// ParseProxies reads what the config says: an origin, and addresses or networks.
+// ParseProxies reads what the config says: an origin, and addresses, networks or unix sockets.
 func ParseProxies(public string, trusted []string) (Proxies, error) {
 	p := Proxies{}
 	if public != "" {
@@ -29,11 +30,15 @@ func ParseProxies(public string, trusted []string) (Proxies, error) {
 		p.Public = address
 	}
 	for _, text := range trusted {
+		if strings.HasPrefix(text, "unix:/") { // systemd opens it and passes it
+			p.Sockets = true
+			continue
+		}
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
 			ip, ipErr := netip.ParseAddr(text)
 			if ipErr != nil {
-				return p, fmt.Errorf("%q is neither an address nor a network", text)
+				return p, fmt.Errorf("%q is neither an address nor a network nor a unix socket", text)
 			}
 			network = netip.PrefixFrom(ip, ip.BitLen())
 		}
@@ -64,16 +69,17 @@ func (p Proxies) publicPort() int {
 // learn replaces what is known of a request's connection by what a trusted proxy says of its visitor.
 func (s *Server) learn(r *http.Request) *http.Request {
 	p := s.options.Proxies
-	if p.Public == nil && len(p.Trusted) == 0 {
+	if p.Public == nil && len(p.Trusted) == 0 && !p.Sockets {
 		return r
 	}
 	v, host := visitFrom(r), r.Host
 	peer, _ := netip.ParseAddr(v.client)
+	believed := v.unix
 	if fronted, ok := r.Context().Value(frontedKey{}).(*fronted); ok && fronted.client.IsValid() {
-		peer = fronted.client
+		peer, believed = fronted.client, false
 		v.client = clientText(peer)
 	}
-	if peer.IsValid() && p.trusts(peer) {
+	if believed || peer.IsValid() && p.trusts(peer) {
 		v, host = p.believe(r.Header, v, host)
 	}
 	r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))

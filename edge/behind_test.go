@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -204,4 +206,47 @@ func TestPlainHTTPLeadsToThePublicOrigin(t *testing.T) {
 
 func withVisit(r *http.Request, v visit) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+}
+
+// Who connects to a unix socket is a proxy in front: it is believed. Nobody's address is that of a socket, and the claims of others are taken away as before.
+func TestAUnixSocketIsATrustedProxys(t *testing.T) {
+	const claims = "X-Forwarded-For: 192.0.2.7"
+	got := make(chan *http.Request, 1)
+	options := Options{Upstream: newBehind(t, seen(got)).start().address, Proxies: proxies(t, "", "unix:/run/hub.sock")}
+	socket := filepath.Join(t.TempDir(), "hub.sock")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	plain := newListener(t)
+	server := New(options)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- server.Serve(ctx, Door{Listener: listener, Scheme: schemeHTTP}, Door{Listener: plain, Scheme: schemeHTTP})
+	}()
+	defer func() { cancel(); assert.NoError(t, <-ended) }()
+	for name, c := range map[string]struct {
+		network, address, text string
+		want                   string // client, scheme, host, port
+	}{
+		"the socket":                 {"unix", socket, asking("Host: hub.example.org", claims, "X-Forwarded-Proto: https"), "192.0.2.7 https hub.example.org 443"},
+		"the socket without headers": {"unix", socket, asking("Host: hub.example.org"), "127.0.0.1 http hub.example.org 80"},
+		"a client's own claim":       {"unix", socket, asking("Host: hub.example.org", "X-Forwarded-For: 6.6.6.6, 192.0.2.7"), "192.0.2.7 http hub.example.org 80"},
+		"the PROXY protocol":         {"unix", socket, "PROXY TCP4 192.0.2.9 192.0.2.1 40000 80\r\n" + asking("Host: hub.example.org", claims), "192.0.2.9 http hub.example.org 80"},
+		"a port":                     {"tcp", plain.Addr().String(), asking("Host: hub.example.org", claims, "X-Forwarded-Proto: https"), "127.0.0.1 http hub.example.org PORT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial(c.network, c.address)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = conn.Write([]byte(c.text))
+			require.NoError(t, err)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			require.Equal(t, 200, response.StatusCode)
+			r := <-got
+			_, port, _ := net.SplitHostPort(plain.Addr().String())
+			assert.Equal(t, strings.ReplaceAll(c.want, "PORT", port), fmt.Sprintf("%s %s %s %s",
+				r.Header.Get("X-Forwarded-For"), r.Header.Get("X-Forwarded-Proto"), r.Host, r.Header.Get("X-Forwarded-Port")))
+		})
+	}
 }

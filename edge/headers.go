@@ -17,17 +17,25 @@ type visit struct {
 	port   string // the one it came to
 	scheme string
 	users  bool // at a port for single-user servers
+	unix   bool // over a unix socket, which is for a trusted proxy
 }
 
 type visitKey struct{}
 
 func visitOf(remote, local net.Addr, door Door) visit {
 	v := visit{client: clientIP(remote.String()), scheme: door.Scheme, users: door.Users}
+	if isUnix(local) {
+		v.unix, v.client, v.port = true, "127.0.0.1", strconv.Itoa(usualPorts[door.Scheme])
+		return v
+	}
 	if address, err := netip.ParseAddrPort(local.String()); err == nil {
 		v.port = strconv.Itoa(int(address.Port()))
 	}
 	return v
 }
+
+// isUnix reports whether a listener is a unix socket. Only a proxy in front has one.
+func isUnix(address net.Addr) bool { return address.Network() == "unix" }
 
 func visitFrom(r *http.Request) visit {
 	v, _ := r.Context().Value(visitKey{}).(visit)

@@ -125,7 +125,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		peer, err := netip.ParseAddrPort(accepted.RemoteAddr().String())
-		trusted := err == nil && l.trusts != nil && l.trusts(peer.Addr())
+		trusted := isUnix(l.Addr()) || err == nil && l.trusts != nil && l.trusts(peer.Addr())
 		if trusted {
 			accepted = &fronted{Conn: accepted}
 		}

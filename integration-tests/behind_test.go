@@ -50,18 +50,34 @@ func TestBehindReverseProxies(t *testing.T) {
 			want.OK(t, h.Write(t.Context(), front.file, 0o644, strings.NewReader(block(t, "behind.md", front.language))))
 			h.must(t, "systemctl start "+front.unit)
 			defer h.must(t, "systemctl stop "+front.unit)
-			b, err := client.NewSecure(name, h.Address(), admin, roots)
-			want.OK(t, err)
-			page, err := b.Open(t.Context(), "/hub/login")
-			want.OK(t, err)
-			for _, cookie := range page.Header.Values("Set-Cookie") {
-				want.Contains(t, strings.ToLower(cookie), "secure")
-			}
-			want.OK(t, b.Login(t.Context(), adminPassword))
-			_ = b.StopServer(t.Context(), admin) // it may not run
-			start(t, b)
-			want.Equal(t, "42", compute(t, kernel(t, b), "print(6*7)"))
-			want.Contains(t, h.must(t, "journalctl -u jupyterhub -n 300 --no-pager"), admin+"@"+h.Gateway())
+			h.throughFront(t, name, roots)
 		})
 	}
+	t.Run("nginx over a unix socket", func(t *testing.T) {
+		h.must(t, "sed -i 's,http://127.0.0.1:8000,http://unix:/run/hub/http.sock:,' /etc/nginx/sites-enabled/hub && echo 'd /run/hub 0750 root www-data' > /etc/tmpfiles.d/hub.conf && systemd-tmpfiles --create hub.conf")
+		h.must(t, `tljh-install config set http.trusted_proxies '["unix:/run/hub/http.sock"]' --reload`)
+		h.must(t, "systemctl start nginx")
+		defer h.must(t, "systemctl stop nginx")
+		h.throughFront(t, name, roots)
+		h.must(t, "! runuser -u nobody -- curl -sf --unix-socket /run/hub/http.sock http://hub/hub/health && runuser -u www-data -- curl -sf --unix-socket /run/hub/http.sock http://hub/hub/health")
+		h.must(t, "curl -s -H 'X-Forwarded-For: 6.6.6.6' http://127.0.0.1:8000/hub/login >/dev/null; ! journalctl -u jupyterhub --no-pager | grep -F 6.6.6.6")
+		h.must(t, "tljh-install config set http.trusted_proxies [127.0.0.1] --reload && ! runuser -u www-data -- curl -sf --unix-socket /run/hub/http.sock http://hub/hub/health")
+	})
+}
+
+// throughFront is what a visitor of the web server in front does: a login, a server and a notebook's websocket.
+func (h *hub) throughFront(t *testing.T, name string, roots *x509.CertPool) {
+	t.Helper()
+	b, err := client.NewSecure(name, h.Address(), admin, roots)
+	want.OK(t, err)
+	page, err := b.Open(t.Context(), "/hub/login")
+	want.OK(t, err)
+	for _, cookie := range page.Header.Values("Set-Cookie") {
+		want.Contains(t, strings.ToLower(cookie), "secure")
+	}
+	want.OK(t, b.Login(t.Context(), adminPassword))
+	_ = b.StopServer(t.Context(), admin) // it may not run
+	start(t, b)
+	want.Equal(t, "42", compute(t, kernel(t, b), "print(6*7)"))
+	want.Contains(t, h.must(t, "journalctl -u jupyterhub -n 300 --no-pager"), admin+"@"+h.Gateway())
 }

@@ -179,6 +179,11 @@ func TestOddKernels(t *testing.T) {
 		want.Contains(t, err.Error(), "/gone/python")
 		want.Lacks(t, err.Error(), "Unhandled")
 	})
+	t.Run("one whose program ends at once", func(t *testing.T) {
+		h.MustSh(t, own+`ends <<< '{"argv": ["/bin/sh", "-c", "echo lacks a module >&2; exit 1", "{connection_file}"], "display_name": "ends"}'`)
+		want.Contains(t, refusal(t, startKernel(t, bob, "ends"), "starting the kernel").Message, "The kernel ends ended when it was started (/bin/sh)", "journal of this server")
+		want.Contains(t, h.MustSh(t, "journalctl --no-pager -u jupyter-bob"), "lacks a module")
+	})
 	t.Run("one that knows no unix sockets", func(t *testing.T) {
 		want.OK(t, h.Write(t.Context(), "/opt/tcponly.py", 0o644, strings.NewReader(tcpOnly)))
 		h.MustSh(t, own+`tcponly <<< '{"argv": ["`+userPython+`", "/opt/tcponly.py", "{connection_file}"], "display_name": "tcponly"}'`)

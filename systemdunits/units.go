@@ -104,7 +104,23 @@ type Origins struct {
 // Proxies say what stands between visitors and the edge.
 type Proxies struct {
 	PublicURL string   // "" for none
-	Trusted   []string // addresses and networks
+	Trusted   []string // addresses, networks, and unix:PATH
+}
+
+// sockets returns the paths of unix sockets, on which the edge listens as well.
+func (p Proxies) sockets() ([]string, error) {
+	paths := []string{}
+	for _, text := range p.Trusted {
+		socket, is := strings.CutPrefix(text, "unix:")
+		if !is {
+			continue
+		}
+		if !path.IsAbs(socket) || path.Clean(socket) != socket || !plain(socket) {
+			return nil, fmt.Errorf("the unix socket %q is no absolute path without blanks or special characters", socket)
+		}
+		paths = append(paths, socket)
+	}
+	return paths, nil
 }
 
 // Unit is a unit file.
@@ -173,6 +189,10 @@ func valuesOf(p Params) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	sockets, err := p.Proxies.sockets()
+	if err != nil {
+		return nil, err
+	}
 	proxy, err := netip.ParseAddrPort(layout.ProxyAddress)
 	if err != nil {
 		return nil, err
@@ -191,7 +211,7 @@ func valuesOf(p Params) (map[string]any, error) {
 		"ProxyUnit": layout.ProxyUnit, "EdgeSocket": layout.EdgeSocket, "ServicesSlice": servicesSlice,
 		"ProxyAddress": layout.ProxyAddress,
 		"ProxyIP":      proxy.Addr(), "ProxyPort": proxy.Port(), "APIIP": api.Addr(), "APIPort": api.Port(),
-		"HTTPS": p.HTTPS, "OwnCertificate": p.HTTPS.own(), "ACME": p.HTTPS.acme(), "Secure": secure, "Users": users, "Origins": p.Origins, "Proxies": p.Proxies,
+		"HTTPS": p.HTTPS, "OwnCertificate": p.HTTPS.own(), "ACME": p.HTTPS.acme(), "Secure": secure, "Users": users, "Origins": p.Origins, "Proxies": p.Proxies, "Sockets": sockets,
 		"EdgeFolder": path.Base(layout.EdgeRuntime), "EdgeState": layout.EdgeState, "EdgePair": layout.EdgePair, "EdgeAuthorities": layout.EdgeAuthorities,
 		"Files": p.HTTPS.files(), "CertificateTimer": certificateTimer,
 		"Listen": listen, "BaseURL": p.BaseURL, "HomeRoots": p.HomeRoots, "WritablePaths": p.WritablePaths, "SystemdVersion": p.SystemdVersion,

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var usual = Params{HTTP: []Address{{Port: 80}}, MemoryBytes: 8 << 30, SystemdVersion: 257}
 
 var unusual = Params{
-	Proxies: Proxies{PublicURL: "https://kurs.example.org:4443", Trusted: []string{"192.0.2.10", "2001:db8::/32"}},
+	Proxies: Proxies{PublicURL: "https://kurs.example.org:4443", Trusted: []string{"192.0.2.10", "2001:db8::/32", "unix:/run/hub.sock"}},
 	HTTP:    []Address{{IP: "192.0.2.7", Port: 8080}, {IP: "2001:db8::7", Port: 8080}},
 	BaseURL: "/kurs%20$a/", ReserveBytes: 2 << 30, MemoryBytes: 64 << 30, HomeRoots: []string{"/home", "/srv/100%"}, WritablePaths: []string{"/srv/homework", "/data/100%"}, SystemdVersion: 245,
 }

@@ -36,6 +36,9 @@ class Kernel(SimpleNamespace):
     async def shutdown_kernel(self, now):
         self.done.append("end")
 
+    async def is_alive(self):
+        return self.knows is not None
+
 
 def begin(transports, monkeypatch, kernel):
     async def plain(kernel, **_):
@@ -43,7 +46,7 @@ def begin(transports, monkeypatch, kernel):
 
     async def answers(kernel, patience):
         kernel.done.append("asked")
-        return kernel.transport in kernel.knows
+        return kernel.transport in (kernel.knows or ())
 
     monkeypatch.setattr(transports, "answers", answers)
     asyncio.run(transports.start(kernel, plain))
@@ -67,7 +70,7 @@ def test_a_port_that_another_user_took_is_not_used(transports, monkeypatch):
     assert begin(transports, monkeypatch, kernel) == ["ipc", "asked", "end", "tcp", "asked", "end", "tcp", "asked"]
     assert any("another user's program listens on ports [40001]" in told for told in kernel.told)
     monkeypatch.setattr(transports, "strangers", lambda ports, uid: [40001])
-    with pytest.raises(OSError, match="taken by programs of another user"):
+    with pytest.raises(Exception, match="taken by programs of another user"):
         begin(transports, monkeypatch, Kernel({"tcp"}))
 
 
@@ -84,6 +87,14 @@ def test_one_that_never_answers_is_tried_again_the_next_time(transports, monkeyp
         assert begin(transports, monkeypatch, Kernel(set())) == ["ipc", "asked", "end", "tcp", "asked"]
 
 
+def test_one_that_ends_over_both_is_not_started_again_and_says_so(transports, monkeypatch):
+    kernel = Kernel(None)
+    with pytest.raises(Exception, match=r"kernel java ended when it was started \(java\)"):
+        begin(transports, monkeypatch, kernel)
+    assert kernel.done == ["ipc", "asked", "end", "tcp", "asked", "end"]
+    assert "ended when it was started" in str(kernel._ready.exception()), "what Jupyter asks"
+
+
 @pytest.mark.parametrize(
     "argv", [["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"], ["python", "-Xfrozen_modules=off", "-m", "ipykernel_launcher"], []]
 )
@@ -92,7 +103,8 @@ def test_kernels_of_python_are_not_waited_for(transports, monkeypatch, argv):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"java": 1}', '{"java": {"argv": "x"}}', '{"java": {"argv": ["java"], "transport": "inproc"}}', '"' + "x" * 100_000 + '"', "[" * 60_000]
+    "text",
+    ["", "[]", "{", '{"java": 1}', '{"java": {"argv": "x"}}', '{"java": {"argv": ["java"], "transport": "inproc"}}', '"' + "x" * 100_000 + '"', "[" * 60_000],
 )
 def test_whatever_is_in_the_users_file_does_no_harm(transports, text):
     os.makedirs(os.path.dirname(transports.place()))

@@ -51,7 +51,7 @@ func newEdgeCommand() *cobra.Command {
 	flags.StringVar(&options.Origins.UserDomain, "user-domain", "", "the domain below which each single-user server has a name")
 	flags.StringVar(&options.Origins.HubDomain, "hub-domain", "", "the hub's own name")
 	flags.StringVar(&public, "public-url", "", "the origin that visitors have in their browsers")
-	flags.StringArrayVar(&trusted, "trusted-proxy", nil, "address or network of a proxy that is believed")
+	flags.StringArrayVar(&trusted, "trusted-proxy", nil, "address, network or unix socket of a proxy that is believed")
 	flags.StringVar(&https.Pair, "pair", "", "file with certificate and key, made by edge certificate")
 	flags.BoolVar(&https.HSTS.Off, "no-hsts", false, "tell browsers to forget that this name is visited over HTTPS only")
 	flags.StringVar(&https.HSTS.State, "state", "", "folder to keep since when there is a trusted certificate")

@@ -210,7 +210,7 @@ def _make_home(home: Path, entry: pwd.struct_passwd) -> None:
 
 
 def _fill_home(home: Path, entry: pwd.struct_passwd) -> None:
-    """Put into a new home what root put into /etc/skel, and give it away. By what was opened: who can write to the folder above may put a link into its place."""
+    """Put into a new home what root put into /etc/skel, and give it away. By what was opened: its place may be given to a link meanwhile."""
     opened = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.fstat(opened).st_uid != os.geteuid() or os.listdir(opened):

@@ -206,7 +206,7 @@ class Programs:
 
     @staticmethod
     def run(command, **options):
-        return recall(command) or subprocess.run(command, **options)
+        return recall(command) or subprocess.run(command, check=options.pop("check", False), **options)
 
 
 # A link makes nbgitpuller write what its author likes, without a question, into a folder that the link names. Programs run what lies in some folders: hidden

@@ -11,6 +11,8 @@ import json
 import os
 import time
 
+from tornado import web
+
 try:
     from jupyter_core.paths import jupyter_data_dir
     from jupyter_server.services.kernels.kernelmanager import ServerKernelManager as Manager
@@ -19,6 +21,8 @@ except ImportError:
 
 # Seconds that a kernel has for its first answer over unix sockets. One that is slow to start loses nothing but its place off the network.
 PATIENCE = 60
+
+ENDED = "The kernel {name} ended when it was started ({program}). What it said is in the journal of this server: ask an admin, or install the kernel anew"
 
 LARGEST = 64 << 10
 
@@ -115,7 +119,18 @@ async def start_over_tcp(kernel, plain, **options):
             return result, answered
         kernel.log.warning("Kernel %s: another user's program listens on ports %s; starting it on others", kernel.kernel_name, taken)
         await kernel.shutdown_kernel(now=True)
-    raise OSError("The kernel's ports were taken by programs of another user. Please tell an admin of this hub.")
+    raise refused(kernel, "The kernel's ports were taken by programs of another user. Please tell an admin of this hub.")
+
+
+def refused(kernel, words):
+    """Return an error that reaches the one who started the kernel.
+
+    Jupyter keeps what start_kernel raises to its log, and asks the kernel's future instead. To that, the start was fine.
+    """
+    error = web.HTTPError(500, words)
+    kernel._ready = asyncio.get_running_loop().create_future()
+    kernel._ready.set_exception(error)
+    return error
 
 
 async def start(kernel, plain, **options):
@@ -140,6 +155,10 @@ async def start(kernel, plain, **options):
     if answered:
         kernel.log.warning("Kernel %s answers over TCP, and is started so from now on (%s)", kernel.kernel_name, path)
         await asyncio.to_thread(remember, path, kernel.kernel_name, argv, "tcp")
+    elif not await kernel.is_alive():
+        # Jupyter would start it again and again, and the notebook would wait without a word.
+        await kernel.shutdown_kernel(now=True)
+        raise refused(kernel, ENDED.format(name=kernel.kernel_name, program=argv[0]))
     return result
 
 
