@@ -202,7 +202,7 @@ func valuesOf(p Params) (map[string]any, error) {
 		return nil, err
 	}
 	return map[string]any{
-		"UserEnvironment": layout.User, "Runtime": layout.Runtime,
+		"UserEnvironment": layout.User, "RuntimeFolder": path.Base(layout.Runtime),
 		"Root": layout.Root, "Binary": layout.Binary, "Hub": layout.Hub, "State": layout.State, "ConfigDir": layout.ConfigDir,
 		"HubConfig": layout.Hub + "/lib/python3.14/site-packages/tljh/jupyterhub_config.py",
 		"Node":      layout.Hub + "/node/bin/node",

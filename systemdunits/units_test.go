@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"tljh/internal/layout"
@@ -198,6 +199,22 @@ func TestServicesComeBackForever(t *testing.T) {
 }
 
 // The units must be of one mind with systemd itself. What they start isn't here, so /bin/true stands for it.
+// At boot, /run is empty: a unit that is to write to a folder there makes it, or begins without.
+func TestFoldersInRunAreMade(t *testing.T) {
+	for _, params := range []Params{usual, unusual, own, acme, users, domain} {
+		for name, text := range render(t, params) {
+			for _, line := range strings.Split(text, "\n") {
+				paths, found := strings.CutPrefix(line, "ReadWritePaths=")
+				for _, each := range strings.Fields(paths) {
+					if found && each != "/run" {
+						assert.False(t, strings.HasPrefix(each, "/run/"), "%s: %s", name, line)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestSystemdVerifies(t *testing.T) {
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {
