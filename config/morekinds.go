@@ -373,7 +373,7 @@ const versions = `(===|==|~=|!=|<=|>=|<|>) *[A-Za-z0-9.*+!_-]+`
 var packages = listOfNames("list of packages", obj{"type": "string", "pattern": requirement.String()},
 	entry("a package", func(text string) (string, error) {
 		if strings.ContainsFunc(text, unicode.IsControl) || !requirement.MatchString(text) {
-			return "", fmt.Errorf("%s is not the way to name a package: write, for example, numpy or pandas>=2", short(text))
+			return "", fmt.Errorf("%s is not the way to name a package: write, for example, numpy, pandas>=2 or NAME @ URL", short(text))
 		}
 		return text, nil
 	}))

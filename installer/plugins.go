@@ -141,7 +141,10 @@ func (w *pluginWork) command(verb string) host.Command {
 
 // packages adds what plugins want to the user environment, in the usual way.
 func (w *pluginWork) packages(ctx context.Context, answer pluginAnswer) error {
-	wanted := slices.Clone(answer.Pip)
+	wanted := slices.DeleteFunc(slices.Clone(answer.Pip), isOption)
+	if options := slices.DeleteFunc(slices.Clone(answer.Pip), func(text string) bool { return !isOption(text) }); len(options) > 0 {
+		w.failed = append(w.failed, fmt.Errorf("plugins: packages come from sources.index of the config alone, so these options of pip are not used: %s", strings.Join(options, " ")))
+	}
 	if managerOf(w.Host.Files) == (environment.Conda{}).Name() {
 		wanted = append(slices.Clone(answer.Conda), wanted...)
 	} else if len(answer.Conda) > 0 {
@@ -156,6 +159,8 @@ func (w *pluginWork) packages(ctx context.Context, answer pluginAnswer) error {
 	}
 	return w.Install(ctx, wanted)
 }
+
+func isOption(text string) bool { return strings.HasPrefix(text, "-") }
 
 // settings lets plugins change the config. What they changed is written key by key, so that comments stay, and put into effect.
 func (w *pluginWork) settings(ctx context.Context) error {

@@ -169,7 +169,7 @@ def test_a_hub_that_does_not_start_with_a_plugin_starts_without_it(package, here
 
 
 def test_what_public_plugins_import():
-    from tljh import config, configurer, systemd, user, user_creating_spawner, yaml
+    from tljh import conda, config, configurer, names, normalize, systemd, user, user_creating_spawner, utils, yaml
     from tljh.spawner import UserSpawner
 
     assert config.CONFIG_FILE.endswith("/config/config.yaml")
@@ -180,3 +180,6 @@ def test_what_public_plugins_import():
     yaml.yaml.dump({"b": 1, "a": 2}, written)
     assert written.getvalue() == "b: 1\na: 2\n"
     assert callable(configurer.load_config) and callable(systemd.install_unit) and callable(user.ensure_user_group)
+    assert utils.run_subprocess(["echo", "done"]) == "done\n"
+    assert normalize.generate_system_username("jupyter-Bob") == names.system_name("Bob")
+    assert conda.fix_permissions("/opt/tljh/user") is None

@@ -55,7 +55,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. Without PASSWORD, one is generated and shown once. sudo logs its command line: give no PASSWORD here, but let it be generated, or use --admin-password-file")
-	flags.StringArrayVar(&options.plugins, "plugin", nil, "add a plugin of the older TLJH: `PACKAGE` as pip takes it. It is kept in hub.packages of the config; may be repeated")
+	flags.StringArrayVar(&options.plugins, "plugin", nil, "add a plugin of the older TLJH: a `PACKAGE`, or NAME @ URL. It is kept in hub.packages of the config; may be repeated")
 	flags.StringVar(&options.passwordFile, "admin-password-file", "", "take the password of the admin from the first line of this `FILE` (- is standard input); with several admins, each line is NAME:PASSWORD")
 	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
 	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|conda|uv`")

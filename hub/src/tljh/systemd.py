@@ -269,5 +269,9 @@ def disable_service(name: str) -> None:
     _control("disable", name)
 
 
+def check_service_enabled(name: str) -> bool:
+    return subprocess.run(["systemctl", "is-enabled", "--quiet", name], check=False, env=_ENV, timeout=_LIMIT).returncode == 0
+
+
 def check_service_active(name: str) -> bool:
     return subprocess.run(["systemctl", "is-active", "--quiet", name], check=False, env=_ENV, timeout=_LIMIT).returncode == 0

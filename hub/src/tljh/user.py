@@ -13,6 +13,16 @@ def ensure_user(username: str) -> None:
         subprocess.run(["useradd", "--create-home", "--key", "HOME_MODE=0700", "--shell", "/bin/bash", "--", username], check=True)
 
 
+def remove_user(username: str) -> None:
+    """Remove a Linux account. Its home stays."""
+    subprocess.run(["userdel", "--", username], check=True)
+
+
+def remove_group(groupname: str) -> None:
+    """Remove a group."""
+    subprocess.run(["groupdel", "--", groupname], check=True)
+
+
 def ensure_group(groupname: str) -> None:
     """Make a group if there is none."""
     try:
