@@ -2,6 +2,7 @@ package installer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -85,6 +86,9 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 	if h.Files.Exists(layout.RoomTold) {
 		s.Parts = append(s.Parts, PartStatus{Name: "disk", State: "full: the room kept for the hub is in use", Hint: "make room on the disk of " + layout.Root, Problem: true})
 	}
+	if part, told := lookAtDatabase(h.Files); told {
+		s.Parts = append(s.Parts, part)
+	}
 	if h.Files.Exists(layout.BreakGlass) {
 		s.Parts = append(s.Parts, lookAtGlass(h.Files))
 	}
@@ -104,6 +108,37 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		}
 	}
 	return s, nil
+}
+
+// lookAtDatabase tells that the hub's database was damaged, until an admin has seen to what that lost.
+func lookAtDatabase(files host.Files) (PartStatus, bool) {
+	data, err := files.Read(layout.DatabaseTold)
+	if errors.Is(err, fs.ErrNotExist) {
+		return PartStatus{}, false
+	}
+	var told struct {
+		Since, Copy int64
+		Why, Aside  string
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &told)
+	}
+	part := PartStatus{
+		Name: "database", Problem: true,
+		Hint: "add the users and groups that are missing on the Admin page; then: sudo rm " + layout.DatabaseTold,
+	}
+	switch moment := time.Unix(told.Copy, 0).Format("2006-01-02 15:04"); {
+	case err != nil:
+		part.State = fmt.Sprintf("was damaged, and what the hub says of it cannot be read: %v", err)
+	case told.Copy == 0:
+		part.State = fmt.Sprintf("was damaged (%s), and there was no copy: it began empty", told.Why)
+	default:
+		part.State = fmt.Sprintf("was damaged (%s); a copy of %s is in its place", told.Why, moment)
+	}
+	if told.Aside != "" {
+		part.State += "; the damaged one is kept as " + told.Aside
+	}
+	return part, true
 }
 
 // hubVersion is the release of the hub; "" where that is not recorded.

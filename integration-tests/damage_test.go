@@ -80,6 +80,18 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 		h.MustSh(t, "systemctl restart tljh-firewall.timer")
 		healthy(t)
 	})
+	t.Run("the database is damaged", func(t *testing.T) {
+		h.MustSh(t, "rm -r /opt/tljh/state/copies && systemctl restart jupyterhub && timeout 60 sh -c 'until ls /opt/tljh/state/copies/*.sqlite; do sleep 0.2; done'")
+		h.MustSh(t, "systemctl stop jupyterhub && printf 'no database at all' | dd of=/opt/tljh/state/jupyterhub.sqlite conv=notrunc && systemctl start jupyterhub")
+		h.awaitHub(t, time.Minute)
+		h.worksAsUsual(t, h.login(t, "bob", passwordOf("bob"))) // the Admin page added him: only the database knows him
+		r := h.run(t, "tljh-install status")
+		want.Equal(t, exitFailed, r.Code, r.Output())
+		want.Contains(t, r.Output(), "was damaged (file is not a database); a copy of", "/opt/tljh/state/jupyterhub.sqlite.damaged-", "sudo rm "+layout.DatabaseTold)
+		want.Contains(t, h.MustSh(t, "journalctl --no-pager -u jupyterhub"), "THE DATABASE WAS DAMAGED")
+		h.must(t, "rm "+layout.DatabaseTold)
+		healthy(t)
+	})
 	t.Run("the config is gone", func(t *testing.T) {
 		h.set(t, "set limits.memory 2G")
 		before := h.MustSh(t, "cat /opt/tljh/config/config.yaml && rm /opt/tljh/config/config.yaml")

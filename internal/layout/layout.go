@@ -38,6 +38,7 @@ const (
 	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
 	RoomTold      = State + "/room.json"     // the hub's word that the disk is full
+	DatabaseTold  = State + "/database.json" // the hub's word that its database was damaged
 	RescueTold    = State + "/rescue.json"   // the hub's word that servers start from the rescue environment
 	Snippets      = State + "/snippets.json" // the hub's word on the files in ConfigD
 	Plugins       = State + "/plugins.json"  // the plugins of the older TLJH that were served

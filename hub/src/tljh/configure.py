@@ -23,6 +23,7 @@ from tljh import (
     admins,
     auth,
     breakglass,
+    copies,
     files,
     headers,
     logouts,
@@ -80,6 +81,7 @@ def configure(c: TraitConfig, paths: Paths) -> settings.Loaded:
     accounts.settle(loaded.config.users.account_prefix, loaded.config.users.home_root, loaded.config.users.home_mode)
     hub(c, paths, loaded.config)
     room.Room(paths.state).look()
+    copies.mend(paths.state, paths.database)
     room.prepare(paths.database)
     headers.harden(c)
     masks.mask()
@@ -304,6 +306,7 @@ async def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> Non
     watch.start()
     room.Room(paths.state).watch()
     logouts.Logouts(app, passwords.Passwords(paths.passwords)).start()
+    copies.Copies(paths.state, paths.database).start()
     snippets.served(paths)
     snippets.keep_pages(app)
     if loaded.problems:
