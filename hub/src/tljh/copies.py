@@ -116,7 +116,9 @@ def make(state: Path, live: Path, now: float) -> None:
         made.unlink()
         log.error("no copy of the database is made: %s", why)
         return
-    for old in kept(state)[KEPT:]:
+    os.utime(made, (now, now))
+    others = [copy for copy in kept(state) if copy != made]  # after a clock was set back, they are newer
+    for old in others[KEPT - 1 :]:
         old.unlink(missing_ok=True)
 
 
