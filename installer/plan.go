@@ -833,7 +833,7 @@ func (p *planner) unitParams() systemdunits.Params {
 		Origins:       originParams(p.in.Config),
 		Proxies:       systemdunits.Proxies{PublicURL: p.in.Config.HTTP.PublicURL, Trusted: p.in.Config.HTTP.TrustedProxies},
 		BaseURL:       p.in.Config.BaseURL,
-		HomeRoots:     homeRoots(p.in.Config.Users.HomeRoot),
+		HomeRoots:     withTarget(homeRoots(p.in.Config.Users.HomeRoot), p.in.Facts.Homes),
 		WritablePaths: p.in.Config.Hub.WritablePaths,
 		MayListen:     p.in.Config.Users.MayListen,
 		MemoryBytes:   p.in.Facts.MemoryBytes,
@@ -879,6 +879,14 @@ func homeRoots(root string) []string {
 		return []string{usualHomes}
 	}
 	return []string{usualHomes, root}
+}
+
+// withTarget adds the folder that a linked /home leads to: what has to be mounted before the hub starts is there. systemd looks at the name alone.
+func withTarget(roots []string, target string) []string {
+	if target == "" || target == "/" || slices.Contains(roots, target) || !systemdunits.IsPlainPath(target) {
+		return roots
+	}
+	return append(roots, target)
 }
 
 const usualHomes = "/home"

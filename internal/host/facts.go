@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -24,6 +25,7 @@ type Facts struct {
 	MemoryBytes    uint64 // all of the machine's memory
 	Sudo           string // what sudo says of its version; "" when it says nothing
 	CPUs           int
+	Homes          string // where /home leads where it is a link; it need not be there yet
 }
 
 // Facts asks the machine. What cannot be learnt stays zero: the checks say so.
@@ -33,7 +35,25 @@ func (h *Host) Facts(ctx context.Context) Facts {
 	facts.GlibcMajor, facts.GlibcMinor = h.glibc(ctx)
 	facts.Sudo = h.ask(ctx, "sudo", "--version")
 	facts.MemoryBytes = h.Memory()
+	facts.Homes = h.Files.linkTarget("/home")
 	return facts
+}
+
+// linkTarget follows a link that root made, and links that this one leads to; "" where a path is none.
+func (f Files) linkTarget(p string) string {
+	found := ""
+	for range 8 { // a circle of links leads nowhere
+		target, err := f.Readlink(p)
+		if err != nil {
+			return found
+		}
+		if !path.IsAbs(target) {
+			target = path.Join(path.Dir(p), target)
+		}
+		p = path.Clean(target)
+		found = p
+	}
+	return ""
 }
 
 // Memory returns all of the machine's memory, 0 when that cannot be learnt.
