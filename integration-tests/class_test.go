@@ -193,7 +193,7 @@ func TestOddKernels(t *testing.T) {
 			want.Equal(t, "42", compute(t, k, "print(6 * 7)"))
 			want.Equal(t, "tcp 127.0.0.1", compute(t, k, "import json, sys; c = json.load(open(sys.argv[2])); print(c['transport'], c['ip'])"))
 		}
-		want.Equal(t, "1", h.MustSh(t, "journalctl --no-pager -u jupyter-bob | grep -c 'does not answer over unix sockets'"), "starts over unix sockets")
+		want.Equal(t, "1", h.MustSh(t, "journalctl --no-pager -u jupyter-bob | grep -c 'Kernel tcponly does not answer over unix sockets'"), "starts over unix sockets")
 	})
 }
 
