@@ -16,7 +16,7 @@ func schema(c *Config) []key {
 	cull, https := &c.Services.Cull, &c.HTTPS
 	return slices.Concat([]key{
 		row("base_url", &c.BaseURL, "/", path, onHub|onDoor,
-			"/jupyter/", "The path of the hub on its server. Useful where another web server passes on only a part of an address."),
+			"/jupyter/", "The path of the hub on its server. Useful where another web server passes on only a part of an address. Users' servers are ended when it changes."),
 		row("auth.type", &c.Auth.Type, FirstUse, authenticator, onHub,
 			"nativeauthenticator.NativeAuthenticator", "The authenticator: a short name, or the dotted path of its class."),
 		each("auth.*", &c.Auth.Options, options, onHub,
@@ -137,7 +137,7 @@ func schema(c *Config) []key {
 			row("services.cull.enabled", &cull.Enabled, true, boolean, onHub,
 				"false", "Whether servers that nobody uses are stopped."),
 			row("services.cull.timeout", &cull.Timeout, 3600, seconds(1), onHub,
-				"1800", "Seconds after which a server is stopped that nobody uses: no page of it is open and no cell runs. Files are kept; what was in memory is not."),
+				"1800", "Seconds after which a server is stopped that nobody uses: no page of it is open, no cell runs and no command works in a terminal. Files are kept; what was in memory is not."),
 			row("services.cull.every", &cull.Every, 60, seconds(1), onHub,
 				"300", "Seconds between two looks for idle servers."),
 			row("services.cull.concurrency", &cull.Concurrency, 5, whole("whole number", 1, 1000), onHub,

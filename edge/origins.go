@@ -98,6 +98,7 @@ func asProxyReads(address *url.URL) string {
 func (s *Server) separate(next http.Handler) http.Handler {
 	o := s.options.Origins
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writeNameAsHub(s.options.BaseURL, r.URL)
 		if !utf8.ValidString(r.URL.Path) {
 			http.Error(w, "This address is not valid.", http.StatusBadRequest) // the proxy cannot read it and answers with an error of its own
 			return

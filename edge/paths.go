@@ -45,3 +45,24 @@ func isPlain(address *url.URL) bool {
 	path := address.EscapedPath()
 	return !strings.HasPrefix(path, "//") && !strings.Contains(path, "/.") && !strings.ContainsAny(path, `%\`)
 }
+
+// asHub writes a name in a path as the hub does, with @ and ~ as they are.
+var asHub = strings.NewReplacer("%40", "@", "%7e", "~", "%7E", "~")
+
+// writeNameAsHub writes the user's name in the address of a single-user server as that server knows it. Programs that build addresses themselves, such as
+// VS Code, escape the @ of a name, and the server's apps do not know their own path then.
+func writeNameAsHub(base string, address *url.URL) {
+	below, ok := strings.CutPrefix(address.EscapedPath(), base+"user/")
+	if !ok {
+		return
+	}
+	name, rest, found := strings.Cut(below, "/")
+	written := asHub.Replace(name)
+	if written == name {
+		return
+	}
+	if found {
+		rest = "/" + rest
+	}
+	address.RawPath = base + "user/" + written + rest
+}

@@ -46,6 +46,29 @@ func TestLocate(t *testing.T) {
 	}
 }
 
+func TestNamesInAddressesAreWrittenAsTheHubDoes(t *testing.T) {
+	cases := []struct{ base, path, want string }{
+		{"/", "/user/dana%40example.org/proxy/80/a%40b", "/user/dana@example.org/proxy/80/a%40b"},
+		{"/", "/user/%7ebob", "/user/~bob"},
+		{"/kurs/", "/kurs/user/a%40b/", "/kurs/user/a@b/"},
+		{"/", "/user/a@b/lab", "/user/a@b/lab"},
+		{"/", "/user/z%C3%AB/lab", "/user/z%C3%AB/lab"},
+		{"/", "/user/a%2540b/x", "/user/a%2540b/x"},
+		{"/", "/user/a%40b%2Fc/x", "/user/a@b%2Fc/x"},
+		{"/", "/hub/user/a%40b/", "/hub/user/a%40b/"},
+		{"/kurs/", "/user/a%40b/", "/user/a%40b/"},
+		{"/", "/user/x/%40", "/user/x/%40"},
+	}
+	for _, c := range cases {
+		address, err := url.Parse(c.path)
+		require.NoError(t, err)
+		before := address.Path
+		writeNameAsHub(c.base, address)
+		require.Equal(t, c.want, address.EscapedPath(), c.path)
+		require.Equal(t, before, address.Path, c.path)
+	}
+}
+
 func TestLinks(t *testing.T) {
 	near, far := net.Pipe()
 	links := &links{}

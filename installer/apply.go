@@ -35,8 +35,9 @@ type Applier struct {
 
 // Applied is what Apply did.
 type Applied struct {
-	Changed []string `json:"changed"` // the steps that were needed
-	Left    []string `json:"left"`    // keys whose effect is another command's business: tljh-install install
+	Changed []string `json:"changed"`       // the steps that were needed
+	Left    []string `json:"left"`          // keys whose effect is another command's business: tljh-install install
+	Ended   bool     `json:"servers_ended"` // users' servers answer to a path that is the hub's no more
 	Seconds float64  `json:"seconds"`
 }
 
@@ -78,7 +79,8 @@ func (a *Applier) Apply(ctx context.Context, text []byte, cfg *config.Config) (*
 	defer func() { _ = a.Host.Files.Remove(layout.Room) }()
 	changed, err := a.enact(ctx, text, cfg)
 	if err == nil {
-		applied := &Applied{Changed: changed, Left: leftToInstall(before, cfg), Seconds: a.Now().Sub(start).Seconds()}
+		moved := before != nil && before.BaseURL != cfg.BaseURL
+		applied := &Applied{Changed: changed, Left: leftToInstall(before, cfg), Ended: moved, Seconds: a.Now().Sub(start).Seconds()}
 		return applied, remember(a.Host.Files, a.Now, text, a.Who, a.How)
 	}
 	if ctx.Err() != nil {

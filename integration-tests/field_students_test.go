@@ -25,6 +25,7 @@ func TestStudentsOwnThings(t *testing.T) {
 		h.must(t, fmt.Sprintf("runuser -u jupyter-carol -- sh -c 'mkdir -p $(dirname %[1]s) && echo %[2]s | base64 -d > %[1]s'", home(carol)+"/"+name, data))
 	}
 	const usual = "/opt/tljh/generations/user-"
+	h.reportsOfOthers(t, teacher, carol)
 
 	t.Run("the first package of one's own is imported at once, and its program runs", func(t *testing.T) {
 		k := kernel(t, carol)
@@ -100,6 +101,7 @@ func TestStudentsOwnThings(t *testing.T) {
 		want.OK(t, err)
 		want.OK(t, carol.StopServer(t.Context(), "carol"))
 	})
+	h.reportsOfConfigs(t, carol)
 }
 
 // startKernel returns why a kernel does not start.

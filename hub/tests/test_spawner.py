@@ -324,6 +324,32 @@ def test_the_address_survives_what_a_database_keeps_of_it(monkeypatch):
     assert unquote(made.server.url) == f"http+unix://{made.socket_path}/user/bob/"
 
 
+def test_a_server_of_another_base_url_is_ended(monkeypatch):
+    """Nobody reaches it: its pages answer to the path that it was started for."""
+    import asyncio
+
+    from jupyterhub.objects import Server
+
+    ended = []
+
+    async def running(unit):
+        return SimpleNamespace(running=True, status=0)
+
+    async def stop(unit):
+        ended.append(unit)
+
+    monkeypatch.setattr(systemd, "state", running)
+    monkeypatch.setattr(systemd, "stop", stop)
+    made = make(monkeypatch)
+    made.user.base_url = "/user/bob/"
+    server = Server(proto="http", ip="x", port=80, base_url="/user/bob/")
+    monkeypatch.setattr(spawner.Spawner, "server", property(lambda self: server))
+    assert asyncio.run(made.poll()) is None
+    made.user.base_url = "/jupyter/user/bob/"
+    assert asyncio.run(made.poll()) == 0
+    assert ended == [made.unit_name]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
 def test_the_socket_folder_is_sealed_and_follows_no_link(monkeypatch, tmp_path):
     import asyncio

@@ -82,6 +82,49 @@ def test_an_error_of_the_hub_says_where_its_reason_is(hub, monkeypatch):
     hub(test, allow_all=True)
 
 
+@pytest.mark.parametrize("said", sorted(words.MORE))
+def test_short_words_of_jupyterhubs_get_what_to_do(said):
+    from tornado import web
+
+    for error in (web.HTTPError(400, f"{said}: 'Lab 2'"), web.HTTPError(400, "%s", f"{said}: 100%")):
+        words.explain(400, error)
+        assert error.jupyterhub_message.startswith(said)
+        assert error.jupyterhub_message.endswith(words.MORE[said])
+
+
+@pytest.mark.parametrize(
+    "said", ["database is locked", "database or disk is full", "attempt to write a readonly database", "disk I/O error", "database disk image is malformed"]
+)
+def test_a_database_that_cannot_be_used_has_words(said):
+    import sqlite3
+
+    from sqlalchemy.exc import OperationalError
+
+    error = OperationalError("SELECT 1", {}, sqlite3.OperationalError(said))
+    words.explain(500, error)
+    assert error.jupyterhub_message in words.DATABASE.values()
+
+
+def test_a_locked_database_has_words_in_a_real_hub(hub, monkeypatch):
+    import sqlite3
+
+    from jupyterhub.apihandlers.users import UserAPIHandler
+    from sqlalchemy.exc import OperationalError
+
+    words.install()
+
+    def locked(*arguments):
+        raise OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
+
+    monkeypatch.setattr(UserAPIHandler, "get", locked)
+
+    async def test(visitor):
+        got, text = await ask(visitor, "GET", "api/users/boss", None)
+        assert (got, text) == (500, words.DATABASE["locked"])
+
+    hub(test, allow_all=True)
+
+
 @pytest.mark.parametrize("status", sorted({*words.WORDS, 418}))
 def test_words_end_in_what_to_do(status):
     from tornado import web

@@ -327,7 +327,11 @@ func (c *configCommand) concludeApply(applied *installer.Applied) error {
 	if len(applied.Changed) == 0 {
 		fmt.Fprintf(c.streams.Out, "The config is in effect%s: there was nothing to do.\n", but)
 	} else {
-		fmt.Fprintf(c.streams.Out, "The config is in effect%s (%s). Users' servers went on running.\n", but, seconds(applied.Seconds))
+		servers := "Users' servers went on running."
+		if applied.Ended {
+			servers = "Users' servers were ended, as their addresses are others now (base_url). Users start them again."
+		}
+		fmt.Fprintf(c.streams.Out, "The config is in effect%s (%s). %s\n", but, seconds(applied.Seconds), servers)
 	}
 	if but != "" {
 		fmt.Fprintln(c.streams.Out, "What is left takes effect with: sudo tljh-install install")

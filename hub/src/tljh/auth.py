@@ -147,6 +147,11 @@ class FirstUseAuthenticator(Authenticator):
     def delete_user(self, user):
         """The password stays, and so does the right to log in that the config gives."""
         super().delete_user(user)
+        if self.store.get(user.name) is not None:
+            self.log.info(
+                "%s is deleted, and the password stays, as account and home do: if another gets this name, first tljh-install password --one-time %s",
+                *(user.name, user.name),
+            )
         if user.name in self._configured:
             self.allowed_users.add(user.name)
 

@@ -30,7 +30,7 @@ import aiohttp
 import jupyterhub
 from jupyterhub.httpclient import fetch
 from jupyterhub.spawner import Spawner
-from jupyterhub.utils import maybe_future
+from jupyterhub.utils import maybe_future, url_escape_path, url_path_join
 from systemdspawner import SystemdSpawner
 from systemdspawner.systemd import get_systemd_version
 from traitlets import Any, Bool, Dict, Integer, List, Unicode, Union
@@ -781,7 +781,17 @@ class UserSpawner(SystemdSpawner):
             # A server must not be ended because systemd was busy for a moment.
             self.log.warning("Cannot tell whether %s runs, taking it that it does: %s", self.unit_name, error)
             return None
+        if state.running and (elsewhere := self._elsewhere()):
+            self.log.warning("Ending %s: it serves %s, and the hub's base_url is another now", self.unit_name, elsewhere)
+            await systemd.stop(self.unit_name)
+            return 0
         return None if state.running else state.status
+
+    def _elsewhere(self) -> str:
+        """The path that a server was started for, if nobody reaches it there any more; "" otherwise."""
+        server = Spawner.server.fget(self)
+        mine = url_path_join(self.user.base_url, url_escape_path(self.name), "/")
+        return server.base_url if server is not None and server.base_url != mine else ""
 
     def start_polling(self):
         """JupyterHub asks every half minute; that a server has ended is noticed at once all the same."""

@@ -7,6 +7,7 @@ from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.apihandlers.users import UserAPIHandler, UserListAPIHandler
 from jupyterhub.handlers import BaseHandler
 from jupyterhub.scopes import needs_scope
+from sqlalchemy.exc import DBAPIError
 from tornado import web
 
 from tljh import passwords
@@ -29,6 +30,21 @@ WORDS = {
 }
 OTHERWISE = "The hub could not answer this request. Reload the page and try again."
 
+# By what SQLite says of the hub's database.
+DATABASE = {
+    "locked": "Another program, such as a backup, holds the hub's database. Try again in a minute. If it stays so, tell an admin of this hub.",
+    "full": "The disk of the hub is full. Tell an admin of this hub: df -h shows which.",
+    "readonly": "The hub cannot write its database. Tell an admin of this hub: sudo tljh-install status.",
+    "disk I/O error": "The disk of the hub does not work as it should. Tell an admin of this hub: journalctl -k shows its errors.",
+    "malformed": "The hub's database is damaged. Tell an admin of this hub: sudo tljh-install status.",
+}
+
+# What to do, by how words of JupyterHub's begin.
+MORE = {
+    "Invalid server_name": "Use 1 to 30 small letters (a to z), digits and single hyphens, begin with a letter and end with a letter or digit.",
+    "Named servers are not enabled": "An admin of this hub can allow them: c.JupyterHub.allow_named_servers = True in a file of jupyterhub_config.d.",
+}
+
 # How many names an answer lists.
 MOST = 10
 
@@ -37,11 +53,21 @@ def explain(status: int, error: BaseException | None) -> None:
     """Give an error words if it has none."""
     if error is None or isinstance(error, SPAWN_FAILURES) or getattr(error, "jupyterhub_message", None):
         return
+    if isinstance(error, DBAPIError) and (found := next((told for said, told in DATABASE.items() if said in str(error.orig)), None)):
+        error.jupyterhub_message = found
+        return
     if isinstance(error, web.HTTPError):
         if error.log_message:
+            _say_more(error)
             return
         error.reason = error.reason or responses.get(status)
     error.jupyterhub_message = WORDS.get(status, OTHERWISE)
+
+
+def _say_more(error: web.HTTPError) -> None:
+    said = error.log_message % error.args if error.args else error.log_message
+    if more := next((told for begin, told in MORE.items() if said.startswith(begin)), None):
+        error.jupyterhub_message = f"{said.rstrip('.')}. {more}"
 
 
 def name_problem(authenticator, name) -> str | None:

@@ -196,10 +196,21 @@ class Limited(subprocess.Popen):
         return code
 
 
+class Listed(bytes):
+    """What git lists: names of files, which may be no valid text."""
+
+    def decode(self, *_encoding):
+        return os.fsdecode(bytes(self))
+
+
 class Programs:
     """The module subprocess as nbgitpuller has it."""
 
     Popen = Limited
+
+    @staticmethod
+    def check_output(*arguments, **options):
+        return Listed(subprocess.check_output(*arguments, **options))
 
     def __getattr__(self, name):
         return getattr(subprocess, name)
@@ -258,7 +269,15 @@ if SyncHandler is not None:
             for name in make_no_module(self.repo_dir):
                 yield f"{name} was left out: the folder has the name of a Python package, and would take its place\n"
 
+    def _changed(self, kind):
+        """The files that are not as the author's. nbgitpuller reads git's list as lines, in which a name with other letters than English ones is quoted, and
+        takes a file that was renamed for none that is new: a file of the student's in its place would then keep all of the author's changes out, for good."""
+        command = ["git", "diff", "--name-status", "--no-renames", "-z", f"..origin/{self.branch_name}"]
+        words = iter(os.fsdecode(subprocess.run(command, cwd=self.repo_dir, check=True, stdout=subprocess.PIPE).stdout).split("\0"))
+        return [name for status in words if (name := next(words, None)) and status.startswith(kind)]
+
     puller_module.subprocess = Programs()
+    GitPuller.find_upstream_changed = _changed
     SyncHandler.get = _get
     GitPuller.__init__ = _make_puller
     GitPuller.pull = _pull_no_module
@@ -373,12 +392,46 @@ def is_busy(kernels):
     return any(getattr(kernels.get_kernel(kernel), "execution_state", None) == "busy" for kernel in kernels.list_kernel_ids())
 
 
+# So is a command in a terminal, with what it started. One that waits for a key, such as an editor, takes no processor time and is no use.
+def processor_times(root="/proc"):
+    """The session and the clock ticks of each process that can be seen."""
+    for entry in os.listdir(root):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                with open(f"{root}/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                    fields = file.read().rpartition(")")[2].split()
+                yield int(fields[3]), int(entry), int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])
+
+
+class Terminals:
+    """Tells whether commands in terminals have worked since it was asked last."""
+
+    def __init__(self, times=processor_times):
+        self.times, self.seen = times, {}
+
+    def worked(self, shells):
+        """Of the sessions of these shells. A shell itself works when somebody types, which Jupyter counts already."""
+        shells = set(shells)
+        now = {process: ticks for session, process, ticks in self.times() if session in shells and process not in shells}
+        before, self.seen = self.seen, now
+        return any(ticks > before.get(process, 0) for process, ticks in now.items())
+
+
+def shells_of(settings):
+    terminals = getattr(settings.get("terminal_manager"), "terminals", None) or {}
+    return [terminal.ptyproc.pid for terminal in list(terminals.values()) if getattr(terminal, "ptyproc", None) is not None]
+
+
 if ServerWebApplication is not None:
     _last_activity = ServerWebApplication.last_activity
+    in_terminals = Terminals()
 
     def _last_use(self):
         now = datetime.now(timezone.utc)
-        return now if is_busy(self.settings["kernel_manager"]) else _last_activity(self)
+        worked = False
+        with contextlib.suppress(Exception):  # however terminals are kept, the server's use is told
+            worked = in_terminals.worked(shells_of(self.settings))
+        return now if worked or is_busy(self.settings["kernel_manager"]) else _last_activity(self)
 
     ServerWebApplication.last_activity = _last_use
 
@@ -441,7 +494,8 @@ if KernelManager is not None:
             os.makedirs(folder, exist_ok=True)
 
 
-# Words where Jupyter has none, kernels that know no unix sockets, and kernels of the user's own that stand in the way of everybody's.
-for _name in ("own_words", "transports", *(["own_kernels"] if KernelManager is not None else [])):
+# Words where Jupyter has none, moved files, apps behind ports, kernels that know no unix sockets, and kernels of the user's own that stand in the way of
+# everybody's.
+for _name in ("own_words", "own_files", "own_apps", "transports", *(["own_kernels"] if KernelManager is not None else [])):
     _spec = importlib.util.spec_from_file_location(f"tljh_{_name}", os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{_name}.py"))
     _spec.loader.exec_module(importlib.util.module_from_spec(_spec))

@@ -1,4 +1,5 @@
-"""Words of a single-user server where Jupyter has none: a kernel that ended because memory ran out, and an error that nobody expected."""
+"""Words of a single-user server where Jupyter has none: a kernel that ended because memory ran out, an export that lacks a program, and an error that
+nobody expected."""
 
 import contextlib
 import errno
@@ -8,6 +9,10 @@ import traceback
 
 from tornado import web
 
+try:
+    from jupyter_server.nbconvert import handlers as converting
+except ImportError:
+    converting = None
 try:
     from jupyter_client.restarter import KernelRestarter
     from jupyter_server.base.handlers import APIHandler
@@ -92,18 +97,56 @@ def explain(error):
     return f"{what}. {known or OTHERWISE}"
 
 
+class Told(web.HTTPError):
+    """An answer with words. In newer versions of Tornado log_message can only be read, and comes with its percent signs doubled."""
+
+    log_message = None
+
+
 if hasattr(APIHandler, "write_error"):
     _write_error = APIHandler.write_error
 
     def _write_words(self, status_code, **options):
         error = options.get("exc_info", (None, None, None))[1]
         if error is not None and not isinstance(error, web.HTTPError):
-            told = web.HTTPError(status_code)
+            told = Told(status_code)
             told.log_message = explain(error)
-            options["exc_info"] = (web.HTTPError, told, None)
+            options["exc_info"] = (Told, told, None)
         return _write_error(self, status_code, **options)
 
     APIHandler.write_error = _write_words
+
+
+# What an export of a notebook needs, by a word of nbconvert's message: a program of the system, or a package of the environment.
+SYSTEM = "An admin of this hub can install it: sudo apt install pandoc texlive-xetex texlive-fonts-recommended texlive-plain-generic"
+NEEDS = {"pandoc": SYSTEM, "xelatex": SYSTEM, "inkscape": "An admin of this hub can install it: sudo apt install inkscape"}
+EXPORT = "Or export as HTML, and print that page to a file from your browser."
+
+
+def explain_export(words):
+    """What is told about an export that failed; the same words if nothing is known."""
+    if "nbconvert failed" not in words and "Exporter" not in words:
+        return words
+    needs = next((told for word, told in NEEDS.items() if word in words.lower()), "")
+    return " ".join(filter(None, [words.rstrip(". ") + ".", needs, EXPORT]))
+
+
+if hasattr(converting, "web"):
+
+    class ExportFailed(web.HTTPError):
+        def __init__(self, status_code, log_message=None, *arguments, **options):
+            words = explain_export(log_message % arguments if arguments else log_message or "")
+            super().__init__(status_code, "%s", words, **options)
+
+    class Web:
+        """The module tornado.web as the exports have it."""
+
+        HTTPError = ExportFailed
+
+        def __getattr__(self, name):
+            return getattr(web, name)
+
+    converting.web = Web()
 
 
 # A page says that a kernel "appears to have died", and nothing of why. The output of its cell says it, which comes before the page hears of the end.
