@@ -22,8 +22,9 @@ const (
 	unsure // the proxy, perhaps, a moment ago: to be asked again
 )
 
-// judge returns who made an answer. settled says whether the proxy had its routes when the request was sent, as far as anyone could know.
-func (t *turn) judge(r *http.Request, response *http.Response, settled bool) verdict {
+// judge returns who made an answer. settled says whether the proxy had its routes when the request was sent, as far as anyone could know then, and state
+// whether that has changed: a proxy that was restarted a moment before is noticed only when the connections to the one before have ended.
+func (t *turn) judge(r *http.Request, response *http.Response, state uint64, settled bool) verdict {
 	if !resemblesProxys(r, response) {
 		return othersOwn
 	}
@@ -35,7 +36,7 @@ func (t *turn) judge(r *http.Request, response *http.Response, settled bool) ver
 		return proxysOwn // no outage of the hub is concluded from it, and nothing is sent again
 	case t.upstream.hubIsAway(r.Host):
 		return proxysOwn
-	case settled || t.doubted || !resendable(r):
+	case settled && state == t.upstream.links.state() || t.doubted || !resendable(r):
 		return othersOwn
 	}
 	t.doubted = true

@@ -56,3 +56,27 @@ func TestAPageThatLooksLikeTheProxysSoonAfterARestart(t *testing.T) {
 	require.EqualValues(t, 2, asked.Load())
 	require.Empty(t, door.log.lines())
 }
+
+// The proxy is restarted just before a request comes, and has no routes yet: that the connections to the one before have ended is noticed after the request was sent.
+func TestAProxyThatWasRestartedJustBefore(t *testing.T) {
+	var server *Server
+	var asked atomic.Int64
+	door := open(t, Options{Upstream: newBehind(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", "TornadoServer/6")
+		if r.URL.Path == "/user/bob/api" && asked.Add(1) == 1 {
+			links := &server.upstream.links
+			links.lock.Lock()
+			links.changes++
+			links.lock.Unlock()
+			w.Header().Del("Server")
+			chpPage(w, http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write([]byte("bob's server"))
+	}).start().address})
+	server = door.server
+	door.get(t, "/hub/home") // the proxy is known to have its routes
+	response, body := door.get(t, "/user/bob/api")
+	require.Equal(t, http.StatusOK, response.StatusCode, body)
+	require.EqualValues(t, 2, asked.Load())
+}

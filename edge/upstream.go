@@ -171,7 +171,7 @@ func (t *turn) send(r *http.Request) (*http.Response, error) {
 		switch {
 		case err == nil:
 			u.proxyState.set(false, nil)
-			switch t.judge(r, response, settled) {
+			switch t.judge(r, response, state, settled) {
 			case othersOwn:
 				t.answered(r, response, state)
 				return response, nil
