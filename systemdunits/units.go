@@ -320,7 +320,9 @@ func checkBaseURL(text string) error {
 
 // plain tells whether systemd takes text as one word, once escapeArgument has seen to % and $.
 // IsPlainPath reports whether a path can stand in a unit.
-func IsPlainPath(text string) bool { return path.IsAbs(text) && path.Clean(text) == text && plain(text) }
+func IsPlainPath(text string) bool {
+	return path.IsAbs(text) && path.Clean(text) == text && plain(text)
+}
 
 func plain(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) })
