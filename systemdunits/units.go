@@ -318,12 +318,12 @@ func checkBaseURL(text string) error {
 	return nil
 }
 
-// plain tells whether systemd takes text as one word, once escapeArgument has seen to % and $.
 // IsPlainPath reports whether a path can stand in a unit.
 func IsPlainPath(text string) bool {
 	return path.IsAbs(text) && path.Clean(text) == text && plain(text)
 }
 
+// plain tells whether systemd takes text as one word, once escapeArgument has seen to % and $.
 func plain(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) })
 }
