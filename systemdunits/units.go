@@ -115,7 +115,7 @@ func (p Proxies) sockets() ([]string, error) {
 		if !is {
 			continue
 		}
-		if !path.IsAbs(socket) || path.Clean(socket) != socket || !plain(socket) {
+		if !IsPlainPath(socket) {
 			return nil, fmt.Errorf("the unix socket %q is no absolute path without blanks or special characters", socket)
 		}
 		paths = append(paths, socket)
@@ -168,12 +168,12 @@ func valuesOf(p Params) (map[string]any, error) {
 		p.HomeRoots = []string{"/home"}
 	}
 	for _, root := range p.HomeRoots {
-		if !path.IsAbs(root) || path.Clean(root) != root || root == "/" || !plain(root) {
+		if !IsPlainPath(root) || root == "/" {
 			return nil, fmt.Errorf("the folder for homes %q is no absolute path without blanks or special characters", root)
 		}
 	}
 	for _, folder := range p.WritablePaths {
-		if !path.IsAbs(folder) || path.Clean(folder) != folder || folder == "/" || !plain(folder) {
+		if !IsPlainPath(folder) || folder == "/" {
 			return nil, fmt.Errorf("the folder %q, which the hub may write to, is no absolute path without blanks or special characters", folder)
 		}
 	}

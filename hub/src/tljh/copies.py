@@ -78,11 +78,11 @@ def mend(state: Path, live: Path) -> None:
 def _set_aside(live: Path) -> Path | None:
     """Give a database another name, with the journal that belongs to it."""
     if not live.exists():
-        for rest in ("-journal", "-wal", "-shm"):
+        for rest in database.BESIDE:
             Path(f"{live}{rest}").unlink(missing_ok=True)  # of one that is gone; SQLite would apply it to another
         return None
     aside = live.with_name(f"{live.name}.damaged-{int(time.time())}")
-    for rest in ("-journal", "-wal", "-shm"):
+    for rest in database.BESIDE:
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{live}{rest}", f"{aside}{rest}")
     os.rename(live, aside)

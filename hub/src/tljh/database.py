@@ -23,6 +23,9 @@ from pathlib import Path
 
 from tljh.files import sync_folder
 
+# What SQLite keeps beside a database, by what follows its name.
+BESIDE = ("-journal", "-wal", "-shm")
+
 
 def copy(source: Path, target: Path) -> None:
     """Made beside its place, synced, renamed: what has the name is whole."""
@@ -42,7 +45,7 @@ def put(made: Path, target: Path) -> None:
     """Give a finished database its name. What another one of that name left unfinished must not be taken for its own."""
     with made.open("rb") as file:
         os.fsync(file.fileno())
-    for rest in ("-journal", "-wal", "-shm"):
+    for rest in BESIDE:
         Path(f"{target}{rest}").unlink(missing_ok=True)
     os.replace(made, target)
     sync_folder(target.parent)
