@@ -137,7 +137,7 @@ func (b *Builder) testHub(ctx context.Context, dir string) error {
 }
 
 func (b *Builder) testHubPackages(ctx context.Context, dir string) error {
-	imports := "import tljh, jupyterhub.app, alembic.command, sqlalchemy.dialects.sqlite, tornado.curl_httpclient, systemdspawner, firstuseauthenticator, " +
+	imports := "import tljh.plugins, jupyterhub.app, alembic.command, sqlalchemy.dialects.sqlite, tornado.curl_httpclient, systemdspawner, firstuseauthenticator, " +
 		"nativeauthenticator, oauthenticator, ldapauthenticator, tmpauthenticator, jupyterhub_idle_culler, pycurl; print(jupyterhub.__version__)"
 	result, err := b.run(ctx, path.Join(dir, "bin/python"), "-c", imports)
 	if err != nil {
