@@ -38,6 +38,7 @@ from tljh import (
     settings,
     snippets,
     spawner,
+    stops,
     words,
 )
 from tljh.paths import PROBE_USER, Paths
@@ -86,6 +87,7 @@ def configure(c: TraitConfig, paths: Paths) -> settings.Loaded:
     headers.harden(c)
     masks.mask()
     words.install()
+    stops.install()
     pages(c, paths, loaded)
     the_proxy(c, paths, loaded)
     logins(c, loaded.config, authenticator)
