@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
@@ -310,7 +311,7 @@ func TestUninstallTakesBackWhatWasBuiltBesideAnOlderTLJH(t *testing.T) {
 		_, err := i.beginAdoption(t.Context(), s.olderInputs(olderConfig).older, false)
 		require.NoError(t, err)
 		for _, each := range []step.Step{step.Dir{Path: layout.Generations, Attr: rootDir}, step.Account{Name: layout.EnvironmentUser}} {
-			require.NoError(t, i.run(t.Context(), func() (Plan, error) { return Plan{Nodes: []Node{{Step: each}}}, nil }))
+			require.NoError(t, i.run(t.Context(), func() (journal.Plan, error) { return journal.Plan{Nodes: []journal.Node{{Step: each}}}, nil }))
 		}
 		s.put(layout.Generations+"/hub-1/bin/python", "")
 		s.put(layout.Cache+"/wheels/one", "")
@@ -332,7 +333,7 @@ func TestTheOlderOnesGroupsBecomeOurs(t *testing.T) {
 	i := s.installer()
 	require.NoError(t, i.ownGroups())
 	require.NoError(t, i.ownGroups())
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(t, err)
 	for _, trace := range receipt.Traces() {
 		require.NotNil(t, trace.First)

@@ -14,6 +14,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -94,33 +95,33 @@ func (e *NotAdoptedError) Error() string {
 func (e *NotAdoptedError) Unwrap() error { return e.Err }
 
 // adopt takes over the older TLJH, or leaves it running as it was.
-func (i *Installer) adopt(ctx context.Context, in *Inputs) (Outcome, error) {
+func (i *Installer) adopt(ctx context.Context, in *Inputs) (journal.Outcome, error) {
 	files, a := i.Host.Files, in.adoption
 	if a != nil && a.Phase == phaseBack {
-		return Outcome{}, i.giveBack(ctx, in, a, errors.New(a.Why))
+		return journal.Outcome{}, i.giveBack(ctx, in, a, errors.New(a.Why))
 	}
 	if a == nil && len(in.older.missing) > 0 {
-		return Outcome{}, errors.New("the older TLJH is not whole: it cannot be taken over")
+		return journal.Outcome{}, errors.New("the older TLJH is not whole: it cannot be taken over")
 	}
 	if a == nil {
 		var err error
 		if a, err = i.beginAdoption(ctx, in.older, in.fresh); err != nil {
-			return Outcome{}, err
+			return journal.Outcome{}, err
 		}
 	}
 	if a.Phase == phasePreparing {
 		taker, err := i.prepareAdoption(ctx, in, a)
 		if err != nil {
-			return Outcome{}, i.notPrepared(ctx, a, err)
+			return journal.Outcome{}, i.notPrepared(ctx, a, err)
 		}
 		defer taker.end()
 		in.taker = taker
 		if err := errors.Join(reserveRoom(files, backRoom), a.enter(files, phaseSwitching)); err != nil {
 			a.Phase = phasePreparing
-			return Outcome{}, i.notPrepared(ctx, a, errors.Join(err, files.Remove(layout.Room)))
+			return journal.Outcome{}, i.notPrepared(ctx, a, errors.Join(err, files.Remove(layout.Room)))
 		}
 	}
-	var outcome Outcome
+	var outcome journal.Outcome
 	if a.Phase == phaseSwitching {
 		var err error
 		if outcome, err = i.takeOver(ctx, in, a); err != nil {
@@ -141,7 +142,7 @@ func (i *Installer) prepareAdoption(ctx context.Context, in *Inputs, a *Adoption
 	if err := i.chooseEnvironment(a, in.fresh); err != nil {
 		return nil, err
 	}
-	if err := i.run(ctx, func() (Plan, error) { return aheadOfAdoption(in, i.Builder) }); err != nil {
+	if err := i.run(ctx, func() (journal.Plan, error) { return aheadOfAdoption(in, i.Builder) }); err != nil {
 		return nil, err
 	}
 	// How its units stand may have changed since it was journalled.
@@ -252,23 +253,23 @@ func (i *Installer) olderUnitsNow(ctx context.Context) ([]olderUnit, error) {
 }
 
 // run carries out a plan.
-func (i *Installer) run(ctx context.Context, make func() (Plan, error)) error {
+func (i *Installer) run(ctx context.Context, make func() (journal.Plan, error)) error {
 	plan, err := make()
 	if err != nil {
 		return err
 	}
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
 		return err
 	}
-	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	executor := &journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	_, err = executor.Run(ctx, plan)
 	return err
 }
 
-func (i *Installer) takeOver(ctx context.Context, in *Inputs, a *Adoption) (Outcome, error) {
-	if err := i.run(ctx, func() (Plan, error) { return i.adoptionPlan(in, a) }); err != nil {
-		return Outcome{}, err
+func (i *Installer) takeOver(ctx context.Context, in *Inputs, a *Adoption) (journal.Outcome, error) {
+	if err := i.run(ctx, func() (journal.Plan, error) { return i.adoptionPlan(in, a) }); err != nil {
+		return journal.Outcome{}, err
 	}
 	if user, ok := environment.NewestUser(i.Host.Files); ok {
 		in.Manager = ManagerChoice{Name: user.Manager} // which may not be what was asked first
@@ -293,7 +294,7 @@ const phaseOlder = "the older TLJH"
 const olderKernel = "older"
 
 // aheadOfAdoption builds all that is new while the older hub runs.
-func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
+func aheadOfAdoption(in *Inputs, b *environment.Builder) (journal.Plan, error) {
 	p := &planner{in: in, builder: b}
 	for _, dir := range folders {
 		p.then(phaseFolders, dir)
@@ -303,7 +304,7 @@ func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
 	p.then(phaseFolders, step.Group{Name: layout.ProxyGroup})
 	p.manual()
 	if err := p.authorities(phaseFolders); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	p.pythonAndUV()
 	p.hubAhead(p.last)
@@ -354,7 +355,7 @@ func (p *planner) freshUser() {
 }
 
 // adoptionPlan makes what was built live, with what the older one knows. From its first step to its last there is no hub.
-func (i *Installer) adoptionPlan(in *Inputs, a *Adoption) (Plan, error) {
+func (i *Installer) adoptionPlan(in *Inputs, a *Adoption) (journal.Plan, error) {
 	p := &planner{builder: i.Builder}
 	p.then(phaseOlder, step.Task{
 		Name: idOlderServices, What: "stop the older hub, its proxy and its users' servers",
@@ -723,22 +724,22 @@ func (i *Installer) removeOlder(ctx context.Context, a *Adoption) error {
 
 // ownGroups journals that the older one's groups are ours from now on: uninstalling takes them away.
 func (i *Installer) ownGroups() error {
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
 		return err
 	}
 	for _, name := range []string{layout.AdminsGroup, layout.UsersGroup} {
 		group := step.Group{Name: name}
-		if receipt.knows(group.ID()) {
+		if receipt.Knows(group.ID()) {
 			continue
 		}
-		for _, record := range []Record{{Event: eventBegin, Step: group.ID(), Before: &step.Before{}}, {Event: eventEnd, Step: group.ID()}} {
-			if err := receipt.write(record); err != nil {
+		for _, record := range []journal.Record{{Event: journal.EventBegin, Step: group.ID(), Before: &step.Before{}}, {Event: journal.EventEnd, Step: group.ID()}} {
+			if err := receipt.Write(record); err != nil {
 				return err
 			}
 		}
 	}
-	return receipt.write(Record{Event: eventDone})
+	return receipt.Write(journal.Record{Event: journal.EventDone})
 }
 
 // giveBack takes away what is ours and starts the older one again. It is not interrupted: half of it would be worse than either whole.

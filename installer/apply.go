@@ -14,6 +14,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -198,7 +199,7 @@ func (a *Applier) installed() error {
 
 // enact brings the machine to what a config asks for, and proves that the hub works with just that.
 func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([]string, error) {
-	receipt, err := LoadReceipt(a.Host.Files, a.Now)
+	receipt, err := journal.LoadReceipt(a.Host.Files, a.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +207,7 @@ func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([
 	if err != nil {
 		return nil, err
 	}
-	executor := &Executor{Host: a.Host, Receipt: receipt, Report: a.Report}
+	executor := &journal.Executor{Host: a.Host, Receipt: receipt, Report: a.Report}
 	outcome, err := executor.Run(ctx, plan)
 	if err != nil {
 		return outcome.Changed, err

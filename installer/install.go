@@ -19,6 +19,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -148,14 +149,14 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
 	}
 	if receipt == nil {
-		receipt = newReceipt(i.Host.Files, i.Now)
+		receipt = journal.NewReceipt(i.Host.Files, i.Now)
 	}
-	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	executor := &journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	if _, err := executor.DryRun(ctx, plan); err != nil {
 		return err
 	}
@@ -281,7 +282,7 @@ func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (fun
 }
 
 // plan is what Install is going to do.
-func (i *Installer) plan(in *Inputs) (Plan, error) {
+func (i *Installer) plan(in *Inputs) (journal.Plan, error) {
 	if in.older == nil {
 		return InstallPlan(in, i.Builder)
 	}
@@ -331,7 +332,7 @@ func sweep(files host.Files) error {
 }
 
 // change runs the plan and the proof. A hub that does not work with other hub.packages runs without them again.
-func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
+func (i *Installer) change(ctx context.Context, in *Inputs) (journal.Outcome, error) {
 	before, had := environment.Current(i.Host.Files, environment.Hub)
 	outcome, err := i.enact(ctx, in)
 	live, _ := environment.Current(i.Host.Files, environment.Hub)
@@ -350,7 +351,7 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 func (i *Installer) backToHub(ctx context.Context, in *Inputs, before environment.Generation) error {
 	cfg, back := *in.Config, *in
 	cfg.Hub.Packages, back.Config, back.goingBack = before.Packages, &cfg, true
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
 		return err
 	}
@@ -358,21 +359,21 @@ func (i *Installer) backToHub(ctx context.Context, in *Inputs, before environmen
 	if err != nil {
 		return err
 	}
-	_, err = (&Executor{Host: i.Host, Receipt: receipt, Report: i.Report}).Run(ctx, plan)
+	_, err = (&journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}).Run(ctx, plan)
 	return err
 }
 
-func (i *Installer) enact(ctx context.Context, in *Inputs) (Outcome, error) {
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+func (i *Installer) enact(ctx context.Context, in *Inputs) (journal.Outcome, error) {
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
-		return Outcome{}, err
+		return journal.Outcome{}, err
 	}
 	plan, err := InstallPlan(in, i.Builder)
 	if err != nil {
-		return Outcome{}, err
+		return journal.Outcome{}, err
 	}
 	proved := receipt.Finished()
-	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	executor := &journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	outcome, err := executor.Run(ctx, plan)
 	if start := new(step.StartError); errors.As(err, &start) && start.Unit == layout.HubUnit {
 		return outcome, unproved(err)

@@ -137,7 +137,7 @@ func (h home) Undo(ctx context.Context, c *step.Context, _ step.Trace) error {
 func (d *dismantling) hubGroups() []work {
 	works := []work{}
 	for _, name := range hubGroupNames(d.Host.Files) {
-		if group := (step.Group{Name: name}); !d.receipt.knows(group.ID()) {
+		if group := (step.Group{Name: name}); !d.receipt.Knows(group.ID()) {
 			works = append(works, work{group, step.Trace{First: &step.Before{}}})
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"tljh/conda"
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/manual"
@@ -37,14 +38,14 @@ const (
 )
 
 // InstallPlan makes the plan that brings a machine to what the inputs ask for. It looks at nothing but the inputs.
-func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+func InstallPlan(in *Inputs, builder *environment.Builder) (journal.Plan, error) {
 	p := &planner{in: in, builder: builder}
 	return p.whole()
 }
 
-func (p *planner) whole() (Plan, error) {
+func (p *planner) whole() (journal.Plan, error) {
 	if err := p.folders(); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	p.environments()
 	later := p.match || p.in.switching // as many files as it has are not looked at while the hub is away
@@ -52,7 +53,7 @@ func (p *planner) whole() (Plan, error) {
 		p.userEnvironment()
 	}
 	if err := p.services(idHub); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	if later {
 		p.userDone = append(p.userDone, idHubUnit)
@@ -69,15 +70,15 @@ func (p *planner) whole() (Plan, error) {
 }
 
 // applyPlan makes the plan that puts another config into effect on a machine with an installation.
-func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration) (Plan, error) {
+func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration) (journal.Plan, error) {
 	p := &planner{in: in, builder: builder, patience: patience}
 	// Whatever it was written by, it is root's alone afterwards.
 	p.then(phaseServices, step.File{Path: layout.Config, What: "config", Content: in.ConfigText, Attr: secret})
 	if err := p.authorities(phaseServices); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	if err := p.services(); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	p.watch()
 	return p.plan, p.plan.Valid()
@@ -86,7 +87,7 @@ func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration)
 type planner struct {
 	in       *Inputs
 	builder  *environment.Builder
-	plan     Plan
+	plan     journal.Plan
 	userDone []string  // the steps after which nobody changes the user environment any more
 	match    bool      // the user environment is to have the hub's JupyterHub, whatever was done to it
 	follow   step.Step // of an upgrade: what makes the new environments, which are there, the live ones
@@ -112,7 +113,7 @@ func (p *planner) then(phase string, s step.Step, after ...string) {
 
 // beside adds a step that waits for those named and no others.
 func (p *planner) beside(phase string, s step.Step, after ...string) {
-	p.plan.Nodes = append(p.plan.Nodes, Node{Step: s, Phase: phase, After: after})
+	p.plan.Nodes = append(p.plan.Nodes, journal.Node{Step: s, Phase: phase, After: after})
 }
 
 var (

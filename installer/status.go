@@ -12,6 +12,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -264,7 +265,7 @@ func packagesInstalled(files host.Files, cfg *config.Config) bool {
 	if len(list) == 0 {
 		return true
 	}
-	receipt, err := LoadReceipt(files, time.Now)
+	receipt, err := journal.LoadReceipt(files, time.Now)
 	return err != nil || receipt.Recorded(idPackages) == hexDigest(packagesText(list))
 }
 

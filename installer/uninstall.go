@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -109,7 +110,7 @@ func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 	if err := u.lookForAdoption(); err != nil {
 		return nil, &CannotBeginError{err}
 	}
-	receipt, err := loadReceipt(u.Host.Files, u.Now, func(number int, _ error) error {
+	receipt, err := journal.LoadDamagedReceipt(u.Host.Files, u.Now, func(number int, _ error) error {
 		if !u.told {
 			u.Report.Warn("", "line %d of the receipt is damaged and was passed over", number)
 		}
@@ -121,7 +122,7 @@ func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 	u.told = true
 	d := &dismantling{Uninstaller: u, options: options, receipt: receipt, removal: &Removal{Items: []step.Fate{}}, gone: map[string]bool{}}
 	d.context = &step.Context{
-		Host: u.Host, Left: receipt.Left, Save: receipt.save, Recorded: receipt.Recorded, Progress: func(string, int64, int64) {},
+		Host: u.Host, Left: receipt.Left, Save: receipt.Save, Recorded: receipt.Recorded, Progress: func(string, int64, int64) {},
 		Aside: d.aside, Deleted: func(p string) bool { return d.gone[p] }, TakeAll: options.everything(),
 	}
 	return d, d.gather()
@@ -159,7 +160,7 @@ func (u *Uninstaller) abandon() error {
 type dismantling struct {
 	*Uninstaller
 	options UninstallOptions
-	receipt *Receipt
+	receipt *journal.Receipt
 	context *step.Context
 	stages  []stage
 	owned   bool // what is in our folder is ours
@@ -264,7 +265,7 @@ func (d *dismantling) run(ctx context.Context) error {
 	if d.owned {
 		d.keepPackageList()
 		// What was known to be in order is so no longer, whatever happens now. A disk that is full must not keep us from making room.
-		if err := d.receipt.write(Record{Event: eventUninstall}); err != nil {
+		if err := d.receipt.Write(journal.Record{Event: journal.EventUninstall}); err != nil {
 			d.Report.Warn(host.HintOf(err), "%v", err)
 		}
 	}
@@ -479,7 +480,7 @@ func (d *dismantling) conclude() {
 	if err := forgetHubGroups(d.Host.Files); err != nil {
 		d.failed(work{}, err)
 	}
-	if err := d.receipt.forget(func(id string) bool { return d.kept[id] || inside(id) }); err != nil {
+	if err := d.receipt.Forget(func(id string) bool { return d.kept[id] || inside(id) }); err != nil {
 		d.failed(work{}, err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -146,9 +147,9 @@ func (s *wholeSite) install(yaml string) {
 			},
 		}
 	}
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(s.t, err)
-	executor := &Executor{Host: s.host, Receipt: receipt, Report: report.New()}
+	executor := &journal.Executor{Host: s.host, Receipt: receipt, Report: report.New()}
 	_, err = executor.Run(s.t.Context(), plan)
 	require.NoError(s.t, err)
 	require.NoError(s.t, executor.Finish(true))
@@ -303,7 +304,7 @@ func TestWhatIsKeptIsFoundAgain(t *testing.T) {
 	}
 	assert.Contains(t, s.read("/etc/passwd"), bob)
 	assert.False(t, s.files.Exists(layout.HubGroups), "a group of that name may be anybody's from now on")
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(t, err)
 	assert.False(t, receipt.Finished())
 	for _, trace := range receipt.Traces() {
@@ -383,33 +384,33 @@ func (s *wholeSite) installPart(steps int) (whole bool) {
 	s.t.Helper()
 	plan, err := InstallPlan(inputs(s.t, plainConfig), &environment.Builder{Host: s.host, Now: time.Now})
 	require.NoError(s.t, err)
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(s.t, err)
-	x := &Executor{Host: s.host, Receipt: receipt, Report: report.New()}
+	x := &journal.Executor{Host: s.host, Receipt: receipt, Report: report.New()}
 	for n, node := range plan.Nodes {
-		c := x.context(nil)
+		c := &step.Context{Host: s.host, Recorded: receipt.Recorded, Save: receipt.Save, Left: receipt.Left, Progress: func(string, int64, int64) {}}
 		if n == steps {
 			// Journalled, and then killed before or after the change itself.
 			before, err := node.Step.Before(s.t.Context(), c)
 			require.NoError(s.t, err)
-			begin := Record{Event: eventBegin, Step: node.Step.ID(), Before: &before}
+			begin := journal.Record{Event: journal.EventBegin, Step: node.Step.ID(), Before: &before}
 			if leaver, ok := node.Step.(step.Leaver); ok {
 				leaves := leaver.Leaves()
 				begin.Leaves = &leaves
 			}
-			require.NoError(s.t, receipt.write(begin))
+			require.NoError(s.t, receipt.Write(begin))
 			if _, isTask := node.Step.(step.Task); n%2 == 0 && !isTask {
 				require.NoError(s.t, node.Step.Apply(s.t.Context(), c))
 			}
 			return false
 		}
 		if task, isTask := node.Step.(step.Task); isTask {
-			require.NoError(s.t, receipt.write(Record{Event: eventBegin, Step: task.Name, Before: &step.Before{}}))
+			require.NoError(s.t, receipt.Write(journal.Record{Event: journal.EventBegin, Step: task.Name, Before: &step.Before{}}))
 			require.NoError(s.t, s.standIn(task.Name))
-			require.NoError(s.t, receipt.write(Record{Event: eventEnd, Step: task.Name}))
+			require.NoError(s.t, receipt.Write(journal.Record{Event: journal.EventEnd, Step: task.Name}))
 			continue
 		}
-		_, err := x.settle(s.t.Context(), node)
+		_, err := x.Run(s.t.Context(), journal.Plan{Nodes: []journal.Node{{Step: node.Step}}})
 		require.NoError(s.t, err)
 	}
 	return true
@@ -643,18 +644,18 @@ func TestSharedFoldersAndFoldersForHomes(t *testing.T) {
 			s := newWholeSite(t)
 			s.install(plainConfig)
 			s.inUse()
-			receipt, err := LoadReceipt(s.files, time.Now)
+			receipt, err := journal.LoadReceipt(s.files, time.Now)
 			require.NoError(t, err)
 			for _, dir := range []string{layout.Shared, layout.Shared + "/data", "/srv/homes", "/srv/homes/2026"} {
 				require.NoError(t, os.MkdirAll(s.files.Path(dir), 0o755))
 			}
 			for _, id := range []string{"folder " + layout.Shared, "shared folder " + layout.Shared + "/data"} {
-				require.NoError(t, receipt.write(Record{Event: eventBegin, Step: id, Before: &step.Before{}}))
+				require.NoError(t, receipt.Write(journal.Record{Event: journal.EventBegin, Step: id, Before: &step.Before{}}))
 			}
 			homes := homeRootStep("/srv/homes/2026")
 			require.NoError(t, s.files.RemoveTree("/srv/homes"))
-			x := &Executor{Host: s.host, Receipt: receipt, Report: report.New()}
-			_, err = x.settle(t.Context(), Node{Step: homes})
+			x := &journal.Executor{Host: s.host, Receipt: receipt, Report: report.New()}
+			_, err = x.Run(t.Context(), journal.Plan{Nodes: []journal.Node{{Step: homes}}})
 			require.NoError(t, err)
 			s.put(layout.Shared+"/data/paper", "shared")
 			if name != "everything" {
@@ -677,7 +678,7 @@ func TestSharedFoldersAndFoldersForHomes(t *testing.T) {
 
 // Receipts of any format, on a machine that knows nothing of the plans that made them.
 func TestOldReceiptsAreUndone(t *testing.T) {
-	fixtures, err := filepath.Glob("testdata/receipts/*.jsonl")
+	fixtures, err := filepath.Glob("journal/testdata/receipts/*.jsonl")
 	require.NoError(t, err)
 	for _, fixture := range fixtures {
 		t.Run(filepath.Base(fixture), func(t *testing.T) {
