@@ -18,6 +18,7 @@ import (
 	"tljh/edge"
 	"tljh/environment"
 	"tljh/hub"
+	"tljh/installer/proof"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -206,14 +207,14 @@ func olderServers(files host.Files) []string {
 
 // olderAnswers tells whether its hub answers at its public address.
 func olderAnswers(ctx context.Context, cfg *config.Config, patience time.Duration) error {
-	address := "http://" + publicAddress(cfg.HTTP.Address, cfg.HTTP.Port)
+	address := "http://" + proof.EdgeAddress(cfg.HTTP.Address, cfg.HTTP.Port)
 	if cfg.HTTPS.Enabled {
-		address = "https://" + publicAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
+		address = "https://" + proof.EdgeAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no hub answers at %s", address))
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{Proxy: nil, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
-	return host.Poll(ctx, pollEvery, func(ctx context.Context) (bool, error) {
+	return host.Poll(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+cfg.BaseURL+"hub/api", nil)
 		if err != nil {
 			return false, err

@@ -173,7 +173,7 @@ func (i *Installer) beginTaking(ctx context.Context, cfg *config.Config, a *Adop
 
 // notPrepared ends an adoption before anything of the older one was touched. On a disk that is full, what was built for it does not stay: people work there.
 func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) error {
-	if !outOfSpace(i.Host.Files, cause) {
+	if !host.OutOfSpace(i.Host.Files, layout.Root, cause) {
 		return host.Hint(cause, "the older TLJH works as before. What was built beside it stays for the next try; tljh-install uninstall removes it")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)

@@ -15,6 +15,7 @@ import (
 	"tljh/config"
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -224,7 +225,9 @@ func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([
 	}
 	prove := a.Prove
 	if prove == nil {
-		prove = func(ctx context.Context, cfg *config.Config) error { return NewProof(a.Host, a.Report, cfg).Quick(ctx) }
+		prove = func(ctx context.Context, cfg *config.Config) error {
+			return proof.New(a.Host, a.Report, cfg).Quick(ctx)
+		}
 	}
 	if err := prove(ctx, cfg); err != nil {
 		return outcome.Changed, err

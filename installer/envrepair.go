@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tljh/environment"
+	"tljh/installer/hubnotes"
 	"tljh/internal/host"
 )
 
@@ -27,12 +28,12 @@ func (k *Keeper) Repair(ctx context.Context, agree Agree) (before []environment.
 	case err != nil:
 		return before, err
 	case len(before) == 0:
-		return before, forgetRescued(k.Host.Files)
+		return before, hubnotes.ForgetRescue(k.Host.Files)
 	}
 	if err := k.repair(ctx, before, agree); err != nil {
 		return before, err
 	}
-	return before, forgetRescued(k.Host.Files)
+	return before, hubnotes.ForgetRescue(k.Host.Files)
 }
 
 func (k *Keeper) repair(ctx context.Context, before []environment.Trouble, agree Agree) error {

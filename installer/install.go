@@ -19,7 +19,9 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/hubnotes"
 	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -382,10 +384,10 @@ func (i *Installer) enact(ctx context.Context, in *Inputs) (journal.Outcome, err
 		return outcome, err
 	}
 	changed := len(outcome.Changed) > 0
-	proof := NewProof(i.Host, i.Report, in.Config)
-	prove := proof.Whole
-	if told, err := readRescued(i.Host.Files); proved && !changed && err == nil && told == nil {
-		prove = proof.Quick
+	hub := proof.New(i.Host, i.Report, in.Config)
+	prove := hub.Whole
+	if told, err := hubnotes.ReadRescue(i.Host.Files); proved && !changed && err == nil && told == nil {
+		prove = hub.Quick
 	}
 	if err := prove(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -614,14 +616,6 @@ func GeneratePassword(least int) string {
 func ShortestPassword(cfg *config.Config) int {
 	least, _ := cfg.Auth.Options["FirstUseAuthenticator"]["min_password_length"].(int64)
 	return int(least)
-}
-
-// publicAddress is where this machine reaches its own edge.
-func publicAddress(address string, port int) string {
-	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() {
-		address = "127.0.0.1"
-	}
-	return net.JoinHostPort(address, strconv.Itoa(port))
 }
 
 // addresses lists where users may open the hub: its own name where the config has one, names that a certificate holds, or else this machine's addresses, those

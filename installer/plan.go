@@ -21,6 +21,7 @@ import (
 	"tljh/config"
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/manual"
@@ -805,7 +806,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
 		{Name: layout.FirewallUnit, What: "the packet filter for users' ports", OnDemand: true, Stamp: fixed(unit(layout.FirewallUnit), version.Version)},
 		{Name: layout.FirewallTimer, What: "the watch on the packet filter", Stamp: fixed(unit(layout.FirewallTimer))},
-		{Name: layout.ProxyUnit, What: "the proxy", Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: carryRoutes(p.builder.Host)},
+		{Name: layout.ProxyUnit, What: "the proxy", Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: proof.CarryRoutes(p.builder.Host)},
 		{Name: layout.HubUnit, What: "the hub", Stamp: p.hubStamp(unit(layout.HubUnit), proxy), Patience: p.patience, TooLong: errHubPatience},
 		{
 			Name: layout.EdgeSocket, What: "the edge's socket", Holds: []string{layout.EdgeUnit},

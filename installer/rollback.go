@@ -13,6 +13,7 @@ import (
 	"tljh/config"
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -266,7 +267,7 @@ func (u *Upgrader) Settle(ctx context.Context) error {
 	if _, err := executor.Run(ctx, plan); err != nil {
 		return err
 	}
-	if err := NewProof(u.Host, u.Report, in.Config).Whole(ctx); err != nil {
+	if err := proof.New(u.Host, u.Report, in.Config).Whole(ctx); err != nil {
 		return &UnprovedError{Err: err}
 	}
 	if err := remember(u.Host.Files, u.Now, in.ConfigText, u.Who, "back to "+version.Version); err != nil {

@@ -12,6 +12,7 @@ import (
 	"tljh/config"
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -324,9 +325,9 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	defer u.hubIsBack(ctx)
 	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
 	if _, err = executor.Run(ctx, plan); err == nil {
-		proof := NewProof(u.Host, u.Report, t.in.Config)
-		proof.Cell = true
-		if err = proof.Whole(ctx); err == nil {
+		hub := proof.New(u.Host, u.Report, t.in.Config)
+		hub.Cell = true
+		if err = hub.Whole(ctx); err == nil {
 			err = taken(ctx, u.Host, t.in.ConfigText, t.in.Config)
 		}
 	}
@@ -458,7 +459,7 @@ func (u *Upgrader) upgradeChecks(ctx context.Context, t *takeover) []check.Findi
 	health := check.Finding{Name: "health", Title: "the hub that is there", Severity: check.OK, Message: "it works"}
 	limited, cancel := context.WithTimeoutCause(ctx, healthTime, errors.New("it does not answer"))
 	defer cancel()
-	if err := NewProof(u.Host, report.New(), t.in.Config).Quick(limited); err != nil {
+	if err := proof.New(u.Host, report.New(), t.in.Config).Quick(limited); err != nil {
 		health.Severity, health.Message = check.Failed, "it does not work: "+err.Error()
 		health.Hint = "tljh-install status tells more, tljh-install install puts right what is missing"
 	}

@@ -30,7 +30,8 @@ var layers = [][]string{
 	{"hub", "conda", "edge", "firewall", "systemdunits", "sudoers"},
 	{"environment"}, // hub and user environments are built from what hub and conda give
 	{"internal/step", "internal/check"},
-	{"installer/journal"},
+	{"installer/journal", "installer/hubnotes"},
+	{"installer/proof"}, // reads what the hub notes
 	{"installer"},
 	{"internal/cli"},
 	{"cmd/tljh-install"},
