@@ -13,6 +13,7 @@ import (
 
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/uninstall"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
@@ -293,7 +294,7 @@ func TestUninstallLeavesAnOlderTLJHThatIsBeingTakenOver(t *testing.T) {
 	before := s.tree()
 	for _, options := range manners {
 		_, err := s.uninstaller().Plan(t.Context(), options)
-		var cannot *CannotBeginError
+		var cannot *uninstall.CannotBeginError
 		require.ErrorAs(t, err, &cannot)
 		_, err = s.uninstaller().Uninstall(t.Context(), options)
 		require.ErrorAs(t, err, &cannot)
@@ -357,7 +358,7 @@ func TestStepsOfAdoptionAreKnown(t *testing.T) {
 		require.NoError(t, err)
 		for _, node := range append(ahead.Nodes, over.Nodes...) {
 			if _, _, known := step.ByID(node.Step.ID()); !known {
-				_, unknown := taskUndoer(node.Step.ID()).(kept)
+				unknown := !uninstall.KnownTask(node.Step.ID())
 				assert.False(t, unknown, node.Step.ID())
 			}
 		}

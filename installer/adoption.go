@@ -15,9 +15,11 @@ import (
 	"tljh/config"
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/uninstall"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/internal/report"
 	"tljh/internal/step"
 )
 
@@ -188,14 +190,14 @@ func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) e
 func (i *Installer) abandon(ctx context.Context, a *Adoption) error {
 	files := i.Host.Files
 	if files.Exists(layout.Receipt) {
-		if err := i.dismantleOurs(ctx); err != nil {
+		if err := uninstall.ForAdoption(ctx, i.Host, i.Report, i.Now); err != nil {
 			return err
 		}
 		if err := files.Remove(layout.Receipt); err != nil {
 			return err
 		}
 	}
-	return errors.Join(forgetOurs(files, layout.State, a.State), files.RemoveWhole(layout.Older)) // its journal, too
+	return errors.Join(uninstall.RemoveAllBut(files, layout.State, a.State), files.RemoveWhole(layout.Older)) // its journal, too
 }
 
 // chooseEnvironment removes what was built by a run that was told otherwise.
@@ -536,11 +538,11 @@ func (l olderLink) back(files host.Files) error  { return nameBack(files, l.path
 // olderDir is a folder, where ours has a link.
 type olderDir struct{ path string }
 
-func (d olderDir) stands(files host.Files) bool { return isFolder(files, d.path) }
+func (d olderDir) stands(files host.Files) bool { return host.IsFolder(files, d.path) }
 func (d olderDir) aside(files host.Files) error { return files.Rename(d.path, olderPlace(d.path)) }
 
 func (d olderDir) back(files host.Files) error {
-	if !isFolder(files, olderPlace(d.path)) {
+	if !host.IsFolder(files, olderPlace(d.path)) {
 		return nil
 	}
 	if _, err := files.Readlink(d.path); err == nil {
@@ -619,7 +621,7 @@ func takeCertificates(files host.Files, https config.HTTPS) error {
 	if err != nil || len(inherited) == 0 { // which was said before
 		return nil
 	}
-	folder := privateOf(layout.EdgeState)
+	folder := uninstall.PrivateOf(layout.EdgeState)
 	if info, err := files.Lstat(folder); err == nil && host.AttrOf(info).UID != 0 {
 		return nil
 	}
@@ -774,7 +776,7 @@ func (i *Installer) restoreOlder(ctx context.Context, in *Inputs, a *Adoption) e
 		// What comes back must not be taken for ours that somebody changed, also when an earlier try brought it back and could not take ours away.
 		left = i.asideAgain(a)
 		if left == nil {
-			left = i.dismantleOurs(ctx)
+			left = uninstall.ForAdoption(ctx, i.Host, i.Report, i.Now)
 		}
 		if left == nil {
 			left = files.Remove(layout.Receipt)
@@ -786,10 +788,10 @@ func (i *Installer) restoreOlder(ctx context.Context, in *Inputs, a *Adoption) e
 	if err := errors.Join(left, i.startOlder(ctx, in, a)); err != nil {
 		return err
 	}
-	if err := forgetOurs(files, layout.ConfigDir, a.Config); err != nil {
+	if err := uninstall.RemoveAllBut(files, layout.ConfigDir, a.Config); err != nil {
 		return err
 	}
-	if err := forgetOurs(files, layout.State, append(slices.Clone(a.State), path.Base(layout.Adopt))); err != nil {
+	if err := uninstall.RemoveAllBut(files, layout.State, append(slices.Clone(a.State), path.Base(layout.Adopt))); err != nil {
 		return err
 	}
 	return errors.Join(files.RemoveWhole(layout.Older), files.Remove(layout.Adopt))
@@ -844,17 +846,6 @@ func (i *Installer) piecesBack() error {
 	return nil
 }
 
-// forgetOurs removes from a folder what was not there before us.
-func forgetOurs(files host.Files, dir string, but []string) error {
-	names, err := files.List(dir)
-	for _, name := range names {
-		if err == nil && !slices.Contains(but, name) {
-			err = files.RemoveWhole(path.Join(dir, name))
-		}
-	}
-	return err
-}
-
 // answerAgain is how long the older hub may take to answer when it was started again.
 const answerAgain = 2 * time.Minute
 
@@ -890,20 +881,21 @@ func (i *Installer) enableAgain(ctx context.Context, name string) error {
 	return i.Host.Systemd.Enable(ctx, name)
 }
 
-// dismantleOurs undoes what the receipt tells, but for accounts of people, config, state and this program.
-func (i *Installer) dismantleOurs(ctx context.Context) error {
-	u := &Uninstaller{Host: i.Host, Report: i.Report, Now: i.Now, back: true}
-	d, err := u.prepare(UninstallOptions{})
-	if err != nil {
-		return err
+// NewUninstaller returns what takes an installation back, and leaves an older TLJH as it is.
+func NewUninstaller(h *host.Host, r *report.Reporter, now func() time.Time) *uninstall.Uninstaller {
+	return &uninstall.Uninstaller{Host: h, Report: r, Now: now, Adoption: adoptionToAbandon}
+}
+
+// adoptionToAbandon is what uninstalling asks for.
+func adoptionToAbandon(files host.Files) (state []string, found bool, err error) {
+	a, err := loadAdoption(files)
+	if err != nil || a == nil {
+		return nil, false, err
 	}
-	if err := d.run(ctx); err != nil {
-		return err
+	if a.begun() {
+		return nil, false, adopting(files)
 	}
-	if len(d.removal.Failed) > 0 {
-		return errors.New(strings.Join(d.removal.Failed, "\n"))
-	}
-	return nil
+	return a.State, true, nil
 }
 
 // adopting tells whether an older TLJH is being taken over, for commands that can't do their work meanwhile.

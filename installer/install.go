@@ -86,15 +86,6 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("this machine is not ready: %s. Nothing has been changed", strings.Join(names, ", "))
 }
 
-// BusyError tells that another command is at work.
-type BusyError struct {
-	Holder string
-}
-
-func (e *BusyError) Error() string {
-	return "another command is changing this installation: " + e.Holder
-}
-
 // UnprovedError tells that everything was installed and yet the hub does not work, or not with its config.
 type UnprovedError struct {
 	Err error
@@ -293,7 +284,7 @@ func (i *Installer) plan(in *Inputs) (journal.Plan, error) {
 
 // lockAll keeps others from changing the installation, and from editing its config.
 func (i *Installer) lockAll(ctx context.Context) (func(), error) {
-	unlock, err := Lock(ctx, i.Host.Files, i.Now())
+	unlock, err := journal.Lock(ctx, i.Host.Files, i.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -449,7 +440,7 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 		return nil
 	}
 	if only := refused.Findings[0]; len(refused.Findings) == 1 && only.Name == "lock" {
-		return host.Hint(&BusyError{Holder: only.Message}, "%s", only.Hint)
+		return host.Hint(&journal.BusyError{Holder: only.Message}, "%s", only.Hint)
 	}
 	if strings.HasPrefix(refused.Findings[0].Name, olderCheck) {
 		return host.Hint(refused, "see to what is named above and run the same command again")
@@ -484,33 +475,6 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 		Python:    environment.PythonProgram(files),
 		HomeRoots: homeRoots(in.Config.Users.HomeRoot),
 	}
-}
-
-// snapshotLimit is how long a snapshot may take on a slow machine.
-const snapshotLimit = 2 * time.Minute
-
-// Lock keeps other commands from changing the installation.
-func Lock(ctx context.Context, files host.Files, now time.Time) (func(), error) {
-	return lock(ctx, files, now, "", func(holder string) bool { return strings.HasPrefix(holder, layout.SnapshotNote) })
-}
-
-// LockForSnapshot does so for a snapshot, which waits for whatever is going on.
-func LockForSnapshot(ctx context.Context, files host.Files, now time.Time) (func(), error) {
-	return lock(ctx, files, now, layout.SnapshotNote+", ", func(string) bool { return true })
-}
-
-func lock(ctx context.Context, files host.Files, now time.Time, what string, wait func(holder string) bool) (unlock func(), err error) {
-	note := fmt.Sprintf("%sprocess %d since %s", what, os.Getpid(), now.Format(time.RFC3339))
-	end := time.Now().Add(snapshotLimit)
-	err = host.Poll(ctx, 100*time.Millisecond, func(context.Context) (bool, error) {
-		got, holder, ok, err := files.Lock(layout.Lock, note)
-		if err == nil && !ok && (!wait(holder) || what == "" && time.Now().After(end)) {
-			err = host.Hint(&BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
-		}
-		unlock = got
-		return ok, err
-	})
-	return unlock, err
 }
 
 // passwords gives every admin without a password the one that was given, or a new one. One that is there is never changed:

@@ -22,6 +22,7 @@ import (
 	"tljh/environment"
 	"tljh/installer/journal"
 	"tljh/installer/proof"
+	"tljh/installer/uninstall"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/manual"
@@ -768,7 +769,7 @@ func (p *planner) cleaning() {
 
 // access is who may do what: groups and their shared folders, and sudo rules.
 func (p *planner) access() {
-	if root := p.in.Config.Users.HomeRoot; root != usualHomes {
+	if root := p.in.Config.Users.HomeRoot; root != layout.Homes {
 		p.then(phaseServices, homeRootStep(root))
 	}
 	groups, shared := sharedFolders(p.in.Config)
@@ -877,10 +878,10 @@ func httpsParams(https config.HTTPS) *systemdunits.HTTPS {
 
 // homeRoots are the folders that the hub makes homes in. Users whose homes were made before another was set keep them.
 func homeRoots(root string) []string {
-	if root == usualHomes {
-		return []string{usualHomes}
+	if root == layout.Homes {
+		return []string{layout.Homes}
 	}
-	return []string{usualHomes, root}
+	return []string{layout.Homes, root}
 }
 
 // withTarget adds the folder that a linked /home leads to: what has to be mounted before the hub starts is there. systemd looks at the name alone.
@@ -891,12 +892,10 @@ func withTarget(roots []string, target string) []string {
 	return append(roots, target)
 }
 
-const usualHomes = "/home"
-
 // homeRootStep makes the folder of homes where there is none. One that is there is the site's.
 func homeRootStep(root string) step.Task {
 	return step.Task{
-		Name: homesTask + root, What: "make the folder for homes " + root,
+		Name: uninstall.HomesTask + root, What: "make the folder for homes " + root,
 		Look: present(func(files host.Files) bool { return files.Exists(root) }),
 		Had:  func(_ context.Context, c *step.Context) (any, error) { return missingFolders(c.Host.Files, root), nil },
 		Do: func(_ context.Context, c *step.Context) error {

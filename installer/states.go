@@ -281,7 +281,7 @@ func (v Verb) Permit(command string, files host.Files) error {
 		return &CommandRefused{errNotInstalled}
 	}
 	if holder := atWork(files); holder != "" {
-		return host.Hint(&BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
+		return host.Hint(&journal.BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
 	}
 	err = fmt.Errorf("cannot run %s: %s; nothing was changed", command, describe(files, state))
 	if state.Command() == "" {

@@ -19,6 +19,7 @@ import (
 	"tljh/config"
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/uninstall"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -190,8 +191,8 @@ func (s *wholeSite) inUse() {
 	s.put(layout.Log, "log")
 }
 
-func (s *wholeSite) uninstaller() *Uninstaller {
-	return &Uninstaller{Host: s.host, Report: report.New(), Now: time.Now}
+func (s *wholeSite) uninstaller() *uninstall.Uninstaller {
+	return NewUninstaller(s.host, report.New(), time.Now)
 }
 
 // tree lists all files of the wholeSite.
@@ -215,7 +216,7 @@ func (s *wholeSite) tree() []string {
 	return found
 }
 
-func (s *wholeSite) uninstall(options UninstallOptions) *Removal {
+func (s *wholeSite) uninstall(options uninstall.Options) *uninstall.Removal {
 	s.t.Helper()
 	removal, err := s.uninstaller().Uninstall(s.t.Context(), options)
 	require.NoError(s.t, err)
@@ -223,7 +224,7 @@ func (s *wholeSite) uninstall(options UninstallOptions) *Removal {
 }
 
 // words are a removal's items, a line each.
-func words(removal *Removal) string {
+func words(removal *uninstall.Removal) string {
 	var text strings.Builder
 	for _, fate := range removal.Items {
 		line := fmt.Sprintf("%s %s %s", fate.Verb, fate.Kind, fate.What)
@@ -254,7 +255,7 @@ func golden(t *testing.T, name, got string) {
 	assert.Equal(t, string(want), got, "%s; go test -update writes it anew", file)
 }
 
-var manners = map[string]UninstallOptions{
+var manners = map[string]uninstall.Options{
 	"keep": {}, "remove-users": {RemoveUsers: true}, "purge": {Purge: true}, "everything": {RemoveUsers: true, Purge: true},
 }
 
@@ -286,7 +287,7 @@ func TestMachineIsAsBefore(t *testing.T) {
 	before := s.tree()
 	s.install(plainConfig)
 	s.inUse()
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	// Not ours, or of the fixture: whose group it is, the receipt does not tell.
 	extra := []string{"/run/systemd/transient/run-1.service"}
@@ -298,7 +299,7 @@ func TestWhatIsKeptIsFoundAgain(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	s.inUse()
-	s.uninstall(UninstallOptions{})
+	s.uninstall(uninstall.Options{})
 	for _, p := range []string{layout.Config, layout.Passwords, layout.Receipt, layout.Log, "/home/jupyter-bob/thesis.ipynb"} {
 		assert.True(t, s.files.Exists(p), p)
 	}
@@ -314,7 +315,7 @@ func TestWhatIsKeptIsFoundAgain(t *testing.T) {
 	before := s.read(layout.Config)
 	s.install(before)
 	assert.Equal(t, "active", s.state(layout.HubUnit))
-	s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.False(t, s.files.Exists(layout.Root))
 }
 
@@ -335,7 +336,7 @@ func TestWhatWasThereBeforeComesBack(t *testing.T) {
 	require.NoError(t, s.systemd.Do(t.Context(), "start", layout.HubUnit))
 	before := s.tree()
 	s.install(plainConfig)
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.Equal(t, before, s.tree())
 	assert.Equal(t, "active", s.state(layout.HubUnit), "what ran before runs again")
@@ -351,7 +352,7 @@ func TestWhatSomebodyChangedIsSetAside(t *testing.T) {
 	s.put(layout.Root+"/notes.txt", "remember")
 	s.put(layout.Root+"/bin/mine", "script")
 	require.NoError(t, s.files.Link("/elsewhere", layout.ConfigLink))
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	golden(t, "changed", words(removal))
 	assert.False(t, s.files.Exists(layout.Sudoers), "a sudo rule is live still")
 	assert.Contains(t, s.read(layout.Aside+layout.Sudoers), "teacher ALL")
@@ -369,7 +370,7 @@ func TestHalfAnInstallationIsUndone(t *testing.T) {
 		before := s.tree()
 		whole := s.installPart(steps)
 		s.put(layout.Units+"/.tljh-123456", "half")
-		removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+		removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 		assert.Empty(t, removal.Failed)
 		require.Equal(t, before, s.tree(), "after %d steps", steps)
 		if whole {
@@ -454,7 +455,7 @@ func withoutReceipt(tree []string) []string {
 }
 
 // uninstallPart ends when so many works have begun.
-func (s *wholeSite) uninstallPart(works int, options UninstallOptions) (whole bool) {
+func (s *wholeSite) uninstallPart(works int, options uninstall.Options) (whole bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
@@ -485,7 +486,7 @@ func TestWhatCannotBeUndoneIsToldAndKeepsNothingElse(t *testing.T) {
 	s.inUse()
 	s.runner.On(hosttest.Answer{Code: 10, Stderr: "cannot lock /etc/group", Times: 2}, "groupdel", layout.ProxyGroup)
 	s.runner.On(hosttest.Answer{Code: 10, Stderr: "cannot lock /etc/group", Times: 1}, "groupdel", layout.AdminsGroup)
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.NotContains(t, s.read("/etc/group"), layout.AdminsGroup, "the second try went well")
 	require.Len(t, removal.Failed, 1)
 	assert.Contains(t, removal.Failed[0], layout.ProxyGroup)
@@ -494,7 +495,7 @@ func TestWhatCannotBeUndoneIsToldAndKeepsNothingElse(t *testing.T) {
 	assert.True(t, s.files.Exists(layout.Binary), "with what shall the same command be given again?")
 	assert.True(t, s.files.Exists(layout.BinaryLink))
 	assert.True(t, s.files.Exists(layout.Receipt), "or how is to be known that the group is ours?")
-	removal = s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal = s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.NotContains(t, s.read("/etc/group"), layout.ProxyGroup)
 	assert.False(t, s.files.Exists(layout.Root))
@@ -504,7 +505,7 @@ func TestUnitThatDoesNotStopIsStoppedWithoutItsFile(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	s.systemd.Refuse(layout.HubUnit)
-	removal := s.uninstall(UninstallOptions{})
+	removal := s.uninstall(uninstall.Options{})
 	assert.Empty(t, removal.Failed)
 	assert.Equal(t, "inactive", s.state(layout.HubUnit))
 }
@@ -526,10 +527,10 @@ func TestSystemdThatAnswersNothingKeepsNothingElse(t *testing.T) {
 		require.NoError(t, s.systemd.Do(t.Context(), "start", slice))
 	}
 	s.host.Systemd = silent{s.systemd}
-	removal, err := s.uninstaller().Plan(t.Context(), UninstallOptions{})
+	removal, err := s.uninstaller().Plan(t.Context(), uninstall.Options{})
 	require.NoError(t, err)
 	assert.False(t, removal.Nothing())
-	removal = s.uninstall(UninstallOptions{})
+	removal = s.uninstall(uninstall.Options{})
 	assert.Contains(t, strings.Join(removal.Failed, "\n"), "cannot reach systemd")
 	assert.False(t, s.files.Exists(layout.Sudoers))
 	assert.False(t, s.files.Exists(layout.Units+"/"+layout.HubUnit))
@@ -537,7 +538,7 @@ func TestSystemdThatAnswersNothingKeepsNothingElse(t *testing.T) {
 	assert.True(t, s.files.Exists(layout.Binary))
 
 	s.host.Systemd = s.systemd
-	assert.Empty(t, s.uninstall(UninstallOptions{}).Failed)
+	assert.Empty(t, s.uninstall(uninstall.Options{}).Failed)
 	for _, unit := range systemdunits.Names() {
 		assert.Equal(t, "inactive", s.state(unit), unit)
 	}
@@ -569,10 +570,10 @@ func TestWhatIsNotOursIsNotTouched(t *testing.T) {
 				s.put(file, "precious")
 			}
 			before := s.tree()
-			removal, err := s.uninstaller().Plan(t.Context(), UninstallOptions{RemoveUsers: true, Purge: true})
+			removal, err := s.uninstaller().Plan(t.Context(), uninstall.Options{RemoveUsers: true, Purge: true})
 			require.NoError(t, err)
 			assert.True(t, removal.Nothing(), words(removal))
-			s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+			s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 			assert.Equal(t, before, s.tree())
 		})
 	}
@@ -593,7 +594,7 @@ func TestAccountsThatTheHubDidNotMakeStay(t *testing.T) {
 		s.put("/home/"+name+"/work", "years of it")
 	}
 	require.NoError(t, os.Chown(s.files.Path("/home/dan"), 1006, 1006))
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.Contains(t, words(removal), "keep account carol (the hub did not make it)")
 	assert.True(t, s.files.Exists("/home/carol/work"))
@@ -629,7 +630,7 @@ func TestHomesGoOnlyWhereTheyAreCertainlyThat(t *testing.T) {
 			s.put("/home/teacher/notes", "precious")
 			s.put("/etc/passwd", strings.Replace(s.read("/etc/passwd"), ":/home/jupyter-bob:", ":"+test.home+":", 1))
 			test.prepare(s)
-			removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+			removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 			assert.Empty(t, removal.Failed)
 			assert.Contains(t, words(removal), test.words)
 			assert.True(t, s.files.Exists("/home/teacher/notes"))
@@ -669,7 +670,7 @@ func TestSharedFoldersAndFoldersForHomes(t *testing.T) {
 				info, err := s.files.Lstat(layout.Shared + "/data")
 				require.NoError(t, err)
 				assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-				s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+				s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 				assert.Equal(t, name == "purge", s.files.Exists(layout.Shared+"/data/paper"), "what is known of it goes with the state")
 			}
 		})
@@ -688,7 +689,7 @@ func TestOldReceiptsAreUndone(t *testing.T) {
 			require.NoError(t, err)
 			s.put(layout.Receipt, string(data))
 			s.put(layout.Config, "limits: [\n") // that is broken
-			removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+			removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 			assert.Empty(t, removal.Failed)
 			assert.NotContains(t, words(removal), "does not know")
 			assert.False(t, s.files.Exists(layout.Root))
@@ -716,8 +717,7 @@ func TestEveryStepCanBeUndone(t *testing.T) {
 		if _, _, ok := step.ByID(id); ok {
 			continue
 		}
-		undoer := taskUndoer(id)
-		assert.IsNotType(t, kept{}, undoer, "nothing is known of what %q leaves: see the table inRoot", id)
+		assert.True(t, uninstall.KnownTask(id), "nothing is known of what %q leaves: see the table inRoot", id)
 	}
 }
 
@@ -727,7 +727,7 @@ func TestDamagedReceiptIsUndoneAsFarAsItGoes(t *testing.T) {
 	lines := strings.SplitAfter(s.read(layout.Receipt), "\n")
 	lines[len(lines)/2] = "\x00\x00\x00\n"
 	s.put(layout.Receipt, strings.Join(lines, ""))
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.False(t, s.files.Exists(layout.Root))
 	assert.False(t, s.files.Exists(layout.Sudoers))
@@ -738,7 +738,7 @@ func TestReceiptOfANewerReleaseIsLeftToIt(t *testing.T) {
 	s.install(plainConfig)
 	s.put(layout.Receipt, s.read(layout.Receipt)+"{\"event\":\"run\",\"format\":99,\"version\":\"9.0.0\"}\n")
 	before := s.tree()
-	_, err := s.uninstaller().Plan(t.Context(), UninstallOptions{})
+	_, err := s.uninstaller().Plan(t.Context(), uninstall.Options{})
 	require.ErrorContains(t, err, "newer release (9.0.0)")
 	assert.NotEmpty(t, host.HintOf(err))
 	assert.Equal(t, before, s.tree())
@@ -749,7 +749,7 @@ func TestLostReceipt(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	require.NoError(t, s.files.Remove(layout.Receipt))
-	s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	for _, p := range []string{layout.Sudoers, layout.Units + "/" + layout.HubUnit, layout.BinaryLink, layout.Root} {
 		assert.False(t, s.files.Exists(p), p)
 	}
@@ -762,7 +762,7 @@ func TestEnvironmentsOfAdminsOutliveTheHub(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	s.put(layout.Environments+"/geo/conda-meta/history", "x")
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.Equal(t, "x", s.read(layout.Environments+"/geo/conda-meta/history"))
 	assert.Contains(t, words(removal), layout.Environments)

@@ -38,3 +38,9 @@ func OutOfSpace(files Files, at string, err error) bool {
 	free, inodes, statErr := files.FreeSpace(at)
 	return DiskFull(err) || statErr == nil && (free < littleSpace || inodes == 0)
 }
+
+// IsFolder reports whether a path is a folder, and no link to one.
+func IsFolder(files Files, p string) bool {
+	info, err := files.Lstat(p)
+	return err == nil && info.IsDir()
+}

@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"environment"}, // hub and user environments are built from what hub and conda give
 	{"internal/step", "internal/check"},
 	{"installer/journal", "installer/hubnotes"},
-	{"installer/proof"}, // reads what the hub notes
+	{"installer/proof", "installer/uninstall"}, // what the hub notes; what the journal tells
 	{"installer"},
 	{"internal/cli"},
 	{"cmd/tljh-install"},
