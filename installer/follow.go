@@ -101,12 +101,12 @@ func (u *Upgrader) followStep(cfg *config.Config, old Release) step.Task {
 }
 
 func (u *Upgrader) follow(ctx context.Context, cfg *config.Config, old Release) error {
-	hub, ok := environment.ReadyHub(u.Host.Files, cfg.Hub.Packages)
+	hub, ok := environment.ReadyHub(u.Installer.Host.Files, cfg.Hub.Packages)
 	if !ok {
 		return errors.New("the new hub environment is not there")
 	}
 	// Usually it was made before; not if somebody has installed something since.
-	user, err := followedUser(ctx, u.Builder)
+	user, err := followedUser(ctx, u.Installer.Builder)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (u *Upgrader) follow(ctx context.Context, cfg *config.Config, old Release) 
 		return err
 	}
 	defer migration.end()
-	if err := u.Host.Systemd.Reload(ctx); err != nil {
+	if err := u.Installer.Host.Systemd.Reload(ctx); err != nil {
 		return err
 	}
 	if err := u.stopHub(ctx); err != nil {
@@ -124,10 +124,10 @@ func (u *Upgrader) follow(ctx context.Context, cfg *config.Config, old Release) 
 	if err := migration.finish(); err != nil {
 		return fmt.Errorf("cannot bring the database to the new format: %w", err)
 	}
-	if err := environment.Switch(u.Host.Files, hub); err != nil {
+	if err := environment.Switch(u.Installer.Host.Files, hub); err != nil {
 		return err
 	}
-	return environment.Switch(u.Host.Files, user)
+	return environment.Switch(u.Installer.Host.Files, user)
 }
 
 // Should this program be killed while the hub is stopped, systemd starts it again: by then, whatever was being done has ended with us.
@@ -137,15 +137,15 @@ const returnTime = time.Minute
 func (u *Upgrader) stopHub(ctx context.Context) error {
 	u.hubIsBack(ctx) // which another run may not have come to say
 	// Where that can't be had, it is a reboot or the same command that starts the hub.
-	_, _ = u.Host.Runner.Run(ctx, host.Command{Argv: []string{
+	_, _ = u.Installer.Host.Runner.Run(ctx, host.Command{Argv: []string{
 		"systemd-run", "--quiet", "--no-ask-password", "--collect", "--unit=" + layout.ReturnUnit, fmt.Sprintf("--on-active=%d", returnTime/time.Second),
 		"--timer-property=AccuracySec=1s", "systemctl", "start", "--no-block", layout.HubUnit,
 	}})
-	return u.Host.Systemd.Do(ctx, "stop", layout.HubUnit)
+	return u.Installer.Host.Systemd.Do(ctx, "stop", layout.HubUnit)
 }
 
 func (u *Upgrader) hubIsBack(ctx context.Context) {
-	_ = u.Host.Systemd.Do(context.WithoutCancel(ctx), "stop", layout.ReturnUnit+".timer")
+	_ = u.Installer.Host.Systemd.Do(context.WithoutCancel(ctx), "stop", layout.ReturnUnit+".timer")
 }
 
 // databaseTime is far more than the largest database takes.
@@ -160,9 +160,9 @@ type migration struct {
 
 // beginDatabase returns when the process is ready: what it could fail in has been tried by then.
 func (u *Upgrader) beginDatabase(ctx context.Context, python string, old Release) (*migration, error) {
-	files := u.Host.Files
+	files := u.Installer.Host.Files
 	ready := path.Join(keptDir(old.Version), "ready")
-	m, err := beginMigration(ctx, u.Host, ready, python, "-m", "tljh.database", "follow", files.Path(liveDatabase), files.Path(keptDatabase(old.Version)), files.Path(ready))
+	m, err := beginMigration(ctx, u.Installer.Host, ready, python, "-m", "tljh.database", "follow", files.Path(liveDatabase), files.Path(keptDatabase(old.Version)), files.Path(ready))
 	if err != nil {
 		return nil, fmt.Errorf("cannot bring a copy of the database to the new format: %w", err)
 	}
@@ -232,7 +232,7 @@ type Lost struct {
 // lost compares the database with a copy. Without a copy there is nothing to go back to, nor to lose.
 func (u *Upgrader) lost(ctx context.Context, kept string) (Lost, error) {
 	var lost Lost
-	if !u.Host.Files.Exists(kept) {
+	if !u.Installer.Host.Files.Exists(kept) {
 		return lost, nil
 	}
 	result, err := u.database(ctx, "lost", kept, liveDatabase)
@@ -248,12 +248,12 @@ func (u *Upgrader) lost(ctx context.Context, kept string) (Lost, error) {
 // database runs the hub environment's own code for the database.
 func (u *Upgrader) database(ctx context.Context, verb, from, to string) (host.Result, error) {
 	dir := layout.Hub
-	live, _ := environment.Current(u.Host.Files, environment.Hub)
-	if hub, ok := environment.ReadyHub(u.Host.Files, live.Packages); ok {
+	live, _ := environment.Current(u.Installer.Host.Files, environment.Hub)
+	if hub, ok := environment.ReadyHub(u.Installer.Host.Files, live.Packages); ok {
 		dir = hub.Path()
 	}
-	files := u.Host.Files
-	return u.Host.Runner.Run(ctx, host.Command{Argv: []string{path.Join(dir, "bin/python"), "-m", "tljh.database", verb, files.Path(from), files.Path(to)}})
+	files := u.Installer.Host.Files
+	return u.Installer.Host.Runner.Run(ctx, host.Command{Argv: []string{path.Join(dir, "bin/python"), "-m", "tljh.database", verb, files.Path(from), files.Path(to)}})
 }
 
 // text is what people read of it; "" when nothing would be lost.

@@ -29,11 +29,11 @@ func (u *Upgrader) goBack(ctx context.Context, change *Change, plan journal.Plan
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
 	change.Why = cause.Error()
-	u.Report.Note("it did not work: going back to %s", change.Old.Version)
+	u.Installer.Report.Note("it did not work: going back to %s", change.Old.Version)
 	// The room that was reserved is what a full disk has for the journal. Without one, too, the old release comes back.
-	err := u.Host.Files.Remove(layout.Room)
-	if journalled := change.enter(u.Host.Files, phaseBack); journalled != nil {
-		u.Report.Warn("", "%v; going back all the same", journalled)
+	err := u.Installer.Host.Files.Remove(layout.Room)
+	if journalled := change.enter(u.Installer.Host.Files, phaseBack); journalled != nil {
+		u.Installer.Report.Warn("", "%v; going back all the same", journalled)
 	}
 	if err = errors.Join(err, u.takeBack(ctx, change, plan)); err != nil {
 		return host.Hint(errors.Join(cause, fmt.Errorf("going back to %s failed, too: %w", change.Old.Version, err)), "tljh-install upgrade tries to go back again; journalctl -u %s may tell more", layout.HubUnit)
@@ -43,19 +43,19 @@ func (u *Upgrader) goBack(ctx context.Context, change *Change, plan journal.Plan
 
 // FinishBack completes a going back that was interrupted, whichever of the two programs this is.
 func (u *Upgrader) FinishBack(ctx context.Context) error {
-	change, err := loadChange(u.Host.Files)
+	change, err := loadChange(u.Installer.Host.Files)
 	if err != nil || change == nil {
 		return err
 	}
-	unlock, err := u.lockAll(ctx)
+	unlock, err := u.Installer.lockAll(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	u.Begin()
+	u.Installer.Begin()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
-	u.Report.Note("going back to %s was interrupted: completing it", change.Old.Version)
+	u.Installer.Report.Note("going back to %s was interrupted: completing it", change.Old.Version)
 	plan, err := u.presentPlan(ctx)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (u *Upgrader) FinishBack(ctx context.Context) error {
 
 // presentPlan is what this program would install with the config that is there; empty when it can't read that.
 func (u *Upgrader) presentPlan(ctx context.Context) (journal.Plan, error) {
-	text, err := u.Host.Files.Read(layout.Config)
+	text, err := u.Installer.Host.Files.Read(layout.Config)
 	if err != nil {
 		return journal.Plan{}, err
 	}
@@ -76,7 +76,7 @@ func (u *Upgrader) presentPlan(ctx context.Context) (journal.Plan, error) {
 	if cfg == nil {
 		return journal.Plan{}, nil
 	}
-	return InstallPlan(&Inputs{Facts: u.Host.Facts(ctx), ConfigText: text, Config: cfg}, u.Builder)
+	return InstallPlan(&Inputs{Facts: u.Installer.Host.Facts(ctx), ConfigText: text, Config: cfg}, u.Installer.Builder)
 }
 
 func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan journal.Plan) (err error) {
@@ -86,7 +86,7 @@ func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan journal.Pl
 		}
 		u.hubIsBack(ctx)
 	}()
-	if err := u.Host.Files.Remove(layout.Room); err != nil {
+	if err := u.Installer.Host.Files.Remove(layout.Room); err != nil {
 		return err
 	}
 	if change.Phase == phaseBack {
@@ -111,13 +111,13 @@ const startTime = time.Minute
 func (u *Upgrader) startWhatIsThere(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	_ = u.Host.Systemd.Reload(ctx)
-	_ = u.Host.Systemd.Do(ctx, "start", layout.HubUnit)
+	_ = u.Installer.Host.Systemd.Reload(ctx)
+	_ = u.Installer.Host.Systemd.Do(ctx, "start", layout.HubUnit)
 }
 
 // undoNew takes away what only the new release has: units, links and files that were not there before it came. What both have, the old program writes anew.
 func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan journal.Plan) error {
-	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
+	receipt, err := journal.LoadReceipt(u.Installer.Host.Files, u.Installer.Now)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan journal.Pla
 		planned[node.Step.ID()] = true
 	}
 	c := &step.Context{
-		Host: u.Host, Recorded: receipt.Recorded, Save: receipt.Save, Left: receipt.Left,
+		Host: u.Installer.Host, Recorded: receipt.Recorded, Save: receipt.Save, Left: receipt.Left,
 		Aside: func(p string, _ []byte) string { return layout.Aside + p }, Deleted: func(string) bool { return false },
 	}
 	var errs error
@@ -140,12 +140,12 @@ func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan journal.Pla
 			errs = errors.Join(errs, undoer.Undo(ctx, c, trace))
 		}
 	}
-	return errors.Join(errs, u.Host.Systemd.Reload(ctx))
+	return errors.Join(errs, u.Installer.Host.Systemd.Reload(ctx))
 }
 
 // restore puts back what the old program can't make anew: its environments, its database and its config.
 func (u *Upgrader) restore(ctx context.Context, change *Change) error {
-	files, old := u.Host.Files, change.Old
+	files, old := u.Installer.Host.Files, change.Old
 	hub, ok := environment.Find(files, environment.Hub, old.Hub)
 	if !ok {
 		return fmt.Errorf("the hub environment of %s is not there any more", old.Version)
@@ -180,7 +180,7 @@ func (u *Upgrader) restore(ctx context.Context, change *Change) error {
 }
 
 func (u *Upgrader) restoreConfig(change *Change) error {
-	text, err := u.Host.Files.Read(keptConfig(change.Old.Version))
+	text, err := u.Installer.Host.Files.Read(keptConfig(change.Old.Version))
 	if notThere(err) {
 		return nil // it stays as it is
 	}
@@ -188,7 +188,7 @@ func (u *Upgrader) restoreConfig(change *Change) error {
 		return err
 	}
 	for _, file := range []string{layout.Config, layout.Applied} {
-		if err := u.Host.Files.Write(file, text, secret); err != nil {
+		if err := u.Installer.Host.Files.Write(file, text, secret); err != nil {
 			return err
 		}
 	}
@@ -197,16 +197,16 @@ func (u *Upgrader) restoreConfig(change *Change) error {
 
 // settleOld lets the old release's own program see to the rest: itself, its units and rules, and the proof that it works.
 func (u *Upgrader) settleOld(ctx context.Context, change *Change) error {
-	run := u.Report.Step("settle", "let "+change.Old.Version+" put itself in order", "going back")
-	_, err := u.Host.Runner.Run(ctx, host.Command{
-		Argv: []string{u.Host.Files.Path(program(change.Old.Version)), "upgrade", "--settle", "--yes"}, Env: settleEnv(u.Builder.Environ),
+	run := u.Installer.Report.Step("settle", "let "+change.Old.Version+" put itself in order", "going back")
+	_, err := u.Installer.Host.Runner.Run(ctx, host.Command{
+		Argv: []string{u.Installer.Host.Files.Path(program(change.Old.Version)), "upgrade", "--settle", "--yes"}, Env: settleEnv(u.Installer.Builder.Environ),
 	})
 	if err != nil {
 		run.Failed(err)
 		return err
 	}
 	run.Done()
-	return watchAnew(ctx, u.Host, u.Report)
+	return watchAnew(ctx, u.Installer.Host, u.Installer.Report)
 }
 
 // settleEnv is what the old program may need: a person's settings for package sources.
@@ -220,14 +220,14 @@ func settleEnv(environ []string) []string {
 
 // noteBack keeps that the old release is the one that is installed.
 func (u *Upgrader) noteBack(change *Change) error {
-	files := u.Host.Files
+	files := u.Installer.Host.Files
 	releases, err := LoadReleases(files)
 	if err != nil {
 		return err
 	}
 	if releases.Live == nil || releases.Live.Version != change.Old.Version {
 		old := change.Old
-		old.Since = u.Now().UTC().Truncate(time.Second)
+		old.Since = u.Installer.Now().UTC().Truncate(time.Second)
 		if user, ok := environment.Current(files, environment.User); ok {
 			old.User = user.Number
 		}
@@ -235,7 +235,7 @@ func (u *Upgrader) noteBack(change *Change) error {
 			return err
 		}
 		releases.Live, releases.Before, releases.Left = &old, nil, change.New
-		releases.passed(u.Now(), "rollback", releases.Live)
+		releases.passed(u.Installer.Now(), "rollback", releases.Live)
 		if err := releases.save(files); err != nil {
 			return err
 		}
@@ -248,29 +248,29 @@ func (u *Upgrader) noteBack(change *Change) error {
 
 // Settle is the old program's part in going back. Whoever asks for it holds the lock.
 func (u *Upgrader) Settle(ctx context.Context) error {
-	in, err := Gather(ctx, u.Host, Options{})
+	in, err := Gather(ctx, u.Installer.Host, Options{})
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	UseSources(u.Builder, in.Config)
-	u.Begin()
-	plan, err := settlePlan(in, u.Builder)
+	UseSources(u.Installer.Builder, in.Config)
+	u.Installer.Begin()
+	plan, err := settlePlan(in, u.Installer.Builder)
 	if err != nil {
 		return err
 	}
-	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
+	receipt, err := journal.LoadReceipt(u.Installer.Host.Files, u.Installer.Now)
 	if err != nil {
 		return err
 	}
-	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	executor := &journal.Executor{Host: u.Installer.Host, Receipt: receipt, Report: u.Installer.Report}
 	if _, err := executor.Run(ctx, plan); err != nil {
 		return err
 	}
-	if err := proof.New(u.Host, u.Report, in.Config).Whole(ctx); err != nil {
+	if err := proof.New(u.Installer.Host, u.Installer.Report, in.Config).Whole(ctx); err != nil {
 		return &UnprovedError{Err: err}
 	}
-	if err := remember(u.Host.Files, u.Now, in.ConfigText, u.Who, "back to "+version.Version); err != nil {
+	if err := remember(u.Installer.Host.Files, u.Installer.Now, in.ConfigText, u.Installer.Who, "back to "+version.Version); err != nil {
 		return err
 	}
 	return executor.Finish(true)
@@ -278,8 +278,8 @@ func (u *Upgrader) Settle(ctx context.Context) error {
 
 // Rollback goes back to the release before.
 func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
-	start, received := u.Now(), report.Received(u.Host.Files)
-	files := u.Host.Files
+	start, received := u.Installer.Now(), report.Received(u.Installer.Host.Files)
+	files := u.Installer.Host.Files
 	releases, err := installed(files)
 	if err != nil {
 		return nil, err
@@ -295,12 +295,12 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	if err := u.Ask(text, "Go back now? Users' servers run on; the hub is away for a few seconds."); err != nil {
 		return nil, err
 	}
-	unlock, err := u.lockAll(ctx)
+	unlock, err := u.Installer.lockAll(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	u.Begin()
+	u.Installer.Begin()
 	plan, err := u.presentPlan(ctx)
 	if err != nil {
 		return nil, err
@@ -310,7 +310,7 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
-	u.Report.Note("going back to %s", change.Old.Version)
+	u.Installer.Report.Note("going back to %s", change.Old.Version)
 	if err := u.reserveRoom(); err != nil {
 		return nil, err
 	}
@@ -320,12 +320,12 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	if err := u.takeBack(ctx, change, plan); err != nil {
 		return nil, host.Hint(fmt.Errorf("going back to %s failed: %w", change.Old.Version, err), "tljh-install rollback tries again; journalctl -u %s may tell more", layout.HubUnit)
 	}
-	return &Upgraded{From: releases.Live.Version, To: change.Old.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
+	return &Upgraded{From: releases.Live.Version, To: change.Old.Version, Seconds: u.Installer.Now().Sub(start).Seconds(), Received: received()}, nil
 }
 
 // rollbackOf sees that all is there that a rollback needs.
 func (u *Upgrader) rollbackOf(releases *Releases) (*Change, error) {
-	files, before := u.Host.Files, releases.Before
+	files, before := u.Installer.Host.Files, releases.Before
 	if before == nil {
 		return nil, &SkewRefused{host.Hint(fmt.Errorf("there is no release before %s on this machine", releases.Live.Version), "tljh-install releases shows what is there")}
 	}
@@ -362,11 +362,11 @@ func (u *Upgrader) whatIsLost(ctx context.Context, releases *Releases, change *C
 	default:
 		fmt.Fprintf(&text, "The hub gets its database of %s back. Lost is what came since:\n%s", releases.Live.Since.Format(time.DateTime), words)
 	}
-	now, err := u.Host.Files.Read(layout.Config)
+	now, err := u.Installer.Host.Files.Read(layout.Config)
 	if err != nil {
 		return "", fmt.Errorf("cannot read the config: %w", err)
 	}
-	kept, err := u.Host.Files.Read(keptConfig(change.Old.Version))
+	kept, err := u.Installer.Host.Files.Read(keptConfig(change.Old.Version))
 	if err == nil && !bytes.Equal(now, kept) {
 		text.WriteString("\nThe config is again what it was:\n" + config.Diff(now, kept, "config.yaml now", "config.yaml of "+change.Old.Version))
 	}
@@ -376,7 +376,7 @@ func (u *Upgrader) whatIsLost(ctx context.Context, releases *Releases, change *C
 
 // keepNewer keeps the database and the config of a release that is gone back from, for whoever misses something in them.
 func (u *Upgrader) keepNewer(ctx context.Context, version string) error {
-	files, dir := u.Host.Files, keptDir(version)
+	files, dir := u.Installer.Host.Files, keptDir(version)
 	for _, each := range []string{layout.Kept, dir} {
 		if err := files.Mkdir(each, private); err != nil {
 			return err

@@ -17,8 +17,8 @@ func reserveRoom(files host.Files, size int64) error { return host.Reserve(files
 // reserveRoom also holds a copy of the database, which a release before may need in its own format.
 func (u *Upgrader) reserveRoom() error {
 	size := int64(backRoom)
-	if info, err := u.Host.Files.Lstat(liveDatabase); err == nil {
+	if info, err := u.Installer.Host.Files.Lstat(liveDatabase); err == nil {
 		size += info.Size()
 	}
-	return host.Hint(reserveRoom(u.Host.Files, size), "nothing was changed; make room on the disk of %s, then run the same command again", layout.Root)
+	return host.Hint(reserveRoom(u.Installer.Host.Files, size), "nothing was changed; make room on the disk of %s, then run the same command again", layout.Root)
 }

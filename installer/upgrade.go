@@ -27,7 +27,7 @@ import (
 // what it needs: that one builds the new environments while all goes on, switches, proves itself, and goes back when it can't. Going back ends with
 // the old program, which knows what it had.
 type Upgrader struct {
-	Installer
+	Installer Installer // what the two have in common: the machine, its plan and its lock
 
 	// Ask shows what is about to happen and tells whether to go on.
 	Ask func(text, question string) error
@@ -113,11 +113,11 @@ func judgeMove(from, to string) (bool, error) {
 func (u *Upgrader) Stage(ctx context.Context, shop *release.Shop, offer *release.Offer) (string, error) {
 	to := program(offer.Version.String())
 	for _, dir := range []string{layout.Releases, path.Dir(to)} {
-		if err := u.Host.Files.Mkdir(dir, rootDir); err != nil {
+		if err := u.Installer.Host.Files.Mkdir(dir, rootDir); err != nil {
 			return "", err
 		}
 	}
-	run := u.Report.Step("fetch release", "fetch "+offer.Version.String()+" from "+offer.From, "release")
+	run := u.Installer.Report.Step("fetch release", "fetch "+offer.Version.String()+" from "+offer.From, "release")
 	if err := shop.Fetch(ctx, offer, to); err != nil {
 		run.Failed(err)
 		return "", err
@@ -128,7 +128,7 @@ func (u *Upgrader) Stage(ctx context.Context, shop *release.Shop, offer *release
 
 // StageSelf keeps this very program as the one that takes over: it was put in the installed one's place by other means than upgrade.
 func (u *Upgrader) StageSelf() error {
-	return keepProgram(u.Host.Files, version.Version)
+	return keepProgram(u.Installer.Host.Files, version.Version)
 }
 
 // Staged returns the program of an upgrade that was interrupted while it switched; "" when there is none. One that was to go back is told by back.
@@ -148,12 +148,12 @@ func Staged(files host.Files) (staged string, back bool, err error) {
 
 // Begun makes sure that the machine knows its release, and its program, before another comes.
 func (u *Upgrader) Begun() (*Releases, error) {
-	releases, err := installed(u.Host.Files)
+	releases, err := installed(u.Installer.Host.Files)
 	if err != nil {
 		return nil, err
 	}
 	if releases.Live.Version == version.Version {
-		err = noteInstalled(u.Host.Files, u.Now())
+		err = noteInstalled(u.Installer.Host.Files, u.Installer.Now())
 	}
 	return releases, err
 }
@@ -169,7 +169,7 @@ type takeover struct {
 
 // gather reads what is there, as it would be under this release.
 func (u *Upgrader) gather(ctx context.Context) (*takeover, error) {
-	files := u.Host.Files
+	files := u.Installer.Host.Files
 	releases, err := installed(files)
 	if err != nil {
 		return nil, err
@@ -204,7 +204,7 @@ func (u *Upgrader) gather(ctx context.Context) (*takeover, error) {
 		return nil, badInput(host.Hint(fmt.Errorf("the config is not valid for %s:\n%s", version.Version, strings.TrimRight(problems.Text(), "\n")),
 			"correct it (tljh-install config edit), then run the same command again"))
 	}
-	t.in = &Inputs{Facts: u.Host.Facts(ctx), ConfigText: text, Config: cfg}
+	t.in = &Inputs{Facts: u.Installer.Host.Facts(ctx), ConfigText: text, Config: cfg}
 	return t, nil
 }
 
@@ -248,15 +248,15 @@ func (u *Upgrader) PlanUpgrade(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	UseSources(u.Builder, t.in.Config)
-	refused := u.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...)
-	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
+	UseSources(u.Installer.Builder, t.in.Config)
+	refused := u.Installer.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...)
+	receipt, err := journal.LoadReceipt(u.Installer.Host.Files, u.Installer.Now)
 	if err != nil {
 		return "", err
 	}
-	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	executor := &journal.Executor{Host: u.Installer.Host, Receipt: receipt, Report: u.Installer.Report}
 	for _, make := range []func() (journal.Plan, error){
-		func() (journal.Plan, error) { return preparePlan(t.in, u.Builder) },
+		func() (journal.Plan, error) { return preparePlan(t.in, u.Installer.Builder) },
 		func() (journal.Plan, error) { return u.upgradePlan(t, t.old()) },
 	} {
 		plan, err := make()
@@ -272,43 +272,43 @@ func (u *Upgrader) PlanUpgrade(ctx context.Context) (string, error) {
 
 // Upgrade makes this program's release the one that is installed.
 func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
-	start, received := u.Now(), report.Received(u.Host.Files)
+	start, received := u.Installer.Now(), report.Received(u.Installer.Host.Files)
 	t, err := u.gather(ctx)
 	if err != nil {
 		return nil, err
 	}
-	UseSources(u.Builder, t.in.Config)
+	UseSources(u.Installer.Builder, t.in.Config)
 	if t.change == nil {
-		if err := u.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...); err != nil {
+		if err := u.Installer.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...); err != nil {
 			return nil, err
 		}
 		if err := u.Ask(t.text(), "Upgrade now? Users' servers run on; the hub is away for a few seconds."); err != nil {
 			return nil, err
 		}
 	}
-	unlock, err := u.lockAll(ctx)
+	unlock, err := u.Installer.lockAll(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	u.Begin()
+	u.Installer.Begin()
 	from := t.old().Version
 	if err := u.takeOver(ctx, t); err != nil {
 		return nil, err
 	}
-	return &Upgraded{From: from, To: version.Version, Seconds: u.Now().Sub(start).Seconds(), Received: received()}, nil
+	return &Upgraded{From: from, To: version.Version, Seconds: u.Installer.Now().Sub(start).Seconds(), Received: received()}, nil
 }
 
 // takeOver does it, or leaves everything as it was.
 func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
-	if err := sweep(u.Host.Files); err != nil {
+	if err := sweep(u.Installer.Host.Files); err != nil {
 		return err
 	}
 	change, err := u.makeReady(ctx, t)
 	if err != nil {
 		return err
 	}
-	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
+	receipt, err := journal.LoadReceipt(u.Installer.Host.Files, u.Installer.Now)
 	if err != nil {
 		return err
 	}
@@ -319,16 +319,16 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	if err := u.reserveRoom(); err != nil {
 		return err
 	}
-	if err := change.enter(u.Host.Files, phaseSwitching); err != nil {
-		return errors.Join(err, u.Host.Files.Remove(layout.Room))
+	if err := change.enter(u.Installer.Host.Files, phaseSwitching); err != nil {
+		return errors.Join(err, u.Installer.Host.Files.Remove(layout.Room))
 	}
 	defer u.hubIsBack(ctx)
-	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	executor := &journal.Executor{Host: u.Installer.Host, Receipt: receipt, Report: u.Installer.Report}
 	if _, err = executor.Run(ctx, plan); err == nil {
-		hub := proof.New(u.Host, u.Report, t.in.Config)
+		hub := proof.New(u.Installer.Host, u.Installer.Report, t.in.Config)
 		hub.Cell = true
 		if err = hub.Whole(ctx); err == nil {
-			err = taken(ctx, u.Host, t.in.ConfigText, t.in.Config)
+			err = taken(ctx, u.Installer.Host, t.in.ConfigText, t.in.Config)
 		}
 	}
 	if err != nil {
@@ -342,7 +342,7 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 
 // makeReady does all that changes nothing which works: what fails there leaves no trace but downloads.
 func (u *Upgrader) makeReady(ctx context.Context, t *takeover) (*Change, error) {
-	files := u.Host.Files
+	files := u.Installer.Host.Files
 	change := t.change
 	if change == nil {
 		old := *t.releases.Live
@@ -367,15 +367,15 @@ func (u *Upgrader) makeReady(ctx context.Context, t *takeover) (*Change, error) 
 			return nil, err
 		}
 	}
-	plan, err := preparePlan(t.in, u.Builder)
+	plan, err := preparePlan(t.in, u.Installer.Builder)
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := journal.LoadReceipt(files, u.Now)
+	receipt, err := journal.LoadReceipt(files, u.Installer.Now)
 	if err != nil {
 		return nil, err
 	}
-	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	executor := &journal.Executor{Host: u.Installer.Host, Receipt: receipt, Report: u.Installer.Report}
 	if _, err := executor.Run(ctx, plan); err != nil {
 		if t.change == nil {
 			return nil, errors.Join(err, change.end(files))
@@ -387,7 +387,7 @@ func (u *Upgrader) makeReady(ctx context.Context, t *takeover) (*Change, error) 
 
 // keep keeps the config of the release that is there. What an earlier attempt kept is of another time.
 func (u *Upgrader) keep(t *takeover) error {
-	files, dir := u.Host.Files, keptDir(t.old().Version)
+	files, dir := u.Installer.Host.Files, keptDir(t.old().Version)
 	if err := files.RemoveTree(dir); err != nil {
 		return err
 	}
@@ -401,15 +401,15 @@ func (u *Upgrader) keep(t *takeover) error {
 
 // settleNew is what is left to do when the new release works.
 func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, executor *journal.Executor) error {
-	files := u.Host.Files
+	files := u.Installer.Host.Files
 	if err := files.Remove(layout.Room); err != nil {
 		return err
 	}
-	if err := remember(files, u.Now, t.in.ConfigText, u.Who, "upgrade to "+version.Version); err != nil {
+	if err := remember(files, u.Installer.Now, t.in.ConfigText, u.Installer.Who, "upgrade to "+version.Version); err != nil {
 		return err
 	}
 	// It watches the folder that was live.
-	if err := watchAnew(ctx, u.Host, u.Report); err != nil {
+	if err := watchAnew(ctx, u.Installer.Host, u.Installer.Report); err != nil {
 		return err
 	}
 	if err := executor.Finish(true); err != nil {
@@ -417,8 +417,8 @@ func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, e
 	}
 	releases := t.releases
 	releases.Before, releases.Left = &change.Old, ""
-	releases.Live = thisRelease(files, u.Now(), u.origin())
-	releases.passed(u.Now(), "upgrade", releases.Live)
+	releases.Live = thisRelease(files, u.Installer.Now(), u.origin())
+	releases.passed(u.Installer.Now(), "upgrade", releases.Live)
 	if err := releases.save(files); err != nil {
 		return err
 	}
@@ -432,7 +432,7 @@ func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, e
 const OriginVariable = "TLJH_RELEASE_FROM"
 
 func (u *Upgrader) origin() string {
-	for _, pair := range u.Builder.Environ {
+	for _, pair := range u.Installer.Builder.Environ {
 		if from, ok := strings.CutPrefix(pair, OriginVariable+"="); ok && from != "" {
 			return from
 		}
@@ -450,7 +450,7 @@ const healthTime = 20 * time.Second
 // not be told otherwise.
 func (u *Upgrader) upgradeChecks(ctx context.Context, t *takeover) []check.Finding {
 	disk := check.Finding{Name: "upgrade-disk", Title: "space for a second hub environment", Severity: check.OK}
-	free, _, err := u.Host.Files.FreeSpace(layout.Root)
+	free, _, err := u.Installer.Host.Files.FreeSpace(layout.Root)
 	disk.Message = fmt.Sprintf("%d MB is free", free>>20)
 	if err == nil && free < upgradeDisk {
 		disk.Severity, disk.Hint = check.Failed, "see what takes the space: df -h /opt"
@@ -459,7 +459,7 @@ func (u *Upgrader) upgradeChecks(ctx context.Context, t *takeover) []check.Findi
 	health := check.Finding{Name: "health", Title: "the hub that is there", Severity: check.OK, Message: "it works"}
 	limited, cancel := context.WithTimeoutCause(ctx, healthTime, errors.New("it does not answer"))
 	defer cancel()
-	if err := proof.New(u.Host, report.New(), t.in.Config).Quick(limited); err != nil {
+	if err := proof.New(u.Installer.Host, report.New(), t.in.Config).Quick(limited); err != nil {
 		health.Severity, health.Message = check.Failed, "it does not work: "+err.Error()
 		health.Hint = "tljh-install status tells more, tljh-install install puts right what is missing"
 	}
@@ -475,7 +475,7 @@ func preparePlan(in *Inputs, builder *environment.Builder) (journal.Plan, error)
 
 // upgradePlan makes what was built the live one, with everything that depends on it.
 func (u *Upgrader) upgradePlan(t *takeover, old Release) (journal.Plan, error) {
-	p := &planner{in: t.in, builder: u.Builder, follow: u.followStep(t.in.Config, old)}
+	p := &planner{in: t.in, builder: u.Installer.Builder, follow: u.followStep(t.in.Config, old)}
 	if err := p.folders(); err != nil {
 		return journal.Plan{}, err
 	}
@@ -485,10 +485,10 @@ func (u *Upgrader) upgradePlan(t *takeover, old Release) (journal.Plan, error) {
 	// As many files as an environment has are not looked at while the hub is away.
 	p.userDone = []string{idHubUnit}
 	p.finally(ownerStep())
-	p.finally(snapshotStep(u.Builder))
+	p.finally(snapshotStep(u.Installer.Builder))
 	p.watch()
 	p.beside(phaseServices, p.cacheStep(), p.last)
-	p.beside(phaseServices, outdatedStep(u.Builder), p.last)
+	p.beside(phaseServices, outdatedStep(u.Installer.Builder), p.last)
 	return p.plan, p.plan.Valid()
 }
 

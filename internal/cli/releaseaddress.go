@@ -67,7 +67,7 @@ func beside(address, by string) string {
 
 // find looks for a release where one is to be looked for, with the certificates of the config.
 func (o upgradeOptions) find(ctx context.Context, u *installer.Upgrader, releases *installer.Releases) (*release.Offer, *release.Shop, releaseAddress, error) {
-	from, err := o.releaseAddress(u.Host.Files, releases)
+	from, err := o.releaseAddress(u.Installer.Host.Files, releases)
 	if err != nil {
 		return nil, nil, from, &usageError{err}
 	}
@@ -75,15 +75,15 @@ func (o upgradeOptions) find(ctx context.Context, u *installer.Upgrader, release
 	if err != nil {
 		return nil, nil, from, err
 	}
-	installer.UseConfiguredSources(u.Host.Files, u.Builder)
-	client := &fetch.Client{Files: u.Host.Files, Environ: u.Builder.Environ, Log: u.Builder.Client.Log}
+	installer.UseConfiguredSources(u.Installer.Host.Files, u.Installer.Builder)
+	client := &fetch.Client{Files: u.Installer.Host.Files, Environ: u.Installer.Builder.Environ, Log: u.Installer.Builder.Client.Log}
 	shop := &release.Shop{Client: client, Key: key, Arch: runtime.GOARCH}
 	offer, err := shop.Find(ctx, from.url, o.to)
 	if err != nil && ctx.Err() == nil {
 		err = &installer.BadInput{Err: from.explain(err)}
 	}
 	if err == nil {
-		err = installer.Consider(u.Host.Files, time.Now(), offer, o.to != "")
+		err = installer.Consider(u.Installer.Host.Files, time.Now(), offer, o.to != "")
 	}
 	return offer, shop, from, err
 }

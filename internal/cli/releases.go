@@ -44,7 +44,7 @@ const availableTime = 15 * time.Second
 func runReleases(ctx context.Context, streams Streams, o upgradeOptions) error {
 	u, r := o.upgrader(streams)
 	defer r.close()
-	versions, err := installer.ListVersions(u.Host.Files)
+	versions, err := installer.ListVersions(u.Installer.Host.Files)
 	if err != nil {
 		return err
 	}

@@ -108,15 +108,15 @@ func runUpgrade(ctx context.Context, streams Streams, o upgradeOptions) error {
 
 // handOver is the installed program's half: it finds, judges and fetches the release, and becomes its program.
 func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *installer.Upgrader) error {
-	staged, back, err := installer.Staged(u.Host.Files)
+	staged, back, err := installer.Staged(u.Installer.Host.Files)
 	switch {
 	case err != nil:
 		return err
 	case back:
-		return o.finish(u.Report, u.FinishBack(ctx))
+		return o.finish(u.Installer.Report, u.FinishBack(ctx))
 	case staged != "":
-		u.Report.Note("an upgrade was interrupted: completing it")
-		u.Report.Close()
+		u.Installer.Report.Note("an upgrade was interrupted: completing it")
+		u.Installer.Report.Close()
 		return become(staged, o.passOn(), "")
 	}
 	releases, err := u.Begun()
@@ -132,23 +132,23 @@ func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *instal
 	}
 	offer, shop, by, err := o.find(ctx, u, releases)
 	if err != nil {
-		return o.finish(u.Report, err)
+		return o.finish(u.Installer.Report, err)
 	}
 	if by.by != askedNow {
-		u.Report.Note("releases are looked for at %s", beside(offer.From, by.by))
+		u.Installer.Report.Note("releases are looked for at %s", beside(offer.From, by.by))
 	}
 	move, err := installer.Judge(releases, offer)
 	if err != nil {
-		return o.finish(u.Report, err)
+		return o.finish(u.Installer.Report, err)
 	}
 	if move == release.Nowhere {
 		return o.upToDate(streams, u, releases)
 	}
 	program, err := u.Stage(ctx, shop, offer)
 	if err != nil {
-		return o.finish(u.Report, err)
+		return o.finish(u.Installer.Report, err)
 	}
-	u.Report.Close()
+	u.Installer.Report.Close()
 	return become(program, o.passOn(), offer.From)
 }
 
@@ -181,14 +181,14 @@ func (o upgradeOptions) takeOver(ctx context.Context, streams Streams, u *instal
 	if o.plan {
 		text, err := u.PlanUpgrade(ctx)
 		if text != "" && !o.json {
-			u.Report.Close()
+			u.Installer.Report.Close()
 			fmt.Fprintln(streams.Out, strings.TrimRight(text, "\n"))
 		}
-		return o.finish(u.Report, err)
+		return o.finish(u.Installer.Report, err)
 	}
 	result, err := u.Upgrade(ctx)
 	if errors.Is(err, installer.ErrUpToDate) {
-		releases, loadErr := installer.LoadReleases(u.Host.Files)
+		releases, loadErr := installer.LoadReleases(u.Installer.Host.Files)
 		return errors.Join(loadErr, o.upToDate(streams, u, releases))
 	}
 	return o.tellChange(streams, u, result, err, "Upgraded")
@@ -198,15 +198,15 @@ func (o upgradeOptions) tellChange(streams Streams, u *installer.Upgrader, resul
 	var usage *usageError
 	switch {
 	case errors.Is(err, errDeclined):
-		u.Report.Close()
+		u.Installer.Report.Close()
 		fmt.Fprintln(streams.Out, "Nothing was changed.")
 		return nil
 	case errors.As(err, &usage):
 		return err
 	case err != nil:
-		return o.finish(u.Report, err)
+		return o.finish(u.Installer.Report, err)
 	}
-	u.Report.Close()
+	u.Installer.Report.Close()
 	if o.json {
 		return writeJSON(streams.Out, result)
 	}
@@ -215,7 +215,7 @@ func (o upgradeOptions) tellChange(streams Streams, u *installer.Upgrader, resul
 }
 
 func (o upgradeOptions) upToDate(streams Streams, u *installer.Upgrader, releases *installer.Releases) error {
-	u.Report.Close()
+	u.Installer.Report.Close()
 	if o.json {
 		return writeJSON(streams.Out, map[string]any{"installed": releases.Live.Version, "upgrade": false})
 	}
@@ -225,7 +225,7 @@ func (o upgradeOptions) upToDate(streams Streams, u *installer.Upgrader, release
 
 // runCheck tells whether there is an upgrade; it needs no root.
 func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *installer.Upgrader) error {
-	releases, err := installer.Installed(u.Host.Files)
+	releases, err := installer.Installed(u.Installer.Host.Files)
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *instal
 		return err
 	}
 	newer := move == release.Forward || move == release.TooFar
-	u.Report.Close()
+	u.Installer.Report.Close()
 	switch {
 	case o.json:
 		sink := report.NewJSON(streams.Out)
@@ -293,14 +293,14 @@ func newRollbackCommand(streams Streams) *cobra.Command {
 func runRollback(ctx context.Context, streams Streams, o upgradeOptions) error {
 	u, r := o.upgrader(streams)
 	defer r.close()
-	staged, back, err := installer.Staged(u.Host.Files)
+	staged, back, err := installer.Staged(u.Installer.Host.Files)
 	switch {
 	case err != nil:
 		return err
 	case back:
-		return o.finish(u.Report, u.FinishBack(ctx))
+		return o.finish(u.Installer.Report, u.FinishBack(ctx))
 	case staged != "":
-		return o.finish(u.Report, host.Hint(errors.New("an upgrade was interrupted"), "complete it first: tljh-install upgrade"))
+		return o.finish(u.Installer.Report, host.Hint(errors.New("an upgrade was interrupted"), "complete it first: tljh-install upgrade"))
 	}
 	result, err := u.Rollback(ctx)
 	return o.tellChange(streams, u, result, err, "Went back")
