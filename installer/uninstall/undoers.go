@@ -13,12 +13,17 @@ import (
 	"tljh/internal/step"
 )
 
-// inRoot are the tasks, by how their IDs begin, that change nothing outside of our own folder, or nothing that outlives them. Receipts hold these
-// IDs: none is ever taken out.
+// inRoot are the tasks, by their IDs, that change nothing outside of our own folder, or nothing that outlives them. Receipts hold these IDs: none is ever
+// taken out. A task that begins with the same words is another one, and needs a row of its own.
 var inRoot = []string{
-	"program ", "python", "uv", "fetch-", "hub-environment", "user-environment", "user-requirements", "user-packages", "cache", "old-hub-environments", "old-environments",
-	"miniforge", "package manager", "follow", "older-",
-	"shared folders closed",
+	"program " + layout.Binary, "cache", "package manager", "follow", "shared folders closed",
+	"python", "python-library", "uv", "miniforge",
+	"fetch-uv", "fetch-node", "fetch-hub", "fetch-user", "fetch-rescue", "fetch-miniforge",
+	"hub-environment", "hub-environment-ahead",
+	"user-environment", "user-environment-ahead", "user-environment-jupyterhub", "user-environment-owner", "user-environment-snapshot",
+	"user-environment-new", "user-environment-older", "user-environment-older-kernel", "user-requirements", "user-packages",
+	"old-environments", "old-hub-environments", // the latter of earlier releases
+	"older-services", "older-aside", "older-state",
 }
 
 // taskUndoer returns what takes a task back.
@@ -26,7 +31,7 @@ func taskUndoer(id string) step.Undoer {
 	if root, ok := strings.CutPrefix(id, HomesTask); ok {
 		return homesFolder{root}
 	}
-	if slices.ContainsFunc(inRoot, func(prefix string) bool { return strings.HasPrefix(id, prefix) }) {
+	if slices.Contains(inRoot, id) {
 		return nothing{}
 	}
 	return kept{"", "step", "this release does not know the step " + id + " of the receipt"}
