@@ -257,6 +257,15 @@ func remember(files host.Files, now func() time.Time, text []byte, who, how stri
 			return err
 		}
 	}
+	if kept, err := files.Read(layout.AppliedValues); err != nil || !config.IsKeptForHub(kept, text) {
+		values, err := config.KeepForHub(text)
+		if err != nil {
+			return err
+		}
+		if err := files.Write(layout.AppliedValues, values, secret); err != nil {
+			return err
+		}
+	}
 	return History{Files: files, Now: now}.Add(text, who, how)
 }
 

@@ -51,7 +51,7 @@ def test_the_hub_learns_what_is_in_use_before_the_culler_looks(here, timeout, le
 
 def test_keys_reach_the_hub(here):
     c = configured(
-        here, "base_url: /course\nlimits: {memory: 1G, cpu: 0.5}\nuser_environment: {default_app: classic}\nservices: {cull: {users: true, every: 5}}\n"
+        here, "base_url: /course/\nlimits: {memory: 1G, cpu: 0.5}\nuser_environment: {default_app: classic}\nservices: {cull: {users: true, every: 5}}\n"
     )
     assert (c.JupyterHub.base_url, c.JupyterHub.bind_url) == ("/course/", "http://127.0.0.1:972/course/")
     assert (c.Spawner.mem_limit, c.Spawner.cpu_limit) == ("1G", 0.5)

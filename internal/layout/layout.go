@@ -34,6 +34,7 @@ const (
 	Passwords     = State + "/passwords.sqlite"
 	ConfigHistory = State + "/config-history"
 	Applied       = State + "/config.applied.yaml"
+	AppliedValues = State + "/config.applied.json" // what the hub reads of it
 	Manager       = State + "/package-manager"
 	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"

@@ -30,6 +30,11 @@ class Paths:
         return self.state / "config.applied.yaml"
 
     @property
+    def applied_values(self) -> Path:
+        """What the installer's program read in the applied config, and for which one."""
+        return self.state / "config.applied.json"
+
+    @property
     def problems(self) -> Path:
         return self.state / "config.problems.json"
 
