@@ -21,7 +21,7 @@ func condaPackage(t *testing.T, files host.Files, dir, name, version string, con
 	paths := []map[string]any{}
 	for file, text := range contents {
 		put(t, files, path.Join(dir, file), text)
-		noted := map[string]any{"_path": file, "path_type": "hardlink", "sha256": hexSum([]byte("in the package")), "sha256_in_prefix": hexSum([]byte(text))}
+		noted := map[string]any{"_path": file, "path_type": "hardlink", "sha256": host.SHA256([]byte("in the package")), "sha256_in_prefix": host.SHA256([]byte(text))}
 		if strings.Contains(text, dir) {
 			noted["prefix_placeholder"], noted["file_mode"] = "/placeholder", "text"
 		}

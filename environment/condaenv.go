@@ -481,7 +481,7 @@ func (c Conda) moveFile(env *host.Within, dir string, file conda.Path, before st
 	if err != nil || bytes.Equal(moved, data) {
 		return "", err
 	}
-	return hexSum(moved), c.Builder.rewrite(env, dir, file.Path, moved)
+	return host.SHA256(moved), c.Builder.rewrite(env, dir, file.Path, moved)
 }
 
 const fileLimit = 1 << 30

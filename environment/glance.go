@@ -8,7 +8,7 @@ import (
 	"tljh/internal/host"
 )
 
-// vital are the modules without which a user's page or kernel does not start. The hub looks for the first of them, too (spawner.py).
+// vital are the modules without which a user's page or kernel does not start. The hub looks for some of them, too (rescue.py).
 var vital = []string{
 	"jupyterhub", "jupyter_server", "jupyterlab", "ipykernel",
 	"jupyterlab_server", "IPython", "jupyter_client", "jupyter_core", "nbformat", "nbconvert", "tornado", "traitlets", "zmq",

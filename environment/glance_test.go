@@ -1,14 +1,19 @@
 package environment
 
 import (
+	"io/fs"
 	"path"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/hub"
 	"tljh/internal/host"
+	"tljh/internal/layout"
 )
 
 // working makes a user environment that looks as if it worked.
@@ -66,4 +71,19 @@ func TestDamageIsSeenAtAGlance(t *testing.T) {
 		})
 	}
 	assert.Equal(t, "it is missing", Damage(newFiles(t)))
+}
+
+// The hub starts from the rescue environment where modules are missing: a check that does not name those would call such an environment intact.
+func TestWhatTheHubLooksForIsVital(t *testing.T) {
+	source, err := fs.ReadFile(hub.PackageFS(), "rescue.py")
+	require.NoError(t, err)
+	for _, form := range []string{`(?m)^VITAL = \["(\w+)", "(\w+)"\]$`, `(?m)^PAGE = "(\w+)"$`} {
+		names := regexp.MustCompile(form).FindStringSubmatch(string(source))
+		require.NotNil(t, names, form)
+		assert.Subset(t, vital, names[1:])
+	}
+}
+
+func TestTheCarriedPythonIsThatOfTheHub(t *testing.T) {
+	assert.True(t, strings.HasPrefix(PythonRelease, layout.PythonMinor+"."), PythonRelease)
 }

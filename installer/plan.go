@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -232,7 +230,7 @@ func (p *planner) authorities(phase string) error {
 func token() ([]byte, error) { return []byte(rand.Text() + rand.Text()), nil }
 
 func proxyEnv() ([]byte, error) {
-	return []byte("CONFIGPROXY_AUTH_TOKEN=" + rand.Text() + rand.Text() + "\n"), nil
+	return []byte(layout.ProxyTokenVariable + "=" + rand.Text() + rand.Text() + "\n"), nil
 }
 
 func edgeEnv() ([]byte, error) {
@@ -663,7 +661,7 @@ func hadLink(kind environment.Kind) func(context.Context, *step.Context) (any, e
 // requirementsStep installs what a list asks for, when it is another list than the last time.
 func requirementsStep(b *environment.Builder, file, source string) step.Task {
 	data, err := os.ReadFile(file)
-	return changeStep(b, idRequirements, "install the requirements of "+source+" for all users", hexDigest(data), func(ctx context.Context, m environment.Manager, dir string) error {
+	return changeStep(b, idRequirements, "install the requirements of "+source+" for all users", host.SHA256(data), func(ctx context.Context, m environment.Manager, dir string) error {
 		if err != nil {
 			return err
 		}
@@ -673,7 +671,7 @@ func requirementsStep(b *environment.Builder, file, source string) step.Task {
 
 // addStep installs the packages of the config.
 func addStep(b *environment.Builder, packages []string) step.Task {
-	stamp := hexDigest(packagesText(packages))
+	stamp := host.SHA256(packagesText(packages))
 	return changeStep(b, idPackages, "install the packages of user_environment.packages for all users", stamp, func(ctx context.Context, m environment.Manager, dir string) error {
 		return m.Add(ctx, dir, packages)
 	})
@@ -1004,10 +1002,5 @@ func stampOf(parts ...string) string {
 	for _, part := range parts {
 		fmt.Fprintf(&all, "%d\n%s", len(part), part)
 	}
-	return hexDigest(all.Bytes())
-}
-
-func hexDigest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return host.SHA256(all.Bytes())
 }

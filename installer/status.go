@@ -265,7 +265,7 @@ func packagesInstalled(files host.Files, cfg *config.Config) bool {
 		return true
 	}
 	receipt, err := LoadReceipt(files, time.Now)
-	return err != nil || receipt.Recorded(idPackages) == hexDigest(packagesText(list))
+	return err != nil || receipt.Recorded(idPackages) == host.SHA256(packagesText(list))
 }
 
 func lookAtUserEnvironment(files host.Files) PartStatus {

@@ -40,7 +40,7 @@ var names = []string{
 // Names returns the units' names.
 func Names() []string { return slices.Clone(names) }
 
-// MinimumSystemd is the oldest systemd that takes these units.
+// MinimumSystemd is the oldest systemd that takes these units, and the units of transient services that the hub makes.
 const MinimumSystemd = 245
 
 // Address is one to listen on.
@@ -204,7 +204,7 @@ func valuesOf(p Params) (map[string]any, error) {
 	return map[string]any{
 		"UserEnvironment": layout.User, "RuntimeFolder": path.Base(layout.Runtime),
 		"Root": layout.Root, "Binary": layout.Binary, "Hub": layout.Hub, "State": layout.State, "ConfigDir": layout.ConfigDir,
-		"HubConfig": layout.Hub + "/lib/python3.14/site-packages/tljh/jupyterhub_config.py",
+		"HubConfig": layout.Hub + "/" + layout.SitePackages + "/tljh/jupyterhub_config.py",
 		"Node":      layout.Hub + "/node/bin/node",
 		"Proxy":     layout.Hub + "/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
 		"ProxyEnv":  layout.ProxyEnv, "EdgeEnv": layout.EdgeEnv, "NetworkEnv": layout.NetworkEnv, "ProxyGroup": layout.ProxyGroup,

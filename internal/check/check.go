@@ -1,7 +1,7 @@
-// Package check holds named checks of the machine: those that run before an installation begins, for doctor to share. A check
+// Package check holds named checks of the machine: those that run before an installation begins. A check
 // only looks; it changes nothing, and it never fails because it could not find something out: that is a warning.
 //
-// What is checked is data (the table in Preflight's file); what to do about a finding is up to who asked for it.
+// What is checked is data (the table in machine.go); what to do about a finding is up to who asked for it.
 package check
 
 import (

@@ -111,6 +111,21 @@ const (
 	ProxyAPIAddress = "127.0.0.1:973"
 )
 
+// InternalAddresses are those that the edge can have none of.
+var InternalAddresses = []string{HubAddress, ProxyAddress, ProxyAPIAddress}
+
+// PythonMinor is the Python of the hub environment, and of a user environment that is built anew.
+const PythonMinor = "3.14"
+
+// SitePackages is where an environment of that Python has its packages.
+const SitePackages = "lib/python" + PythonMinor + "/site-packages"
+
+// ServersTemporary is the folder beside users' homes in which the hub keeps temporary files of their servers.
+const ServersTemporary = ".tljh-tmp"
+
+// ProxyTokenVariable is what ProxyEnv assigns the token of the proxy's API to.
+const ProxyTokenVariable = "CONFIGPROXY_AUTH_TOKEN"
+
 // SnapshotNote begins what stands in the lock while a change of the user environment is being kept: for a moment, which others wait for.
 const SnapshotNote = "a snapshot of the user environment"
 

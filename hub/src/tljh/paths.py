@@ -109,3 +109,6 @@ ENVIRONMENTS = Path("/run/tljh/env")
 
 # The hub user that an installation proves itself with.
 PROBE_USER = "tljh-probe"
+
+# What proxy_env assigns the token of the proxy's API to.
+PROXY_TOKEN = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a name
