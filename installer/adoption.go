@@ -186,7 +186,7 @@ func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) e
 // abandon removes what was built beside the older one, and the journal.
 func (i *Installer) abandon(ctx context.Context, a *Adoption) error {
 	files := i.Host.Files
-	if files.Exists(layout.Receipt) {
+	if check.Ours(files) {
 		if err := i.dismantleOurs(ctx); err != nil {
 			return err
 		}

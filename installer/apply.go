@@ -14,6 +14,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -190,7 +191,7 @@ func leftToInstall(before, now *config.Config) []string {
 }
 
 func (a *Applier) installed() error {
-	if a.Host.Files.Exists(layout.Hub) && a.Host.Files.Exists(layout.Receipt) {
+	if a.Host.Files.Exists(layout.Hub) && check.Ours(a.Host.Files) {
 		return nil
 	}
 	return errNotInstalled

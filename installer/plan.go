@@ -91,6 +91,7 @@ type planner struct {
 	last     string    // of the steps whose order is fixed
 
 	watchStamp string // of the units that watch the user environment
+	checkStamp string // of the timer that checks it
 	patience   time.Duration
 }
 
@@ -741,6 +742,7 @@ func (p *planner) services(after ...string) error {
 		}
 	}
 	p.watchStamp = stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]), string(content[layout.WatchTimer]))
+	p.checkStamp = stampOf(string(content[layout.CheckTimer]))
 	return nil
 }
 
@@ -754,6 +756,10 @@ func (p *planner) watch() {
 	}, after...)
 	timer := step.Unit{Name: layout.WatchTimer, What: "the timer that looks after the user environment", Enable: isResident(layout.WatchTimer), Stamp: stamped}
 	p.beside(phaseServices, timer, append(after, "unit "+layout.WatchPath)...)
+	check := p.checkStamp
+	p.beside(phaseServices, step.Unit{
+		Name: layout.CheckTimer, What: "the timer that checks the user environment", Enable: isResident(layout.CheckTimer), Stamp: func(*step.Context) string { return check },
+	}, after...)
 }
 
 // cleaning comes only when nobody fetches any more.

@@ -91,7 +91,7 @@ type Receipt struct {
 func LoadReceipt(files host.Files, now func() time.Time) (*Receipt, error) {
 	return loadReceipt(files, now, func(number int, err error) error {
 		return host.Hint(fmt.Errorf("cannot read the receipt %s: line %d is damaged: %w", layout.Receipt, number, err),
-			"move the file aside and run the same command again: every step is checked anew")
+			"move it aside: sudo mv %s %s.damaged; then sudo tljh-install install, which checks every step anew", layout.Receipt, layout.Receipt)
 	})
 }
 

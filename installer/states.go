@@ -231,6 +231,7 @@ var Verbs = map[string]Verb{
 	"env diff":               {Root, inRelease},
 	"env export":             {Anybody, inRelease},
 	"env check":              {Root, inRelease},
+	"env check --scheduled":  {Root, inAny},
 	"env repair":             {Root, inSettled},
 	"env rollback":           {Root, inSettled},
 	"env install":            {Root, inSettled},

@@ -34,7 +34,7 @@ const (
 // names are the units in the order in which they are written: what others refer to comes first.
 var names = []string{
 	tljhSlice, servicesSlice, layout.UsersSlice, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.EdgeUnit,
-	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath, layout.WatchTimer, layout.FirewallUnit, layout.FirewallTimer,
+	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath, layout.WatchTimer, layout.CheckUnit, layout.CheckTimer, layout.FirewallUnit, layout.FirewallTimer,
 }
 
 // Names returns the units' names.

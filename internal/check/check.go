@@ -109,7 +109,17 @@ func (e *Env) sources(ctx context.Context) []SourceResult {
 }
 
 // begun tells whether an installation of ours is there, be it in part.
-func (e *Env) begun() bool { return e.Host.Files.Exists(layout.Receipt) }
+func (e *Env) begun() bool { return Ours(e.Host.Files) }
+
+// Ours reports whether an installation of ours is there, be it in part. Its receipt may be lost: then what only this program makes tells, and the config that a
+// hub of ours worked with.
+func Ours(files host.Files) bool {
+	if files.Exists(layout.Receipt) || files.Exists(layout.Applied) {
+		return true
+	}
+	info, err := files.Lstat(layout.Generations)
+	return err == nil && info.IsDir() && host.AttrOf(info).UID == 0
+}
 
 func ok(format string, args ...any) Finding {
 	return Finding{Severity: OK, Message: fmt.Sprintf(format, args...)}

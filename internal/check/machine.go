@@ -257,7 +257,7 @@ func (e *Env) contents() Finding {
 	case e.older():
 		return failed("run its own installer, of its last release, once more: it completes what is missing; then run this command again",
 			"a part of an older TLJH, made by the installer written in Python, is in %s", layout.Root)
-	case e.Host.Files.Exists(layout.Receipt):
+	case Ours(e.Host.Files):
 		return ok("an installation of ours")
 	case e.onlyBegun(names):
 		return ok("only this program is in it")

@@ -38,11 +38,12 @@ const (
 	Manager       = State + "/package-manager"
 	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
-	RoomTold      = State + "/room.json"     // the hub's word that the disk is full
-	DatabaseTold  = State + "/database.json" // the hub's word that its database was damaged
-	RescueTold    = State + "/rescue.json"   // the hub's word that servers start from the rescue environment
-	Snippets      = State + "/snippets.json" // the hub's word on the files in ConfigD
-	Plugins       = State + "/plugins.json"  // the plugins of the older TLJH that were served
+	RoomTold      = State + "/room.json"              // the hub's word that the disk is full
+	DatabaseTold  = State + "/database.json"          // the hub's word that its database was damaged
+	Checked       = State + "/environment-check.json" // what the last check of all files of the user environment found
+	RescueTold    = State + "/rescue.json"            // the hub's word that servers start from the rescue environment
+	Snippets      = State + "/snippets.json"          // the hub's word on the files in ConfigD
+	Plugins       = State + "/plugins.json"           // the plugins of the older TLJH that were served
 	Upgrade       = State + "/upgrade.json"
 	Adopt         = State + "/adopt.json"
 	Room          = State + "/room" // of the disk, that going back may need; there only while something is switched
@@ -86,6 +87,8 @@ const (
 	WatchPath  = "tljh-environment.path"
 	WatchTimer = "tljh-environment.timer"
 	WatchUnit  = "tljh-environment.service"
+	CheckUnit  = "tljh-check.service"
+	CheckTimer = "tljh-check.timer"
 	UsersSlice = "tljh-users.slice"
 
 	FirewallUnit  = "tljh-firewall.service"
