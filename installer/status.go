@@ -99,6 +99,9 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		if part, open := lookAtSSH(h.Files, cfg); open {
 			s.Parts = append(s.Parts, part)
 		}
+		if part, found := lookOutside(h.Files, cfg); found {
+			s.Parts = append(s.Parts, part)
+		}
 		s.Addresses = addresses(h.Files, cfg)
 		origins := originsOf(cfg)
 		s.Origins = &origins
