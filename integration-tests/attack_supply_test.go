@@ -124,7 +124,7 @@ func TestPastedLineAgain(t *testing.T) {
 			want.Equal(t, exitRefused, r.Code, verb+": "+r.Output())
 			want.Contains(t, r.Output(), "sudo tljh-install install", "nothing was changed")
 		}
-		want.Contains(t, h.must(t, "tljh-install install"), "the program of 0.0.9 takes its place again")
+		want.Contains(t, h.must(t, "tljh-install install"), "switching back to the program of 0.0.9")
 		want.Equal(t, oldVersion, h.version(t))
 		want.Equal(t, 0, h.run(t, "tljh-install status").Code)
 	})
