@@ -94,7 +94,7 @@ func TestPastedLineAgain(t *testing.T) {
 		want.OK(t, ws.Sign(folder, oldVersion))
 		paste(t, folder, "", 0, "is signed by the key that the installed program trusts (signed today)", "he hub is up")
 		want.OK(t, os.Remove(filepath.Join(folder, signed.Signature)))
-		paste(t, folder, "", 0, "The installer is here already")
+		paste(t, folder, "", 0, "The installer is already here")
 	})
 	t.Run("a build of one's own", func(t *testing.T) {
 		folder := shelf(t, shelf(t, old))
