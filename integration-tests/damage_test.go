@@ -59,7 +59,7 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 			}
 			h.must(t, "tljh-install env repair")
 			want.Equal(t, live, h.MustSh(t, "readlink "+layout.User), "the environment that was repaired in its place")
-			want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+			want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 			h.must(t, "/opt/tljh/user/bin/python -c 'import six, jupyterlab, ipykernel'")
 			if broken.rescue {
 				want.OK(t, bob.StopServer(t.Context(), "bob"))

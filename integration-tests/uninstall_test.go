@@ -248,7 +248,7 @@ func TestUninstallThatCannotBegin(t *testing.T) {
 		h.looksInstalled(t)
 		h.MustSh(t, "mkdir -p /opt/tljh/cache/disk && mount -t tmpfs tmpfs /opt/tljh/cache/disk && echo precious > /opt/tljh/cache/disk/file")
 		r := h.uninstall(t, exitFailed, "--yes")
-		want.Contains(t, r.Output(), "Not everything could be undone", "something is mounted at /opt/tljh/cache/disk", "umount /opt/tljh/cache/disk")
+		want.Contains(t, r.Output(), "Some things could not be removed", "something is mounted at /opt/tljh/cache/disk", "umount /opt/tljh/cache/disk")
 		want.Equal(t, "precious", h.MustSh(t, "cat /opt/tljh/cache/disk/file && umount /opt/tljh/cache/disk"))
 		h.uninstall(t, 0, "--remove-users --purge --yes")
 		h.nothingOfOurs(t)

@@ -94,7 +94,7 @@ func TestEditSeesThatAnotherOneWrote(t *testing.T) {
 	var out, errors bytes.Buffer
 	c := &configCommand{streams: Streams{In: &bytes.Buffer{}, Out: &out, Err: &errors}, path: file}
 	assert.Equal(t, exitFailed, tell(c.runEdit(t.Context(), false), &errors))
-	assert.Contains(t, errors.String(), "somebody changed the config")
+	assert.Contains(t, errors.String(), "the config was changed by someone else")
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	assert.Equal(t, "base_url: /other/\n", string(data))

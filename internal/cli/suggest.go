@@ -17,9 +17,9 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return nil
 	case !cmd.HasSubCommands():
-		return &usageError{host.Hint(fmt.Errorf("%s takes nothing more, and %q was given", cmd.CommandPath(), args[0]), "see %s --help", cmd.CommandPath())}
+		return &usageError{host.Hint(fmt.Errorf("%s takes no further argument: %q", cmd.CommandPath(), args[0]), "see %s --help", cmd.CommandPath())}
 	}
-	err := fmt.Errorf("there is no command %q", cmd.CommandPath()+" "+args[0])
+	err := fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0])
 	if near := meant(cmd, args[0]); len(near) > 0 {
 		return &usageError{host.Hint(err, "did you mean %s?", strings.Join(near, " or "))}
 	}
