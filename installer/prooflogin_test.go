@@ -70,11 +70,11 @@ func TestTheLoginOfAFormIsTried(t *testing.T) {
 }
 
 func TestALoginThatIsAnErrorOfTheServerIsNoHubThatWorks(t *testing.T) {
-	p, asked := loginOfTests(t, answers(http.StatusOK, formOfTests), says(http.StatusInternalServerError, `<div class="error"><h1>500 : Internal Server Error</h1><p>x</p></div>`))
+	p, asked := loginOfTests(t, answers(http.StatusOK, formOfTests), answers(http.StatusInternalServerError, `<div class="error"><h1>500 : Internal Server Error</h1><p>x</p></div>`))
 	err := p.authenticator(t.Context())
 	require.ErrorContains(t, err, "a login that must be refused is answered with an error of the server, 500: 500 : Internal Server Error x")
 	assert.Len(t, *asked, 2*loginTries)
-	p, _ = loginOfTests(t, answers(http.StatusOK, formOfTests), says(http.StatusServiceUnavailable, `<p class="login_error">The directory &amp; all</p>`))
+	p, _ = loginOfTests(t, answers(http.StatusOK, formOfTests), answers(http.StatusServiceUnavailable, `<p class="login_error">The directory &amp; all</p>`))
 	require.ErrorContains(t, p.authenticator(t.Context()), "503: The directory & all")
 	p, _ = loginOfTests(t, answers(http.StatusInternalServerError, ""), nil)
 	require.ErrorContains(t, p.authenticator(t.Context()), "the login page is answered with an error of the server, 500")
