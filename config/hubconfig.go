@@ -2,7 +2,6 @@ package config
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -56,19 +55,16 @@ func KeepForHub(text []byte) ([]byte, error) {
 	if !told.Valid {
 		return nil, fmt.Errorf("the config is not valid: %s", strings.Join(told.Problems, "; "))
 	}
-	return json.Marshal(keptForHub{SHA256: sha256Hex(text), Config: told.Config})
+	return json.Marshal(keptForHub{SHA256: sumOf(text), Config: told.Config})
 }
 
 // IsKeptForHub reports whether the hub has kept these values of a text.
 func IsKeptForHub(kept, text []byte) bool {
 	var found keptForHub
-	return json.Unmarshal(kept, &found) == nil && found.SHA256 == sha256Hex(text)
+	return json.Unmarshal(kept, &found) == nil && found.SHA256 == sumOf(text)
 }
 
-func sha256Hex(text []byte) string {
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
-}
+func sumOf(text []byte) string { return fmt.Sprintf("%x", sha256.Sum256(text)) }
 
 // forHub returns what the hub reads, as sections within sections.
 func (c *Config) forHub() map[string]any {
