@@ -1,4 +1,4 @@
-package installer
+package proof
 
 import (
 	"bytes"
@@ -11,10 +11,12 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
 	"tljh/config"
+	"tljh/installer/hubnotes"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -41,15 +43,15 @@ type Proof struct {
 	client     *http.Client
 }
 
-// NewProof makes the proof of a config.
-func NewProof(h *host.Host, r *report.Reporter, cfg *config.Config) *Proof {
-	p := &Proof{Host: h, Report: r, BaseURL: cfg.BaseURL, Public: "http://" + publicAddress(cfg.HTTP.Address, cfg.HTTP.Port)}
+// New makes the proof of a config.
+func New(h *host.Host, r *report.Reporter, cfg *config.Config) *Proof {
+	p := &Proof{Host: h, Report: r, BaseURL: cfg.BaseURL, Public: "http://" + EdgeAddress(cfg.HTTP.Address, cfg.HTTP.Port)}
 	p.hubDoor, p.proxyDoor, p.proxyAPI = "http://"+layout.HubAddress, "http://"+layout.ProxyAddress, "http://"+layout.ProxyAPIAddress
 	p.patience, p.prefix = answerTime, cfg.Users.AccountPrefix
 	if !cfg.HTTPS.Enabled {
 		return p
 	}
-	p.Plain, p.Public = p.Public, "https://"+publicAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
+	p.Plain, p.Public = p.Public, "https://"+EdgeAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
 	if domains := cfg.HTTPS.LetsEncrypt.Domains; len(domains) > 0 {
 		p.Name, p.Pending = domains[0], true
 	}
@@ -83,8 +85,8 @@ func (p *Proof) Quick(ctx context.Context) error {
 			return err
 		}
 	}
-	if told, err := readSnippets(p.Host.Files); err == nil && told.problems() != "" {
-		p.Report.Note("not used of %s: %s; %s", layout.ConfigD, told.problems(), snippetsHint)
+	if told, err := hubnotes.ReadSnippets(p.Host.Files); err == nil && told.NotUsed() != "" {
+		p.Report.Note("not used of %s: %s; %s", layout.ConfigD, told.NotUsed(), hubnotes.SnippetsHint)
 	}
 	return nil
 }
@@ -113,7 +115,7 @@ func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(con
 
 // explain adds the last words of the unit that is most likely to know why: not those of what went wrong another time.
 func (p *Proof) explain(ctx context.Context, unit string, since time.Time, err error) error {
-	if outOfSpace(p.Host.Files, err) { // neither the hub nor the journal could write why
+	if host.OutOfSpace(p.Host.Files, layout.Root, err) { // neither the hub nor the journal could write why
 		return host.Hint(fmt.Errorf("%w; the disk of %s is full", err, layout.Root), "make room (df -h shows where), then run the same command again")
 	}
 	return host.Hint(host.LastWords(err, unit, complaints(p.Host.Journal(ctx, unit, 300, since))), "see all of it: journalctl -u %s; then run the same command again", unit)
@@ -150,6 +152,14 @@ func (p *Proof) prepare() error {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return nil
+}
+
+// EdgeAddress is where this machine reaches its own edge.
+func EdgeAddress(address string, port int) string {
+	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() {
+		address = "127.0.0.1"
+	}
+	return net.JoinHostPort(address, strconv.Itoa(port))
 }
 
 // answer is a response that was read whole.
@@ -292,7 +302,7 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 		return err
 	}
 	// The hub forgets what it told before as soon as a server starts as usual.
-	if told, err := readRescued(p.Host.Files); err != nil || told != nil {
+	if told, err := hubnotes.ReadRescue(p.Host.Files); err != nil || told != nil {
 		return errors.Join(err, p.notAsUsual(told))
 	}
 	err = until(ctx, p.patience, "the probe user's server does not answer through the edge", func(ctx context.Context) error {
@@ -310,11 +320,11 @@ func (p *Proof) server(name string) string {
 	return p.door + path.Join(p.BaseURL, "user", layout.ProbeUser, name)
 }
 
-func (p *Proof) notAsUsual(told *rescued) error {
+func (p *Proof) notAsUsual(told *hubnotes.Rescue) error {
 	if told == nil {
 		return nil
 	}
-	return fmt.Errorf("the probe user's server did not start as usual: %s; %s", told.words(), repairHint)
+	return fmt.Errorf("the probe user's server did not start as usual: %s; %s", told.Words(), hubnotes.RepairHint)
 }
 
 // serverReady reads how the probe user's server comes along. One that has stopped will not come.
