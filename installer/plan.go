@@ -544,30 +544,29 @@ func hubStep(b *environment.Builder, in *Inputs) step.Task {
 // conda brings Miniforge, which the user environment is built with.
 func (p *planner) conda(user step.Task) {
 	b := p.builder
-	works := func(_ context.Context, c *step.Context) (step.State, error) {
-		if b.MiniforgeWorks() {
-			return step.Same, nil
-		}
-		return step.Absent, nil
-	}
 	p.beside(phaseEnvironments, step.Task{
 		Name: idFetchMiniforge, What: "fetch Miniforge " + conda.Version,
-		Look: func(ctx context.Context, c *step.Context) (step.State, error) {
-			if b.MiniforgeFetched() {
-				return step.Same, nil
-			}
-			return works(ctx, c)
-		},
+		Look: unless(func() bool { return b.MiniforgeFetched() || b.MiniforgeWorks() }),
 		Do: func(ctx context.Context, c *step.Context) error {
 			return b.FetchMiniforge(ctx, func(bytes, total int64) { c.Progress("fetching", bytes, total) })
 		},
 	}, p.last)
 	p.beside(phaseEnvironments, step.Task{
-		Name: idMiniforge, What: "install Miniforge", Look: works,
+		Name: idMiniforge, What: "install Miniforge", Look: unless(b.MiniforgeWorks),
 		Do: func(ctx context.Context, _ *step.Context) error { return b.InstallMiniforge(ctx) },
 	}, idFetchMiniforge)
 	p.beside(phaseEnvironments, step.File{Path: layout.Conda + "/.condarc", What: "conda's settings", Content: b.Conda.Condarc(), Attr: readable}, idMiniforge)
 	p.beside(phaseEnvironments, user, idUV, idCompile, "file "+layout.Conda+"/.condarc")
+}
+
+// unless is the check of what is there or not.
+func unless(there func() bool) func(context.Context, *step.Context) (step.State, error) {
+	return func(context.Context, *step.Context) (step.State, error) {
+		if there() {
+			return step.Same, nil
+		}
+		return step.Absent, nil
+	}
 }
 
 // readyHub returns a hub environment of this program's with the config's packages, which it builds unless one is there.
