@@ -22,8 +22,8 @@ var documents = map[string]string{
 
 const introduction = `# Keys of config.yaml
 
-` + "`" + layout.Config + "`" + ` contains all settings of a hub. It is YAML; every key is optional, and a key without a value
-sets nothing. ` + "`NAME`" + ` stands for a name of your choice.
+` + "`" + layout.Config + "`" + ` contains all settings of a hub. It is YAML; every key is optional, and a key without a
+value sets nothing. ` + "`NAME`" + ` stands for a name of your choice.
 
 ` + "```shell" + `
 sudo tljh-install config edit                  # edit it, check it and apply it
@@ -31,8 +31,8 @@ sudo tljh-install config set limits.memory 2G  # change one key, and keep the co
 sudo tljh-install config reload                # apply the changes
 ` + "```" + `
 
-[config.schema.json](config.schema.json) contains the same as a JSON Schema, for editors. This page is generated from the
-table of keys in the program.
+[config.schema.json](config.schema.json) contains the same as a JSON Schema, for editors. This page is generated
+from the table of keys in the program.
 
 `
 
