@@ -42,7 +42,7 @@ func schema(c *Config) []key {
 		row("users.class_code", &c.Users.ClassCode, "", classCode, onHub,
 			"maple-42-river", "The code that a class gets for first logins, with users.first_login: code. At least 6 characters; upper and lower case make no difference."),
 		row("users.may_listen", &c.Users.MayListen, false, boolean, onFilter,
-			"true", "Whether other machines can connect to ports (TCP) that users' processes open. Browsers send the hub's cookies to every port of its name, so over plain HTTP a student's page there could take over the session of its visitor."),
+			"true", "Whether other machines can connect to ports (TCP) that users' processes open. Browsers send the hub's cookies to every port of its name, so over plain HTTP a student's page there could hijack its visitor's session."),
 		row("users.namespaces", &c.Users.Namespaces, false, boolean, onHub,
 			"true", "Whether users who are not admins may create Linux namespaces. podman, bubblewrap and the sandbox of Chromium need them."),
 		row("users.ssh", &c.Users.SSH, false, boolean, onSSH,
