@@ -160,17 +160,14 @@ func homesFolders(traces []step.Trace) []work {
 
 // temporary are the folders beside the homes in which the hub keeps temporary files of servers.
 func temporary(traces []step.Trace) []work {
-	works := []work{{tree{path: path.Join(usualHomes, temporaryFiles), kind: "folder"}, step.Trace{}}}
+	works := []work{{tree{path: path.Join(usualHomes, layout.ServersTemporary), kind: "folder"}, step.Trace{}}}
 	for _, t := range traces {
 		if root, ok := strings.CutPrefix(t.ID, homesTask); ok && path.IsAbs(root) {
-			works = append(works, work{tree{path: path.Join(root, temporaryFiles), kind: "folder"}, step.Trace{}})
+			works = append(works, work{tree{path: path.Join(root, layout.ServersTemporary), kind: "folder"}, step.Trace{}})
 		}
 	}
 	return works
 }
-
-// temporaryFiles is the folder's name, which the hub's spawner has as well.
-const temporaryFiles = ".tljh-tmp"
 
 // shared are the shared folders, and the folder that holds them.
 func shared(traces []step.Trace) []work {

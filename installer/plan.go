@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -93,6 +91,7 @@ type planner struct {
 	last     string    // of the steps whose order is fixed
 
 	watchStamp string // of the units that watch the user environment
+	checkStamp string // of the timer that checks it
 	patience   time.Duration
 }
 
@@ -232,7 +231,7 @@ func (p *planner) authorities(phase string) error {
 func token() ([]byte, error) { return []byte(rand.Text() + rand.Text()), nil }
 
 func proxyEnv() ([]byte, error) {
-	return []byte("CONFIGPROXY_AUTH_TOKEN=" + rand.Text() + rand.Text() + "\n"), nil
+	return []byte(layout.ProxyTokenVariable + "=" + rand.Text() + rand.Text() + "\n"), nil
 }
 
 func edgeEnv() ([]byte, error) {
@@ -663,7 +662,7 @@ func hadLink(kind environment.Kind) func(context.Context, *step.Context) (any, e
 // requirementsStep installs what a list asks for, when it is another list than the last time.
 func requirementsStep(b *environment.Builder, file, source string) step.Task {
 	data, err := os.ReadFile(file)
-	return changeStep(b, idRequirements, "install the requirements of "+source+" for all users", hexDigest(data), func(ctx context.Context, m environment.Manager, dir string) error {
+	return changeStep(b, idRequirements, "install the requirements of "+source+" for all users", host.SHA256(data), func(ctx context.Context, m environment.Manager, dir string) error {
 		if err != nil {
 			return err
 		}
@@ -673,7 +672,7 @@ func requirementsStep(b *environment.Builder, file, source string) step.Task {
 
 // addStep installs the packages of the config.
 func addStep(b *environment.Builder, packages []string) step.Task {
-	stamp := hexDigest(packagesText(packages))
+	stamp := host.SHA256(packagesText(packages))
 	return changeStep(b, idPackages, "install the packages of user_environment.packages for all users", stamp, func(ctx context.Context, m environment.Manager, dir string) error {
 		return m.Add(ctx, dir, packages)
 	})
@@ -743,6 +742,7 @@ func (p *planner) services(after ...string) error {
 		}
 	}
 	p.watchStamp = stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]), string(content[layout.WatchTimer]))
+	p.checkStamp = stampOf(string(content[layout.CheckTimer]))
 	return nil
 }
 
@@ -756,6 +756,10 @@ func (p *planner) watch() {
 	}, after...)
 	timer := step.Unit{Name: layout.WatchTimer, What: "the timer that looks after the user environment", Enable: isResident(layout.WatchTimer), Stamp: stamped}
 	p.beside(phaseServices, timer, append(after, "unit "+layout.WatchPath)...)
+	check := p.checkStamp
+	p.beside(phaseServices, step.Unit{
+		Name: layout.CheckTimer, What: "the timer that checks the user environment", Enable: isResident(layout.CheckTimer), Stamp: func(*step.Context) string { return check },
+	}, after...)
 }
 
 // cleaning comes only when nobody fetches any more.
@@ -1004,10 +1008,5 @@ func stampOf(parts ...string) string {
 	for _, part := range parts {
 		fmt.Fprintf(&all, "%d\n%s", len(part), part)
 	}
-	return hexDigest(all.Bytes())
-}
-
-func hexDigest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return host.SHA256(all.Bytes())
 }

@@ -136,12 +136,10 @@ func (p *Proof) prepare() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the installer's token: %w", err)
 	}
-	env, err := p.Host.Files.Read(layout.ProxyEnv)
-	if err != nil {
-		return fmt.Errorf("cannot read the proxy's token: %w", err)
+	p.token = strings.TrimSpace(string(token))
+	if p.proxyToken, err = proxyToken(p.Host.Files); err != nil {
+		return err
 	}
-	_, proxyToken, _ := strings.Cut(strings.TrimSpace(string(env)), "=")
-	p.token, p.proxyToken = strings.TrimSpace(string(token)), proxyToken
 	p.client = &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{

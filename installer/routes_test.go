@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tljh/internal/layout"
 )
 
 // fakeProxy is a stand-in for configurable-http-proxy's API: it keeps routes in memory.
@@ -57,4 +59,22 @@ func TestTheProxysRoutesAreCarriedOverItsRestart(t *testing.T) {
 
 	proxy.routes = map[string]json.RawMessage{}
 	assert.Nil(t, api.carry(context.Background()), "no routes, nothing to carry")
+}
+
+// The hub's tests have the same cases (test_configure.py).
+func TestTheProxysTokenIsRead(t *testing.T) {
+	for text, want := range map[string]string{
+		"CONFIGPROXY_AUTH_TOKEN=abc\n":            "abc",
+		"OTHER=x\n CONFIGPROXY_AUTH_TOKEN = abc ": "abc",
+		"CONFIGPROXY_AUTH_TOKEN=\"abc\"\n":        "abc",
+		"CONFIGPROXY_AUTH_TOKEN='a=c'\n":          "a=c",
+		"CONFIGPROXY_AUTH_TOKEN=\n":               "",
+		"OTHER=x\n":                               "",
+	} {
+		h, _ := machine(t)
+		place(t, h, layout.ProxyEnv, text)
+		token, err := proxyToken(h.Files)
+		require.NoError(t, err)
+		assert.Equal(t, want, token, text)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tljh/environment"
+	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -518,7 +519,7 @@ func (d *dismantling) aside(p string, data []byte) string {
 // ours tells whether what is in the folder of installations is this program's.
 func (d *dismantling) ours() bool {
 	files := d.Host.Files
-	if files.Exists(layout.Receipt) {
+	if check.Ours(files) {
 		return true
 	}
 	for _, kind := range []environment.Kind{environment.Hub, environment.User} {

@@ -206,7 +206,7 @@ func (s *wholeSite) tree() []string {
 			if err != nil {
 				return err
 			}
-			line += " " + hexDigest(data)[:8]
+			line += " " + host.SHA256(data)[:8]
 		}
 		found = append(found, line)
 		return nil

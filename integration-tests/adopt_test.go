@@ -233,6 +233,7 @@ func (h *hub) isAdmin(t *testing.T) {
 
 // TestAdoptThatFails is a new hub that does not come up: the older one is running again.
 func TestAdoptThatFails(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := older(t)
 	was := h.olderState(t)
@@ -341,6 +342,7 @@ func (h *hub) olderHTTPS(t *testing.T) (servesInherited, servesOwn func()) {
 
 // TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.
 func TestAdoptKilled(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := older(t)
 	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
@@ -375,6 +377,7 @@ func signalInstall(signal string) string {
 
 // TestAdoptWhileTheDiskFills wants the older hub to run again, with the disk still full, and nothing of what was built for the new one to stay on it.
 func TestAdoptWhileTheDiskFills(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := older(t)
 	was := h.olderState(t)

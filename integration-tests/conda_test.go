@@ -174,6 +174,7 @@ func (h *hub) snapshots(t *testing.T) int {
 
 // TestCondaIsRepaired breaks a conda environment in the ways that admins do, and lets env repair put it right. A kernel runs all along.
 func TestCondaIsRepaired(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h, server := withConda(t)
 	h.set(t, "set services.cull.enabled false") // bob's kernel is to be there at the end
@@ -270,6 +271,7 @@ func teacherServer(t *testing.T, teacher *client.Browser) *client.Browser {
 
 // TestTheChannelGoesWrong is about downloads and requests that fail: nothing is half-done, and what was there works.
 func TestTheChannelGoesWrong(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := bare(t, guest.Options{})
 	server, sources := h.channel(t)
@@ -335,6 +337,7 @@ func TestTheChannelGoesWrong(t *testing.T) {
 
 // TestNoChannelAnswers is auto where conda cannot be fetched: uv takes its place, says so, and stays.
 func TestNoChannelAnswers(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := bare(t, guest.Options{})
 	server, sources := h.channel(t)
@@ -422,6 +425,7 @@ func killSeeds() int {
 // TestCondaKilled kills commands that make, change, switch and repair the environment at random moments. After each, a server can start from the old
 // environment or the new one, and the commands that follow put everything right.
 func TestCondaKilled(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h, _ := withConda(t)
 	h.MustSh(t, "mkdir -p /root/course && printf 'dependencies: ["+mirror.OldHerd+"]\\n' >/root/course/environment.yml")

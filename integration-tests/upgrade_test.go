@@ -519,6 +519,7 @@ func TestUpgradeThatIsNone(t *testing.T) {
 
 // TestUpgradeThatFails is releases that can't work: the hub does not start, or starts no server.
 func TestUpgradeThatFails(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := before(t)
 	b := h.student(t, h.admin(t), "bob")
@@ -553,6 +554,7 @@ func TestUpgradeThatFails(t *testing.T) {
 
 // TestUpgradeKilled kills the upgrade outright at several moments. The old release works or the same command completes it.
 func TestUpgradeKilled(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := before(t)
 	b := h.student(t, h.admin(t), "bob")

@@ -196,6 +196,8 @@ func TestServicesComeBackForever(t *testing.T) {
 		require.Equal(t, []string{"0"}, lines(files[name], "StartLimitIntervalSec"), name)
 	}
 	require.Equal(t, []string{"0"}, lines(files[layout.EdgeSocket], "TriggerLimitIntervalSec"))
+	require.Equal(t, []string{"on-abnormal"}, lines(files[layout.WatchUnit], "Restart"), "one that was killed")
+	require.Equal(t, []string{"0"}, lines(files[layout.WatchUnit], "StartLimitIntervalSec"))
 }
 
 // The units must be of one mind with systemd itself. What they start isn't here, so /bin/true stands for it.

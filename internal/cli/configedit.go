@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -211,6 +212,7 @@ func (d *draft) open(ctx context.Context) error {
 	signal.Notify(quits, syscall.SIGQUIT)
 	defer signal.Stop(quits)
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", chosen+` "$1"`, "sh", d.path)
+	cmd.Env = editorEnv(os.Environ())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -231,16 +233,43 @@ func editor() string {
 			return value
 		}
 	}
+	folders := systemFolders(os.Getenv("PATH"))
 	for _, name := range check.Editors {
-		if _, err := exec.LookPath(name); err != nil {
+		if !isProgramIn(folders, name) {
 			continue
 		}
-		if _, err := exec.LookPath(check.EditorChooser); err == nil {
+		if isProgramIn(folders, check.EditorChooser) {
 			return check.EditorChooser
 		}
 		return name
 	}
 	return ""
+}
+
+// editorEnv is the environment of an editor, and of what an editor starts.
+func editorEnv(environ []string) []string {
+	env := slices.Clone(environ)
+	for n, pair := range env {
+		if value, ok := strings.CutPrefix(pair, "PATH="); ok {
+			env[n] = "PATH=" + strings.Join(systemFolders(value), ":")
+		}
+	}
+	return env
+}
+
+// systemFolders returns the folders of a search path without the user environment, which sudo's path ends with: others than root put programs there, and root
+// would run one of them where the system has none of that name.
+func systemFolders(path string) []string {
+	return slices.DeleteFunc(filepath.SplitList(path), func(folder string) bool {
+		return !filepath.IsAbs(folder) || strings.HasPrefix(filepath.Clean(folder)+"/", layout.Root+"/")
+	})
+}
+
+func isProgramIn(folders []string, name string) bool {
+	return slices.ContainsFunc(folders, func(folder string) bool {
+		info, err := os.Stat(filepath.Join(folder, name))
+		return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+	})
 }
 
 func (c *configCommand) reloadCommand() *cobra.Command {

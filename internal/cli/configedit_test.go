@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"tljh/internal/host"
+	"tljh/internal/layout"
 )
 
 // terminal returns both ends of one: what a person types at, and what a program reads from.
@@ -171,4 +172,16 @@ func TestWhichEditor(t *testing.T) {
 		t.Setenv(key, "of "+key)
 		assert.Equal(t, "of "+key, editor())
 	}
+}
+
+// sudo's secure_path ends with the user environment, into which a course may have put an editor of its own.
+func TestRootTakesNoEditorOfTheUserEnvironment(t *testing.T) {
+	system := t.TempDir()
+	t.Setenv("PATH", system+":"+layout.Shims+":"+layout.User+"/bin::relative:"+layout.Generations+"/user-3/bin")
+	assert.Equal(t, []string{"PATH=" + system, "HOME=/root"}, editorEnv([]string{"PATH=" + os.Getenv("PATH"), "HOME=/root"}))
+	for _, key := range []string{"SUDO_EDITOR", "VISUAL", "EDITOR"} {
+		t.Setenv(key, "")
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(system, "vi"), []byte("#!/bin/sh\n"), 0o755))
+	assert.Equal(t, "vi", editor())
 }

@@ -52,12 +52,7 @@ func newEnvCommand(streams Streams) *cobra.Command {
 			RunE: func(_ *cobra.Command, args []string) error { return c.diff(args) },
 		},
 		newExportCommand(c),
-		{
-			Use: "check", Short: "Verify the files and that servers can start", Args: noArgs,
-			Long: "Compare all files with the records of their packages, import what a server needs, and compare JupyterHub's\n" +
-				"version with the hub's.\n\nExit codes: 0 healthy; 1 damaged.",
-			RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
-		},
+		newCheckCommand(c),
 		{
 			Use: "install PACKAGE…", Short: "Install packages for all users", Args: argsOf(-1, "install PACKAGE…"),
 			RunE: func(cmd *cobra.Command, args []string) error { return c.install(cmd.Context(), args) },
@@ -274,12 +269,32 @@ func (c *envCommand) diff(args []string) error {
 	return nil
 }
 
-func (c *envCommand) check(ctx context.Context) error {
+func newCheckCommand(c *envCommand) *cobra.Command {
+	scheduled := false
+	cmd := &cobra.Command{
+		Use: "check", Short: "Verify the files and that servers can start", Args: noArgs,
+		Long: "Compare all files with the records of their packages, import what a server needs, and compare JupyterHub's\n" +
+			"version with the hub's. The result is recorded, and status reports damage. A timer does this once a day, without\n" +
+			"starting anything of the environment.\n\nExit codes: 0 healthy; 1 damaged.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context(), scheduled) },
+	}
+	cmd.Flags().BoolVar(&scheduled, "scheduled", false, "record the result only, and run nothing of the environment")
+	_ = cmd.Flags().MarkHidden("scheduled")
+	return cmd
+}
+
+func (c *envCommand) check(ctx context.Context, scheduled bool) error {
 	r := installOptions{verbose: c.verbose}.begin(c.streams)
 	defer r.close()
-	health, err := installer.NewKeeper(r.host, r.report, r.builder, time.Now).Builder.Examine(ctx)
+	health, err := installer.NewKeeper(r.host, r.report, r.builder, time.Now).Check(ctx, scheduled)
 	if err != nil {
 		return err
+	}
+	if scheduled {
+		if !health.Healthy() {
+			fmt.Fprintln(c.streams.Out, health.Words()) // for the journal
+		}
+		return nil
 	}
 	if c.json {
 		err = json.NewEncoder(c.streams.Out).Encode(map[string]any{"whole": health.Healthy(), "troubles": health.Troubles, "notes": health.Notes})

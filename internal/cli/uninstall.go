@@ -212,7 +212,7 @@ func fold(text string, width int, indent string) string {
 }
 
 func nothingText(removal *installer.Removal) string {
-	text := "There is no hub on this machine: nothing to do.\n"
+	text := "nothing to do: " + installer.NotInstalled + "\n"
 	if len(removal.Items) > 0 {
 		text += "\n" + removalText(removal, atEnd)
 	}
