@@ -62,6 +62,10 @@ func (d *dismantling) traces() []step.Trace {
 	for _, link := range links {
 		add(step.Trace{ID: step.Link{Path: link}.ID(), Left: []step.Left{{Target: layout.Binary}}})
 	}
+	if d.owned { // nobody else uses these names
+		add(step.Trace{ID: step.Account{Name: layout.EnvironmentUser}.ID(), First: &step.Before{}})
+		add(step.Trace{ID: step.Group{Name: layout.ProxyGroup}.ID(), First: &step.Before{}})
+	}
 	return traces
 }
 
