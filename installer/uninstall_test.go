@@ -764,7 +764,7 @@ func TestLostReceiptAndInstalledAgain(t *testing.T) {
 	s.install(plainConfig)
 	require.NoError(t, s.files.Remove(layout.Receipt))
 	s.install(plainConfig)
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.False(t, s.files.Exists(layout.Root))
 	assert.NotContains(t, s.read("/etc/passwd")+s.read("/etc/group"), "tljh-")
