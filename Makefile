@@ -25,6 +25,9 @@ BUILD      = $(BUILD_ENV) GOARCH=$(1) $(GO) build -trimpath -buildvcs=false -mod
 SHELL_FILES = find . \( -name .git -o -name .cache -o -name dist -o -name node_modules -o -name artefacts \) -prune -o -type f -size -200k \
 	-exec awk 'FNR == 1 { if (/^\#! *\/.*sh$$/) print FILENAME; nextfile }' {} +
 
+# Those of which a run of all tests takes every third.
+RARE_TESTS = $(shell sed -n 's/^\t"\(Test[A-Za-z]*\)",$$/\1/p' integration-tests/turns_test.go | paste -s -d '|')
+
 # Where there is Python, each with settings and tests of its own.
 PYTHON_FOLDERS = hub integration-tests/mirror
 
@@ -65,7 +68,12 @@ check-version:
 		echo "VERSION is MAJOR.MINOR.PATCH, not '$$VERSION'" >&2; exit 2; }
 
 .PHONY: test
-test: tools lint test-unit test-python test-integration ## lint, unit, Python and integration tests
+test: tools lint test-code test-integration ## lint, unit, Python and integration tests
+
+# Side by side: pytest keeps one core busy, and much of Go's time is compiling.
+.PHONY: test-code
+test-code: ## Go's tests that need no guest, and pytest
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-unit test-python
 
 .PHONY: test-unit
 test-unit: ## Go's tests that need no guest
@@ -80,7 +88,7 @@ test-python: ## pytest of hub/ and of the tests' conda mirror, on the CPython an
 
 .PHONY: test-integration
 test-integration: tools ## installs into throwaway guests with a real systemd (root)
-	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 78m ./integration-tests/...
+	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 78m -parallel 3 ./integration-tests/...
 	@head -n 11 integration-tests/artefacts/slowest.txt; tail -n 1 integration-tests/artefacts/faults.txt
 
 .PHONY: test-vm
@@ -88,8 +96,8 @@ test-vm: tools ## limits, reboots and power cuts in a machine with a kernel of i
 	TLJH_VM=1 $(GO) test -count=1 -v -timeout 120m ./integration-tests/qemu/...
 
 .PHONY: test-faults
-test-faults: tools ## kills at every step, and FAULTS rounds of all faults at random moments, into install, upgrade, rollback, uninstall and adoption (hours)
-	TLJH_INTEGRATION=1 TLJH_FAULTS=$(FAULTS) $(GO) test -count=1 -v -timeout 600m -run 'TestFaults|KilledAtEveryStep' ./integration-tests/
+test-faults: tools ## all rare tests, kills at every step, and FAULTS rounds of all faults at random moments, into each command (hours)
+	TLJH_INTEGRATION=1 TLJH_FAULTS=$(FAULTS) $(GO) test -count=1 -v -timeout 600m -run '^($(RARE_TESTS))$$|KilledAtEveryStep|TestFaults' ./integration-tests/
 
 .PHONY: try
 try: tools dist ## a hub in a throwaway guest, on a port of localhost
@@ -107,12 +115,20 @@ bench-env: tools dist ## user environments by conda and by uv against the bare t
 bench-config: build ## the config's commands on a config of 1,000 users, against a process that does nothing
 	$(GO) run ./integration-tests/cmd/bench-config
 
+# Linters of Go have a module of their own, so that the product does not require what they need. Each finds what the others do not:
+# staticcheck mistakes, things of old and forms of names and comments; unparam parameters and results that never matter; deadcode
+# functions that neither a program nor a test reaches. All of golangci-lint would take minutes to build on a new machine.
+LINTER = $(GO) tool -modfile=internal/dist/lint/go.mod
+
 .PHONY: lint
-lint: ## gofmt, vet, staticcheck, shellcheck, ruff
+lint: ## gofmt, vet, staticcheck, unparam, deadcode, shellcheck, ruff
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$($(GO) list -f '{{.Dir}}' ./...)); \
 	[[ -z $$unformatted ]] || { echo "gofmt -w is due on:" $$unformatted >&2; exit 1; }
 	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(LINTER) staticcheck -checks all ./...
+	$(LINTER) unparam ./...
+	@echo "deadcode -test ./..." && dead=$$($(LINTER) deadcode -test ./...) && \
+	[[ -z $$dead ]] || { printf '%s\n' "$$dead" >&2; exit 1; }
 	$(SHELL_FILES) | xargs -r shellcheck
 	@ruff=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) lint) && echo "ruff check" && \
 	"$$ruff/bin/ruff" check --no-cache . && "$$ruff/bin/ruff" format --no-cache --check .

@@ -28,34 +28,33 @@ usage() {
 	cat <<'USAGE'
 Usage: bootstrap.sh [OPTION]...
 
-Downloads the installer of The Littlest JupyterHub, checks it, keeps it as
-/opt/tljh/bin/tljh-install and runs `tljh-install install OPTION...`.
-Run it as root on the machine that is to become the hub, for instance:
+Download the installer of The Littlest JupyterHub, verify it, install it as
+/opt/tljh/bin/tljh-install and run `tljh-install install OPTION...`.
+Run it as root on the machine that will be the hub, for example:
 
     curl -fsSL URL/bootstrap.sh | sudo bash -s -- --admin alice
 
-Options go to the installer as they are; once it is there,
-`tljh-install install --help` lists them. Give no password behind --admin:
-sudo writes its command line into the journal. Without one, a password is
-made up and shown once; --admin-password-file FILE takes one from a file.
+Options are passed to the installer; once it is installed,
+`tljh-install install --help` lists them. Do not write a password after
+--admin: sudo logs its command line in the journal. Without a password, one
+is generated and shown once; --admin-password-file FILE reads one from a file.
 
-Where an installer is already, it checks the signature of the one that was
-downloaded before that takes its place. Only this script knows
-  --unsigned           take a build of your own, which nobody has signed
+If an installer is already there, it verifies the signature of the downloaded
+one before it is replaced. This script has one option of its own:
+  --unsigned           accept an unsigned build, such as your own
 
 Environment (sudo drops it: write `sudo NAME=value bash ...`):
-  TLJH_RELEASE_URL     the folder the release lies in, where it differs from
-                       the one written into this script
+  TLJH_RELEASE_URL     address of the folder with the release, instead of the
+                       one built into this script
   http_proxy, https_proxy, no_proxy (or in capitals)
                        a proxy between this machine and the network
   CURL_CA_BUNDLE, SSL_CERT_FILE
-                       certificates to trust, where a network has its own
-  TLJH_DOWNLOAD_STALL  seconds without a byte before a download is tried
-                       again (30)
+                       certificates to trust, if the network has its own
+  TLJH_DOWNLOAD_STALL  seconds without data before a download is retried (30)
 
-Exit codes: those of tljh-install; of this script 1 (the download failed),
-2 (wrong use), 3 (the release is not signed by the right key), 4 (this machine
-cannot be used, or another release is installed), 130 (interrupted).
+Exit codes: those of tljh-install; this script uses 1 (the download failed),
+2 (usage error), 3 (the release is not signed by the right key), 4 (this
+machine cannot be used, or another release is installed), 130 (interrupted).
 USAGE
 }
 
@@ -118,7 +117,7 @@ interrupted() {
 	fi
 	trap '' INT TERM HUP
 	say ""
-	say "Interrupted. Nothing was installed; the same command starts again."
+	say "Interrupted. Nothing was installed; run the same command to start again."
 	exit $EXIT_INTERRUPTED
 }
 
@@ -129,13 +128,13 @@ have() {
 }
 
 check_root() {
-	[ "$(id -u)" = 0 ] || fail $EXIT_REFUSED "it has to run as root." \
-		"Put sudo before bash (curl -fsSL ... | sudo bash -s -- ...), or become root first with: su -"
+	[ "$(id -u)" = 0 ] || fail $EXIT_REFUSED "it must run as root." \
+		"Put sudo in front of bash (curl -fsSL ... | sudo bash -s -- ...), or become root first with: su -"
 }
 
 check_linux() {
 	[ "$(uname -s)" = Linux ] || fail $EXIT_REFUSED "it needs Linux, and this is $(uname -s)." \
-		"Run it on the server that is to become the hub, for instance over ssh."
+		"Run it on the server that will be the hub, for example over ssh."
 }
 
 find_architecture() {
@@ -149,21 +148,21 @@ find_architecture() {
 
 check_systemd() {
 	[ -d /run/systemd/system ] || fail $EXIT_REFUSED "systemd is not running on this machine." \
-		"The hub and its users' servers are run by systemd. In a container it usually is not there:" \
-		"use a server or a virtual machine. Under WSL, switch systemd on in /etc/wsl.conf and restart WSL."
+		"The hub and its servers are run by systemd, which containers usually lack: use a server or a" \
+		"virtual machine. Under WSL, enable systemd in /etc/wsl.conf and restart WSL."
 }
 
 check_tools() {
 	have sha256sum || fail $EXIT_REFUSED "the command sha256sum is missing." \
-		"It checks the download. It belongs to the package coreutils (or busybox)."
+		"It verifies the download. Install the package coreutils (or busybox)."
 	if have curl; then
 		DOWNLOADER=curl
 	elif have wget; then
 		DOWNLOADER=wget
 		wget --version 2>/dev/null | grep -q 'GNU Wget' || DOWNLOADER=wget-small
 	else
-		fail $EXIT_REFUSED "neither curl nor wget is here to download with." \
-			"Install one of them with the machine's package manager, for instance: apt-get install curl"
+		fail $EXIT_REFUSED "neither curl nor wget is installed." \
+			"Install one of them with the package manager, for example: apt-get install curl"
 	fi
 }
 
@@ -171,21 +170,21 @@ check_tools() {
 # ours that was killed during the download holds a half of it. An older TLJH is the installer's to judge.
 check_foreign() {
 	[ -e "$ROOT" ] || [ -L "$ROOT" ] || return 0
-	[ ! -L "$ROOT" ] || fail $EXIT_REFUSED "$ROOT is a symbolic link; it has to be a folder." \
+	[ ! -L "$ROOT" ] || fail $EXIT_REFUSED "$ROOT is a symbolic link; it must be a folder." \
 		"To have it on another disk, mount a folder of that disk there: mount --bind (and a line in /etc/fstab)."
 	[ -d "$ROOT" ] || fail $EXIT_REFUSED "$ROOT exists and is not a folder." "Move it away first."
 	if [ -d "$ROOT/hub" ] && [ ! -L "$ROOT/hub" ]; then
-		say "There is an older TLJH (the one written in Python). The installer takes it over; it says how, and asks first."
+		say "The Littlest JupyterHub 1.x/2.x (Python) is installed. The installer can adopt it; it shows the plan and asks first."
 	fi
 	owner=$(stat -c %u "$ROOT/.")
 	[ "$owner" = 0 ] || fail $EXIT_REFUSED "$ROOT belongs to another account (number $owner), not to root." \
-		"Look at what it is for. If it is to hold the hub: chown root:root $ROOT"
+		"Check what it is for. To use it for the hub: chown root:root $ROOT"
 	if [ -e "$BINARY" ] || [ -d "$ROOT/state" ] || only_leftovers; then
 		return 0
 	fi
-	fail $EXIT_REFUSED "$ROOT exists already, and something else made it." \
-		"Nothing was touched. Look at what it is: ls -la $ROOT" \
-		"This script needs $ROOT for itself. Paste the line again once whoever made it has put it somewhere else."
+	fail $EXIT_REFUSED "$ROOT already exists, and another program made it." \
+		"Nothing was changed. Check what it is: ls -la $ROOT" \
+		"This script needs $ROOT for itself. Move the folder away, then paste the line again."
 }
 
 only_leftovers() {
@@ -209,11 +208,11 @@ find_release() {
 		*) URL=$STAMPED_URL ;;
 		esac
 	fi
-	[ -n "$URL" ] || fail $EXIT_USAGE "this copy of bootstrap.sh does not know where its release lies." \
-		"Name the folder that holds SHA256SUMS: sudo TLJH_RELEASE_URL=https://... bash bootstrap.sh ..."
+	[ -n "$URL" ] || fail $EXIT_USAGE "this copy of bootstrap.sh has no release address." \
+		"Give the address of the folder with SHA256SUMS: sudo TLJH_RELEASE_URL=https://... bash bootstrap.sh ..."
 	case $URL in
 	https://?* | http://?*) ;;
-	*) fail $EXIT_USAGE "TLJH_RELEASE_URL is no web address: $URL" "It has to begin with https:// or http://." ;;
+	*) fail $EXIT_USAGE "TLJH_RELEASE_URL is not a web address: $URL" "It must begin with https:// or http://." ;;
 	esac
 	while [ "${URL%/}" != "$URL" ]; do
 		URL=${URL%/}
@@ -239,7 +238,7 @@ find_certificates() {
 		"Correct the variable or unset it."
 	case $URL,$DOWNLOADER in
 	https:*,wget-small)
-		say "Note: this small wget cannot check certificates; with curl installed the download would be safer."
+		say "Note: this small wget cannot check certificates; install curl for a safer download."
 		;;
 	esac
 }
@@ -373,7 +372,7 @@ fetch() {
 
 reason() {
 	if [ -e "$WORK/stalled" ]; then
-		echo "nothing came for $STALL seconds"
+		echo "no data for $STALL seconds"
 		return
 	fi
 	# curl's and wget's own last line, without their name.
@@ -388,22 +387,22 @@ disk_is_full() {
 
 explain() {
 	if disk_is_full "$2"; then
-		fail $EXIT_FAILED "the disk that holds $(dirname "$2") is full." \
-			"Make room (df -h shows the disks; the hub needs about 2 GB), then paste the line again."
+		fail $EXIT_FAILED "the disk with $(dirname "$2") is full." \
+			"Free some space (df -h shows the disks; the hub needs about 2 GB), then paste the line again."
 	fi
 	case $3 in
 	404 | 410) fail $EXIT_FAILED "there is no $1 (the server says $3)." \
-		"Is the address of the release right? It has to be the folder that holds SHA256SUMS." ;;
-	401 | 403) fail $EXIT_FAILED "the server keeps $1 from us (it says $3)." \
-		"Is the address right, and may this machine read it?" ;;
-	407) fail $EXIT_FAILED "the proxy wants a name and a password (407)." \
+		"Check the address of the release: it must be the folder with SHA256SUMS." ;;
+	401 | 403) fail $EXIT_FAILED "the server denies access to $1 (it says $3)." \
+		"Check the address, and whether this machine may read it." ;;
+	407) fail $EXIT_FAILED "the proxy requires a name and a password (407)." \
 		"Give them in the address: sudo https_proxy=http://NAME:PASSWORD@HOST:PORT bash ..." ;;
 	esac
 	fail $EXIT_FAILED "cannot download $1: $(reason)." \
 		"Try it from this machine: curl -fI $1" \
-		"A network with a proxy: sudo https_proxy=http://HOST:PORT bash ... (sudo drops your own settings)." \
-		"A network with certificates of its own: sudo CURL_CA_BUNDLE=/path/to/ca.pem bash ..." \
-		"A clock that is wrong makes every certificate look invalid: date"
+		"If the network has a proxy: sudo https_proxy=http://HOST:PORT bash ... (sudo drops your own settings)." \
+		"If the network has its own certificates: sudo CURL_CA_BUNDLE=/path/to/ca.pem bash ..." \
+		"A wrong clock makes every certificate look invalid: date"
 }
 
 # --- checking and keeping -----------------------------------------------------------------------------------------
@@ -417,9 +416,9 @@ sum_of() {
 find_sums() {
 	fetch "$URL/SHA256SUMS" "$WORK/SHA256SUMS"
 	WANTED=$(listed_sum "$FILE")
-	[ -n "$WANTED" ] || fail $EXIT_FAILED "$URL/SHA256SUMS names no checksum of $FILE." \
-		"Either the address is not that of a release, or something on the way answered in its place, such as" \
-		"a login page for the network: open the address in a browser, or look at it with: curl -fsSL $URL/SHA256SUMS"
+	[ -n "$WANTED" ] || fail $EXIT_FAILED "$URL/SHA256SUMS contains no checksum of $FILE." \
+		"Either the address is not that of a release, or something in the network answered instead, such as" \
+		"a login page: open the address in a browser, or look at it with: curl -fsSL $URL/SHA256SUMS"
 	PACKED_SUM=
 	! have gzip || PACKED_SUM=$(listed_sum "$FILE.gz")
 }
@@ -453,12 +452,12 @@ check_sum() {
 	[ "$found" != "$3" ] || return 0
 	size=$(size_of "$1")
 	fail $EXIT_FAILED "the download is not the file that the release names." \
-		"file      $URL/$2 ($size bytes came)" \
+		"file      $URL/$2 ($size bytes received)" \
 		"expected  sha256 $3" \
 		"found     sha256 $found" \
-		"It was removed and not run. Likely causes: the download was cut short; a login page of the network or a" \
-		"proxy answered in the server's place; the release was being replaced at this moment. Paste the line again;" \
-		"if it stays so, tell whoever publishes the release."
+		"It was deleted and not run. Likely causes: the download was cut short; a login page or a proxy answered" \
+		"instead of the server; the release was being replaced at that moment. Paste the line again; if it" \
+		"still fails, contact the publisher of the release."
 }
 
 # --- what may take the place of what -------------------------------------------------------------------------------
@@ -473,22 +472,22 @@ verify() {
 	case $verdict in
 	0) cat "$WORK/said" >&2 ;;
 	3 | 4) refuse $verdict ;;
-	2) fail $EXIT_REFUSED "the installer that is here is of a release that cannot check the signature of what would replace it." \
-		"To upgrade the hub that it has installed (the signature is checked then): sudo tljh-install upgrade --from $URL" \
-		"To replace it without a check: put --unsigned at the end of the pasted line" ;;
+	2) fail $EXIT_REFUSED "the installed program is too old: it cannot check the signature of its replacement." \
+		"To upgrade the hub (this checks the signature): sudo tljh-install upgrade --from $URL" \
+		"To replace it without a check: add --unsigned at the end of the pasted line" ;;
 	130) exit $EXIT_INTERRUPTED ;;
 	*)
 		cat "$WORK/said" >&2
-		fail $EXIT_REFUSED "the installer that is here does not work (exit code $verdict), so it cannot check the signature of what would replace it." \
-			"See why: $BINARY version" \
-			"To replace it without a check: put --unsigned at the end of the pasted line" ;;
+		fail $EXIT_REFUSED "the installed program does not work (exit code $verdict), so it cannot check the signature of its replacement." \
+			"To see why: $BINARY version" \
+			"To replace it without a check: add --unsigned at the end of the pasted line" ;;
 	esac
 }
 
 # refuse ends with what a program said of why.
 refuse() {
 	cat "$WORK/said" >&2
-	say "Nothing was changed: the installer and the hub that are here stay as they are."
+	say "Nothing was changed: the installed program and the hub stay as they are."
 	exit "$1"
 }
 
@@ -499,8 +498,8 @@ judge_itself() {
 	verdict=$?
 	case $verdict in
 	3 | 4) refuse $verdict ;;
-	126) fail $EXIT_FAILED "$BINARY may not be run." \
-		"The disk that holds /opt seems to be mounted with noexec: findmnt -T $BIN_DIR" ;;
+	126) fail $EXIT_FAILED "cannot run $BINARY: permission denied." \
+		"The disk with /opt seems to be mounted with noexec: findmnt -T $BIN_DIR" ;;
 	esac
 }
 
@@ -540,7 +539,7 @@ keep() {
 
 get_binary() {
 	if [ -f "$BINARY" ] && [ ! -L "$BINARY" ] && [ "$(sum_of "$BINARY")" = "$WANTED" ]; then
-		say "The installer is here already."
+		say "The installer is already here."
 		[ "$(stat -c %u:%g:%a "$BINARY")" = 0:0:755 ] || { chmod 0755 "$BINARY" && chown 0:0 "$BINARY"; }
 		return
 	fi
@@ -569,7 +568,7 @@ take_options() {
 # needs_input refuses to take a password from a standard input that this script itself comes from.
 needs_input() {
 	case $- in
-	*s*) fail $EXIT_USAGE "--admin-password-file - reads the standard input, which this script itself is read from." \
+	*s*) fail $EXIT_USAGE "--admin-password-file - reads standard input, which this script itself is read from." \
 		"Name a file, or save the script first: bash bootstrap.sh --admin alice --admin-password-file -" ;;
 	esac
 }
@@ -590,7 +589,7 @@ main() {
 	done
 	STALL=${TLJH_DOWNLOAD_STALL:-30}
 	case $STALL in
-	*[!0-9]* | '' | 0) fail $EXIT_USAGE "TLJH_DOWNLOAD_STALL is to be a number of seconds, not: $STALL" ;;
+	*[!0-9]* | '' | 0) fail $EXIT_USAGE "TLJH_DOWNLOAD_STALL must be a number of seconds, not: $STALL" ;;
 	esac
 
 	check_linux

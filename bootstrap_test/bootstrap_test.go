@@ -127,7 +127,7 @@ func TestCaptivePortal(t *testing.T) {
 		m := newMachine(t, shell, "curl").from(r)
 		code, _, stderr := m.run()
 		assert.Equal(t, 1, code)
-		assert.Contains(t, stderr, "names no checksum of tljh-install-linux-amd64")
+		assert.Contains(t, stderr, "contains no checksum of tljh-install-linux-amd64")
 		assert.Contains(t, stderr, "login page")
 		assert.Empty(t, m.tree())
 	})
@@ -143,7 +143,7 @@ func TestEmptyAnswer(t *testing.T) {
 	m := newMachine(t, "dash", "curl").from(r)
 	code, _, stderr := m.run()
 	assert.Equal(t, 1, code)
-	assert.Contains(t, stderr, "(0 bytes came)")
+	assert.Contains(t, stderr, "(0 bytes received)")
 	assert.Empty(t, m.tree())
 }
 
@@ -250,7 +250,7 @@ func TestStalledServer(t *testing.T) {
 		m.env = append(m.env, "TLJH_DOWNLOAD_STALL=2")
 		code, _, stderr := m.run()
 		require.Equal(t, 0, code, stderr)
-		assert.Contains(t, stderr, "nothing came for 2 seconds; trying again (2 of 4)")
+		assert.Contains(t, stderr, "no data for 2 seconds; trying again (2 of 4)")
 		assert.NotContains(t, stderr, "Terminated", "the shell does not speak of what the script ended")
 		assert.Equal(t, installed(standIn("amd64", ordinary)), m.tree())
 	})
@@ -288,8 +288,8 @@ func TestAddressOfTheRelease(t *testing.T) {
 			{"environment", "@RELEASE_URL@", r.URL, 0, ""},
 			{"final slashes", "@RELEASE_URL@", r.URL + "//", 0, ""},
 			{"environment before stamp", "http://127.0.0.1:1", r.URL, 0, ""},
-			{"no web address", "@RELEASE_URL@", "ftp://127.0.0.1/", 2, "no web address: ftp://127.0.0.1/"},
-			{"an option in its place", "@RELEASE_URL@", "--output=/etc/passwd", 2, "no web address"},
+			{"no web address", "@RELEASE_URL@", "ftp://127.0.0.1/", 2, "not a web address: ftp://127.0.0.1/"},
+			{"an option in its place", "@RELEASE_URL@", "--output=/etc/passwd", 2, "not a web address"},
 		}
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestMachinesThatCannotBeUsed(t *testing.T) {
 		change func(m *machine)
 		words  string
 	}{
-		"not root":     {func(m *machine) { m.asNobody = true }, "sudo before bash"},
+		"not root":     {func(m *machine) { m.asNobody = true }, "sudo in front of bash"},
 		"no systemd":   {func(m *machine) { m.systemd = false }, "systemd is not running"},
 		"riscv64":      {func(m *machine) { m.fake("uname", `[ "$1" = -m ] && echo riscv64 || echo Linux`) }, "no release for this processor (riscv64)"},
 		"i686":         {func(m *machine) { m.fake("uname", `[ "$1" = -m ] && echo i686 || echo Linux`) }, "no release for this processor (i686)"},
@@ -370,9 +370,9 @@ func TestForeignFolder(t *testing.T) {
 			require.NoError(t, os.Mkdir(root+"-elsewhere", 0o755))
 			require.NoError(t, os.Symlink("tljh-elsewhere", root))
 		}, "symbolic link"},
-		"somebody's":     {func(t *testing.T, root string) { put(t, root+"/notes.txt") }, "something else made it"},
-		"a hidden file":  {func(t *testing.T, root string) { put(t, root+"/.notes") }, "something else made it"},
-		"their programs": {func(t *testing.T, root string) { put(t, root+"/bin/theirs") }, "something else made it"},
+		"somebody's":     {func(t *testing.T, root string) { put(t, root+"/notes.txt") }, "another program made it"},
+		"a hidden file":  {func(t *testing.T, root string) { put(t, root+"/.notes") }, "another program made it"},
+		"their programs": {func(t *testing.T, root string) { put(t, root+"/bin/theirs") }, "another program made it"},
 		"another account's": {func(t *testing.T, root string) {
 			require.NoError(t, os.Mkdir(root, 0o755))
 			require.NoError(t, os.Chown(root, 65534, 65534))
@@ -559,7 +559,7 @@ func TestFullDisk(t *testing.T) {
 		code, stdout, stderr := m.run()
 		assert.Equal(t, 1, code)
 		assert.Empty(t, stdout)
-		assert.Contains(t, stderr, "the disk that holds /opt/tljh/bin is full")
+		assert.Contains(t, stderr, "the disk with /opt/tljh/bin is full")
 		assert.Equal(t, 1, r.count("tljh-install-linux-amd64"), "there is no sense in trying again")
 	})
 }

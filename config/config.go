@@ -1,8 +1,9 @@
 // Package config is the hub's config file, /opt/tljh/config/config.yaml: what may stand in it, what it means, and what is wrong
 // with one. Bytes go in; values, problems with their places, and edited bytes come out.
 //
-// The keys are one table, in schema.go: a new one is a field of Config and a row there. The hub reads the same file by itself, with
-// a YAML 1.1 reader; what the two could read differently is an error here.
+// The keys are one table, in schema.go: a new one is a field of Config and a row there. The hub asks this program for the
+// values; only the copy of the last usable file is read by the hub itself, with a YAML 1.1 reader. So what the two could read
+// differently is an error here.
 //
 // Files, locks, and putting a config into effect do not belong here.
 package config

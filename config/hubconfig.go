@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -40,6 +42,29 @@ func ReadForHub(data []byte) ForHub {
 	}
 	return told
 }
+
+// keptForHub is what the hub reads of the config that it works with, for when it cannot ask.
+type keptForHub struct {
+	SHA256 string         `json:"sha256"` // of the text
+	Config map[string]any `json:"config"`
+}
+
+// KeepForHub returns what the hub keeps of a config that it works with.
+func KeepForHub(text []byte) ([]byte, error) {
+	told := ReadForHub(text)
+	if !told.Valid {
+		return nil, fmt.Errorf("the config is not valid: %s", strings.Join(told.Problems, "; "))
+	}
+	return json.Marshal(keptForHub{SHA256: sumOf(text), Config: told.Config})
+}
+
+// IsKeptForHub reports whether the hub has kept these values of a text.
+func IsKeptForHub(kept, text []byte) bool {
+	var found keptForHub
+	return json.Unmarshal(kept, &found) == nil && found.SHA256 == sumOf(text)
+}
+
+func sumOf(text []byte) string { return fmt.Sprintf("%x", sha256.Sum256(text)) }
 
 // forHub returns what the hub reads, as sections within sections.
 func (c *Config) forHub() map[string]any {

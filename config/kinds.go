@@ -98,22 +98,28 @@ func wholeHint(node *yaml.Node) string {
 
 func seconds(least int) kind[int] { return whole("seconds", least, math.MaxInt32) }
 
-var port = kind[int]{"port", obj{"type": "integer", "minimum": 1, "maximum": 65535, "not": obj{"enum": []int{971, 972, 973}}}, func(w *walker, node *yaml.Node, path string) (int, bool) {
+var internalPorts = func() []int {
+	ports := []int{}
+	for _, address := range layout.InternalAddresses {
+		ports = append(ports, int(netip.MustParseAddrPort(address).Port()))
+	}
+	return ports
+}()
+
+var port = kind[int]{"port", obj{"type": "integer", "minimum": 1, "maximum": 65535, "not": obj{"enum": internalPorts}}, func(w *walker, node *yaml.Node, path string) (int, bool) {
 	n, ok := whole("", 1, 65535).read(w, node, path)
 	if !ok {
 		return 0, false
 	}
-	for _, taken := range []string{layout.HubAddress, layout.ProxyAddress, layout.ProxyAPIAddress} {
-		if netip.MustParseAddrPort(taken).Port() == uint16(n) {
-			w.fail(node, path, fmt.Sprintf("%s cannot be %d: the hub uses that port inside the machine", path, n), "")
-			return 0, false
-		}
+	if slices.Contains(internalPorts, n) {
+		w.fail(node, path, fmt.Sprintf("%s cannot be %d: the hub uses that port inside the machine", path, n), "")
+		return 0, false
 	}
 	return n, true
 }}
 
 // userPort is a port, or 0 for none.
-var userPort = kind[int]{"port or 0", obj{"type": "integer", "minimum": 0, "maximum": 65535, "not": obj{"enum": []int{971, 972, 973}}}, func(w *walker, node *yaml.Node, path string) (int, bool) {
+var userPort = kind[int]{"port or 0", obj{"type": "integer", "minimum": 0, "maximum": 65535, "not": obj{"enum": internalPorts}}, func(w *walker, node *yaml.Node, path string) (int, bool) {
 	if w.scalar(node, asWhole) && node.Value == "0" {
 		return 0, true
 	}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -33,18 +32,36 @@ var proxy = kind[string]{proxyText.name, proxyText.schema, func(w *walker, node 
 }}
 
 var proxyText = text("web address of a proxy", "the web address of a proxy", proxyForm, func(text string) (string, string, string) {
-	kept, err := checkProxy(text)
-	if err != nil {
-		return "", err.Error(), proxyHint
+	kept, ok := checkProxy(text)
+	if !ok {
+		trouble, hint := noProxy(text)
+		return "", trouble, hint
 	}
 	return kept, "", ""
 })
 
-func checkProxy(text string) (string, error) {
-	if !proxyAddress.MatchString(text) {
-		return "", errors.New("must be the address of a proxy: http:// or https://, its name, and its port")
+func checkProxy(text string) (string, bool) {
+	return strings.TrimSuffix(text, "/"), proxyAddress.MatchString(text)
+}
+
+var (
+	socksProxy = regexp.MustCompile(`(?i)^socks[0-9a-z]*://`)
+	ipv6Proxy  = regexp.MustCompile(`^([A-Za-z]+://)?([^/@]*@)?(\[[0-9A-Fa-f:.%]*\]|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)`)
+	proxyFile  = regexp.MustCompile(`(?i)\.(pac|dat)$`)
+)
+
+// noProxy says why a text cannot be the address of a proxy, and what to write instead. It may hold a password, so that it is not quoted.
+func noProxy(text string) (trouble, hint string) {
+	switch {
+	case socksProxy.MatchString(text):
+		return "is the address of a SOCKS proxy, and some of the programs that use it, such as pip, speak HTTP to a proxy only",
+			"write the address of an HTTP proxy: ask who runs the SOCKS proxy for one, or install a program that passes on from HTTP to SOCKS, such as privoxy, and write http://127.0.0.1:8118"
+	case ipv6Proxy.MatchString(text):
+		return "has an IPv6 address, which not all programs that use it can read", "give the proxy a name in /etc/hosts, and write, for example, http://proxy:3128"
+	case proxyFile.MatchString(text):
+		return "is the address of a file for browsers (proxy auto-config), which other programs cannot use", "open the file, and write the address that it has after PROXY, for example http://proxy.example.org:3128"
 	}
-	return strings.TrimSuffix(text, "/"), nil
+	return "must be the address of a proxy: http:// or https://, its name, and its port", proxyHint
 }
 
 const directForm = `^(\*?\.?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f]*:[0-9A-Fa-f.:]*(/[0-9]{1,3})?)$`
@@ -175,11 +192,13 @@ func NetworkOf(environ []string) (network Network, beyond []string) {
 		if value != "" && !strings.Contains(value, "://") {
 			value = "http://" + value
 		}
-		kept, err := checkProxy(value)
-		if err != nil && !slices.Contains(beyond, name) {
+		kept, ok := checkProxy(value)
+		switch {
+		case ok:
+			*each.to = kept
+		case !slices.Contains(beyond, name):
 			beyond = append(beyond, name)
 		}
-		*each.to = kept
 	}
 	name, list := find("no_proxy", "NO_PROXY")
 	for _, item := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {

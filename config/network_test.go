@@ -34,6 +34,30 @@ func TestProxies(t *testing.T) {
 	}
 }
 
+func TestWordsAboutAProxyThatCannotBeUsed(t *testing.T) {
+	for text, words := range map[string][2]string{
+		"socks5://proxy:1080":          {"SOCKS", "privoxy"},
+		"SOCKS5H://me:hush@proxy:1080": {"SOCKS", "privoxy"},
+		"socks://proxy":                {"SOCKS", "privoxy"},
+		"http://[2001:db8::1]:3128":    {"IPv6", "/etc/hosts"},
+		"http://me:hush@[::1]:3128":    {"IPv6", "/etc/hosts"},
+		"2001:db8::1":                  {"IPv6", "/etc/hosts"},
+		"[2001:db8::1]:3128":           {"IPv6", "/etc/hosts"},
+		"http://wpad/wpad.dat":         {"auto-config", "after PROXY"},
+		"https://example.org/p.pac":    {"auto-config", "after PROXY"},
+		"proxy.example.org:3128":       {"http:// or https://", "http://proxy.example.org:3128"},
+		"me:hush@proxy:3128":           {"http:// or https://", "http://proxy.example.org:3128"},
+	} {
+		for _, key := range []string{"network.http_proxy", "network.https_proxy"} {
+			told := Read("c.yaml", []byte(inFlow(key, "'"+text+"'"))).Report.Text()
+			for _, each := range words {
+				assert.Contains(t, told, each, text)
+			}
+			assert.NotContains(t, told, "hush")
+		}
+	}
+}
+
 func TestAProxysPasswordIsShownNowhere(t *testing.T) {
 	text := "network:\n  https_proxy: http://me:hush@proxy:3128\n"
 	d := Read("c.yaml", []byte(text))

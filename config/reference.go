@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"tljh/internal/layout"
 )
@@ -21,16 +22,17 @@ var documents = map[string]string{
 
 const introduction = `# Keys of config.yaml
 
-` + "`" + layout.Config + "`" + ` says all there is to say about a hub. It is YAML; every key may be left out, and a key without a value says nothing. ` + "`NAME`" + ` stands
-for a name of your choice.
+` + "`" + layout.Config + "`" + ` contains all settings of a hub. It is YAML; every key is optional, and a key without a
+value sets nothing. ` + "`NAME`" + ` stands for a name of your choice.
 
 ` + "```shell" + `
-sudo tljh-install config edit                  # edits it, checks it, puts it into effect
-sudo tljh-install config set limits.memory 2G  # changes one key and leaves comments alone
-sudo tljh-install config reload                # puts what was changed into effect
+sudo tljh-install config edit                  # edit it, check it and apply it
+sudo tljh-install config set limits.memory 2G  # change one key, and keep the comments
+sudo tljh-install config reload                # apply the changes
 ` + "```" + `
 
-[config.schema.json](config.schema.json) describes the same for editors. This page is made from the table that the file is read by.
+[config.schema.json](config.schema.json) contains the same as a JSON Schema, for editors. This page is generated
+from the table of keys in the program.
 
 `
 
@@ -46,13 +48,34 @@ func Reference() []byte {
 			fmt.Fprintf(&b, "## %s\n\n", top)
 		}
 		name := strings.Replace(doc.Path, "*", "NAME", 1)
-		fmt.Fprintf(&b, "### `%s`\n\n%s\n\n", name, doc.Doc)
+		fmt.Fprintf(&b, "### `%s`\n\n%s\n\n", name, wrapped(doc.Doc))
 		if doc.Type == anything {
 			continue
 		}
 		fmt.Fprintf(&b, "- Type: %s\n- Default: `%s`\n- Touches: %s\n\n```yaml\n%s```\n\n", doc.Type, doc.Default, touched(key.touches), exampleOf(doc, name))
 	}
 	return []byte(strings.TrimRight(b.String(), "\n") + "\n")
+}
+
+// wrapped breaks a text into lines that fit the manual's 120 columns.
+func wrapped(text string) string {
+	const columns = 120
+	var b strings.Builder
+	column := 0
+	for _, word := range strings.Fields(text) {
+		switch width := utf8.RuneCountInString(word); {
+		case column == 0:
+			column = width
+		case column+1+width > columns:
+			b.WriteByte('\n')
+			column = width
+		default:
+			b.WriteByte(' ')
+			column += 1 + width
+		}
+		b.WriteString(word)
+	}
+	return b.String()
 }
 
 func touched(t touches) string {

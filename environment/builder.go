@@ -290,14 +290,14 @@ func digestOfTree(tree fs.FS) string {
 
 // sitePackages is where packages are in an environment on the carried CPython.
 func sitePackages(dir string) string {
-	return path.Join(dir, "lib", "python"+pythonMinor, "site-packages")
+	return path.Join(dir, layout.SitePackages)
 }
 
 var pythonFolder = regexp.MustCompile(`^python3\.(\d+)$`)
 
 // siteWithin is where packages are in a user environment, below its folder, whichever Python it has.
 func siteWithin(env *host.Within) string {
-	newest, found := -1, path.Join("lib", "python"+pythonMinor, "site-packages")
+	newest, found := -1, layout.SitePackages
 	names, _ := env.List("lib")
 	for _, name := range names {
 		match := pythonFolder.FindStringSubmatch(name)

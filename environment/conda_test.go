@@ -2,6 +2,7 @@ package environment
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path"
 	"strings"
@@ -21,7 +22,7 @@ func condaPackage(t *testing.T, files host.Files, dir, name, version string, con
 	paths := []map[string]any{}
 	for file, text := range contents {
 		put(t, files, path.Join(dir, file), text)
-		noted := map[string]any{"_path": file, "path_type": "hardlink", "sha256": hexSum([]byte("in the package")), "sha256_in_prefix": hexSum([]byte(text))}
+		noted := map[string]any{"_path": file, "path_type": "hardlink", "sha256": host.SHA256([]byte("in the package")), "sha256_in_prefix": host.SHA256([]byte(text))}
 		if strings.Contains(text, dir) {
 			noted["prefix_placeholder"], noted["file_mode"] = "/placeholder", "text"
 		}
@@ -123,4 +124,28 @@ func TestMoveFollowsNoLinkOut(t *testing.T) {
 	assert.Equal(t, "#!"+dir+"/bin/python\n", string(data))
 	err = UV{&Builder{Host: &host.Host{Files: files}}}.Move("/opt/tljh/generations/user-1", "/opt/tljh/generations/user-1")
 	require.Error(t, err)
+}
+
+// A pin that keeps packages from being installed is named, with the file that it is in: those of an admin can be changed, ours cannot.
+func TestPinsAreNamedWhereTheyStandInTheWay(t *testing.T) {
+	files, live := condaEnvironment(t)
+	b := &Builder{Host: &host.Host{Files: files}}
+	failed := errors.New("conda ended with 1")
+	hint := func(output string) string { return host.HintOf(Conda{b}.explain(failed, live.Path(), output)) }
+	const unsolved = "LibMambaUnsatisfiableError: Encountered problems while solving:\n  - pin on cowsay"
+
+	assert.Equal(t, "these packages do not fit together: ask for other versions, or for fewer", hint(unsolved))
+	file := path.Join(live.Path(), conda.Pinned)
+	put(t, files, file, "# Made by tljh-install.\njupyterhub ==6.1.1\npython 3.14.*\n")
+	assert.Equal(t, "these packages do not fit together: ask for other versions, or for fewer. "+
+		"The pins in "+file+" count as well: this program keeps JupyterHub and Python as they are", hint(unsolved))
+	put(t, files, file, "# Made by tljh-install.\njupyterhub ==6.1.1\npython 3.14.*\n\n# of the course\ncowsay ==6.0 # we teach this\nnumpy <3\n")
+	for _, output := range []string{
+		unsolved, "SpecsConfigurationConflictError: Requested specs conflict with configured specs.", "Pins seem to be involved in the conflict. Currently pinned specs:",
+	} {
+		assert.Equal(t, "these packages do not fit together: ask for other versions, or for fewer. The pins in "+file+" count as well: cowsay ==6.0, numpy <3 (an admin's, who may "+
+			"change them); this program keeps JupyterHub and Python as they are", hint(output))
+	}
+	assert.Empty(t, hint("something else"))
+	assert.Contains(t, hint("CondaHTTPError: HTTP 000 CONNECTION FAILED"), "reaches its conda channel")
 }

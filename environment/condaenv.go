@@ -101,7 +101,7 @@ func (c Conda) attempt(ctx context.Context, verb func(prefix string, specs []str
 	}
 	lacking = conda.Lacking(output, specs)
 	if len(lacking) == 0 {
-		return nil, nil, explainConda(err, output)
+		return nil, nil, c.explain(err, dir, output)
 	}
 	return slices.DeleteFunc(slices.Clone(specs), func(spec string) bool { return slices.Contains(lacking, spec) }), lacking, err
 }
@@ -125,14 +125,50 @@ func (c Conda) create(ctx context.Context, settings conda.Settings, dir string, 
 	}
 }
 
-func explainConda(err error, output string) error {
+// unsolvable are words of conda's when packages do not fit together. Which ones depends on its solver.
+var unsolvable = regexp.MustCompile(`Unsatisfiable|ould not solve|SpecsConfigurationConflictError|Pins seem to be involved`)
+
+// explain says what to do about a failure of conda's in an environment.
+func (c Conda) explain(err error, dir, output string) error {
 	switch {
+	case err == nil:
 	case conda.Unreachable(output):
 		return host.Hint(err, "check that this machine reaches its conda channel (network, proxy, certificates, sources.channel), then run the same command again")
-	case strings.Contains(output, "Unsatisfiable") || strings.Contains(output, "ould not solve"):
-		return host.Hint(err, "these packages do not fit together: ask for other versions, or for fewer")
+	case unsolvable.MatchString(output):
+		return host.Hint(err, "these packages do not fit together: ask for other versions, or for fewer%s", c.pinsInTheWay(dir))
 	}
 	return err
+}
+
+// pinsInTheWay names the pins of an environment, which count beside what is asked for; "" where there are none.
+func (c Conda) pinsInTheWay(dir string) string {
+	env, err := c.Builder.Host.Files.Within(dir)
+	if err != nil {
+		return ""
+	}
+	defer env.Close()
+	text, err := env.Read(conda.Pinned, pinsLimit)
+	if err != nil {
+		return ""
+	}
+	admins, any := []string{}, false
+	for line := range strings.Lines(string(text)) {
+		spec, _, _ := strings.Cut(line, "#")
+		if spec = strings.TrimSpace(spec); spec == "" {
+			continue
+		}
+		if any = true; !ours.MatchString(spec) && conda.Name(spec) != "jupyterhub" {
+			admins = append(admins, spec)
+		}
+	}
+	if !any {
+		return ""
+	}
+	words := ""
+	if len(admins) > 0 {
+		words = strings.Join(admins, ", ") + " (an admin's, who may change them); "
+	}
+	return ". The pins in " + path.Join(dir, conda.Pinned) + " count as well: " + words + "this program keeps JupyterHub and Python as they are"
 }
 
 // run runs conda as the account of the user environment; it may change the environment in dir.
@@ -326,7 +362,7 @@ func (c Conda) explicit(ctx context.Context, verb, dir string, lines []string) e
 		return err
 	}
 	output, err := c.run(ctx, dir, conda.Explicit(verb, dir, list))
-	return explainConda(err, output)
+	return c.explain(err, dir, output)
 }
 
 // fromSources installs just the packages of an explicit list from the channel of the config, after their own addresses failed: a mirror may have moved, or a
@@ -343,7 +379,7 @@ func (c Conda) fromSources(
 	}
 	output, err := c.run(ctx, dir, verb(dir, append([]string{"--no-deps"}, specs...)))
 	if err != nil {
-		return errors.Join(failed, explainConda(err, output))
+		return errors.Join(failed, c.explain(err, dir, output))
 	}
 	return nil
 }
@@ -481,7 +517,7 @@ func (c Conda) moveFile(env *host.Within, dir string, file conda.Path, before st
 	if err != nil || bytes.Equal(moved, data) {
 		return "", err
 	}
-	return hexSum(moved), c.Builder.rewrite(env, dir, file.Path, moved)
+	return host.SHA256(moved), c.Builder.rewrite(env, dir, file.Path, moved)
 }
 
 const fileLimit = 1 << 30

@@ -37,7 +37,7 @@ func realRecord(t *testing.T, files host.Files, dir, name string) {
 		}
 		put(t, files, path.Join(dir, each.Path), text)
 		if entry := paths[i].(map[string]any); entry["sha256_in_prefix"] != nil {
-			entry["sha256_in_prefix"] = hexSum([]byte(text))
+			entry["sha256_in_prefix"] = host.SHA256([]byte(text))
 		}
 	}
 	data, err = json.Marshal(noted)

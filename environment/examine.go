@@ -298,8 +298,3 @@ func (x *examination) whose(files host.Files) error {
 	}
 	return err
 }
-
-func hexSum(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}

@@ -8,14 +8,14 @@ import (
 	"tljh/internal/host"
 )
 
-// vital are the modules without which a user's page or kernel does not start. The hub looks for the first of them, too (spawner.py).
+// vital are the modules without which a user's page or kernel does not start. The hub looks for some of them, too (rescue.py).
 var vital = []string{
 	"jupyterhub", "jupyter_server", "jupyterlab", "ipykernel",
 	"jupyterlab_server", "IPython", "jupyter_client", "jupyter_core", "nbformat", "nbconvert", "tornado", "traitlets", "zmq",
 }
 
-// Damage returns what keeps the live user environment from working, as far as a look at a few files and the last snapshot show: nothing of it is run. "" is
-// nothing. It takes milliseconds; Examine finds more.
+// Damage returns what keeps the live user environment from working, as far as a look at a few files, the last snapshot and the last check show: nothing of it
+// is run. "" is nothing. It takes milliseconds; Examine finds more.
 func Damage(files host.Files) string {
 	live, there := Current(files, User)
 	if !there {
@@ -36,10 +36,10 @@ func Damage(files host.Files) string {
 	if words := wrongJupyterHub(packages["jupyterhub"]); words != "" {
 		return words
 	}
-	if last, err := lastOf(files); err == nil && last != nil {
+	if last, err := lastOf(files); err == nil && last != nil && last.Broken != "" {
 		return last.Broken
 	}
-	return ""
+	return lastCheck(files, live)
 }
 
 // glance looks for vital modules and conda's records, and for what a killed pip left.

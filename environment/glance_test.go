@@ -1,14 +1,20 @@
 package environment
 
 import (
+	"bytes"
+	"io/fs"
 	"path"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/hub"
 	"tljh/internal/host"
+	"tljh/internal/layout"
 )
 
 // working makes a user environment that looks as if it worked.
@@ -24,6 +30,30 @@ func working(t *testing.T) (host.Files, Generation) {
 	}
 	install(t, files, live, "jupyterhub", JupyterHubVersion())
 	return files, live
+}
+
+// recordOf records what a check found at 3:12.
+func recordOf(t *testing.T, files host.Files, words string) {
+	t.Helper()
+	require.NoError(t, files.Mkdir(layout.State, host.Attr{Mode: 0o700}))
+	health := Health{}
+	if words != "" {
+		health.Troubles = []Trouble{{Words: words}}
+	}
+	before, ok := BeginCheck(files)
+	require.True(t, ok)
+	require.NoError(t, before.Record(files, time.Date(2026, 11, 30, 3, 12, 0, 0, time.Local), health))
+}
+
+// A check that ran while packages were changed says nothing.
+func TestACheckDuringAChangeIsNotRecorded(t *testing.T) {
+	files, live := working(t)
+	require.NoError(t, files.Mkdir(layout.State, host.Attr{Mode: 0o700}))
+	before, ok := BeginCheck(files)
+	require.True(t, ok)
+	install(t, files, live, "numpy", "2.0")
+	require.NoError(t, before.Record(files, time.Now(), Health{Troubles: []Trouble{{Words: "half"}}}))
+	assert.False(t, files.Exists(layout.Checked))
 }
 
 func TestDamageIsSeenAtAGlance(t *testing.T) {
@@ -58,6 +88,24 @@ func TestDamageIsSeenAtAGlance(t *testing.T) {
 			require.NoError(t, err)
 			install(t, f, g, "numpy", "2.0")
 		}, ""},
+		"the last scheduled check found something": {func(t *testing.T, f host.Files, _ Generation) { recordOf(t, f, "numpy: x.py was changed") },
+			"numpy: x.py was changed (found by the check of 2026-11-30 03:12)"},
+		"the last scheduled check found nothing": {func(t *testing.T, f host.Files, _ Generation) { recordOf(t, f, "") }, ""},
+		"packages were changed since that check": {func(t *testing.T, f host.Files, g Generation) {
+			recordOf(t, f, "numpy: x.py was changed")
+			install(t, f, g, "numpy", "2.0")
+		}, ""},
+		"that check was of another environment": {func(t *testing.T, f host.Files, g Generation) {
+			recordOf(t, f, "numpy: x.py was changed")
+			data, err := f.Read(layout.Checked)
+			require.NoError(t, err)
+			require.NoError(t, f.Write(layout.Checked, bytes.Replace(data, []byte(g.Path()), []byte("/opt/tljh/generations/user-9"), 1), host.Attr{Mode: 0o600}))
+		}, ""},
+		"what that check found was repaired": {func(t *testing.T, f host.Files, _ Generation) {
+			recordOf(t, f, "numpy: x.py was changed")
+			require.NoError(t, ForgetCheck(f))
+		}, ""},
+		"what that check wrote is no record": {func(t *testing.T, f host.Files, _ Generation) { put(t, f, layout.Checked, "{") }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files, live := working(t)
@@ -66,4 +114,19 @@ func TestDamageIsSeenAtAGlance(t *testing.T) {
 		})
 	}
 	assert.Equal(t, "it is missing", Damage(newFiles(t)))
+}
+
+// The hub starts from the rescue environment where modules are missing: a check that does not name those would call such an environment intact.
+func TestWhatTheHubLooksForIsVital(t *testing.T) {
+	source, err := fs.ReadFile(hub.PackageFS(), "rescue.py")
+	require.NoError(t, err)
+	for _, form := range []string{`(?m)^VITAL = \["(\w+)", "(\w+)"\]$`, `(?m)^PAGE = "(\w+)"$`} {
+		names := regexp.MustCompile(form).FindStringSubmatch(string(source))
+		require.NotNil(t, names, form)
+		assert.Subset(t, vital, names[1:])
+	}
+}
+
+func TestTheCarriedPythonIsThatOfTheHub(t *testing.T) {
+	assert.True(t, strings.HasPrefix(PythonRelease, layout.PythonMinor+"."), PythonRelease)
 }

@@ -43,18 +43,7 @@ func (b *Builder) examine(ctx context.Context, dir, manager string) (Health, err
 	defer giveUp()
 	tried := make(chan error, 1)
 	go func() { tried <- b.tryServer(trying, dir) }()
-	if err := x.all(ctx, manager == "conda"); err != nil {
-		return Health{}, err
-	}
-	if err := x.whose(b.Host.Files); err != nil {
-		return Health{}, err
-	}
-	if manager == "conda" {
-		if damaged := b.BaseDamaged(); damaged != "" {
-			x.tell(Trouble{Words: "conda itself is damaged: " + damaged})
-		}
-	}
-	if err := x.jupyterHub(b.Host.Files, dir); err != nil {
+	if err := b.lookAtAll(ctx, x, dir, manager); err != nil {
 		return Health{}, err
 	}
 	if len(x.found) == 0 { // else, why an import fails is known
@@ -69,8 +58,38 @@ func (b *Builder) examine(ctx context.Context, dir, manager string) (Health, err
 	return x.health(), nil
 }
 
+// lookAtAll looks at all that can be told without running anything.
+func (b *Builder) lookAtAll(ctx context.Context, x *examination, dir, manager string) error {
+	if err := x.all(ctx, manager == "conda"); err != nil {
+		return err
+	}
+	if err := x.whose(b.Host.Files); err != nil {
+		return err
+	}
+	if manager == "conda" {
+		if damaged := b.BaseDamaged(); damaged != "" {
+			x.tell(Trouble{Words: "conda itself is damaged: " + damaged})
+		}
+	}
+	return x.jupyterHub(b.Host.Files, dir)
+}
+
+// ExamineFiles is Examine without a try to start a server: nothing in the environment is run.
+func (b *Builder) ExamineFiles(ctx context.Context) (Health, error) {
+	return b.verify(func(x *examination, live Generation) error { return b.lookAtAll(ctx, x, live.Path(), live.Manager) })
+}
+
 // Verify checks the files of the live user environment against their records, and JupyterHub's version. Nothing in it is run.
 func (b *Builder) Verify(ctx context.Context) (Health, error) {
+	return b.verify(func(x *examination, live Generation) error {
+		if err := x.all(ctx, live.Manager == "conda"); err != nil {
+			return err
+		}
+		return x.jupyterHub(b.Host.Files, live.Path())
+	})
+}
+
+func (b *Builder) verify(look func(*examination, Generation) error) (Health, error) {
 	live, ok := Current(b.Host.Files, User)
 	if !ok {
 		return Health{}, errNoUserEnvironment
@@ -82,10 +101,7 @@ func (b *Builder) Verify(ctx context.Context) (Health, error) {
 	defer env.Close()
 	x := examinationOf(b.Host.Files, env, live.Path())
 	defer x.close()
-	if err := x.all(ctx, live.Manager == "conda"); err != nil {
-		return Health{}, err
-	}
-	if err := x.jupyterHub(b.Host.Files, live.Path()); err != nil {
+	if err := look(x, live); err != nil {
 		return Health{}, err
 	}
 	return x.health(), nil

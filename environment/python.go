@@ -23,7 +23,7 @@ import (
 // The CPython that this program carries: the version of the module go-embed-python says which.
 const (
 	PythonRelease = "3.14.6-20260610"
-	pythonMinor   = "3.14"
+	pythonMinor   = layout.PythonMinor
 )
 
 // PythonPath returns the folder that the carried CPython is unpacked to. Environments rest on it, so another release

@@ -71,7 +71,7 @@ func (a *Adoption) enter(files host.Files, phase string) error {
 // begun tells whether the older hub has been touched.
 func (a *Adoption) begun() bool { return a != nil && a.Phase != phasePreparing }
 
-// begin journals how the older one stands, before anything of ours is there.
+// beginAdoption journals how the older one stands, before anything of ours is there.
 func (i *Installer) beginAdoption(ctx context.Context, older *Older, fresh bool) (*Adoption, error) {
 	files := i.Host.Files
 	a := &Adoption{DBM: older.dbm, Fresh: fresh}
@@ -189,7 +189,7 @@ func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) e
 // abandon removes what was built beside the older one, and the journal.
 func (i *Installer) abandon(ctx context.Context, a *Adoption) error {
 	files := i.Host.Files
-	if files.Exists(layout.Receipt) {
+	if check.Ours(files) {
 		if err := uninstall.ForAdoption(ctx, i.Host, i.Report, i.Now); err != nil {
 			return err
 		}

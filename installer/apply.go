@@ -16,6 +16,7 @@ import (
 	"tljh/environment"
 	"tljh/installer/journal"
 	"tljh/installer/proof"
+	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -192,7 +193,7 @@ func leftToInstall(before, now *config.Config) []string {
 }
 
 func (a *Applier) installed() error {
-	if a.Host.Files.Exists(layout.Hub) && a.Host.Files.Exists(layout.Receipt) {
+	if a.Host.Files.Exists(layout.Hub) && check.Ours(a.Host.Files) {
 		return nil
 	}
 	return errNotInstalled
@@ -258,6 +259,15 @@ func (a *Applier) restartHub(ctx context.Context) error {
 func remember(files host.Files, now func() time.Time, text []byte, who, how string) error {
 	if applied, err := files.Read(layout.Applied); err != nil || !bytes.Equal(applied, text) {
 		if err := files.Write(layout.Applied, text, secret); err != nil {
+			return err
+		}
+	}
+	if kept, err := files.Read(layout.AppliedValues); err != nil || !config.IsKeptForHub(kept, text) {
+		values, err := config.KeepForHub(text)
+		if err != nil {
+			return err
+		}
+		if err := files.Write(layout.AppliedValues, values, secret); err != nil {
 			return err
 		}
 	}

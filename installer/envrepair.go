@@ -28,12 +28,17 @@ func (k *Keeper) Repair(ctx context.Context, agree Agree) (before []environment.
 	case err != nil:
 		return before, err
 	case len(before) == 0:
-		return before, hubnotes.ForgetRescue(k.Host.Files)
+		return before, k.forgetDamage()
 	}
 	if err := k.repair(ctx, before, agree); err != nil {
 		return before, err
 	}
-	return before, hubnotes.ForgetRescue(k.Host.Files)
+	return before, k.forgetDamage()
+}
+
+// forgetDamage drops what the hub and the last check said of an environment that is healthy now.
+func (k *Keeper) forgetDamage() error {
+	return errors.Join(hubnotes.ForgetRescue(k.Host.Files), environment.ForgetCheck(k.Host.Files))
 }
 
 func (k *Keeper) repair(ctx context.Context, before []environment.Trouble, agree Agree) error {

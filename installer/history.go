@@ -60,7 +60,7 @@ func (h History) Text(version Version) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read version %d of the config: %w", version.Number, err)
 	}
-	if hexDigest(data) != version.SHA256 {
+	if host.SHA256(data) != version.SHA256 {
 		return nil, fmt.Errorf("version %d of the config is not what was kept: %s was changed", version.Number, version.file())
 	}
 	return data, nil
@@ -83,7 +83,7 @@ func (h History) Add(text []byte, who, how string) error {
 	if err != nil {
 		return err
 	}
-	version := Version{Number: 1, Time: h.Now().UTC().Truncate(time.Second), Who: who, How: how, SHA256: hexDigest(text)}
+	version := Version{Number: 1, Time: h.Now().UTC().Truncate(time.Second), Who: who, How: how, SHA256: host.SHA256(text)}
 	if len(versions) > 0 {
 		last := versions[len(versions)-1]
 		if last.SHA256 == version.SHA256 {

@@ -469,7 +469,7 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 		UserAddress: userAddress(in.Config), UserPort: in.Config.Hub.UserPort,
 		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
 		Now: i.Now(), Built: built,
-		Installed: whole && files.Exists(layout.Receipt),
+		Installed: whole && check.Ours(files),
 		Online:    !whole || hub.Digest != environment.HubDigest(in.Config.Hub.Packages) || in.Requirements != "" || len(in.Config.UserEnvironment.Packages) > 0,
 		Index:     sync.OnceValues(i.Builder.Index),
 		Python:    environment.PythonProgram(files),

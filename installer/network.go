@@ -53,8 +53,8 @@ func (p *planner) network() error {
 	if err != nil {
 		return err
 	}
-	p.then(phaseServices, step.File{Path: layout.NetworkEnv, What: "the network's proxy for hub and edge", Content: networkEnv(p.in.Config), Attr: secret})
-	p.then(phaseServices, step.File{Path: layout.ServersEnv, What: "the network's variables for single-user servers", Content: servers, Attr: secret})
+	p.then(phaseServices, step.File{Path: layout.NetworkEnv, What: "network's proxy for hub and edge", Content: networkEnv(p.in.Config), Attr: secret})
+	p.then(phaseServices, step.File{Path: layout.ServersEnv, What: "network's variables for single-user servers", Content: servers, Attr: secret})
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,6 +94,7 @@ type planner struct {
 	last     string    // of the steps whose order is fixed
 
 	watchStamp string // of the units that watch the user environment
+	checkStamp string // of the timer that checks it
 	patience   time.Duration
 }
 
@@ -235,7 +234,7 @@ func (p *planner) authorities(phase string) error {
 func token() ([]byte, error) { return []byte(rand.Text() + rand.Text()), nil }
 
 func proxyEnv() ([]byte, error) {
-	return []byte("CONFIGPROXY_AUTH_TOKEN=" + rand.Text() + rand.Text() + "\n"), nil
+	return []byte(layout.ProxyTokenVariable + "=" + rand.Text() + rand.Text() + "\n"), nil
 }
 
 func edgeEnv() ([]byte, error) {
@@ -545,30 +544,29 @@ func hubStep(b *environment.Builder, in *Inputs) step.Task {
 // conda brings Miniforge, which the user environment is built with.
 func (p *planner) conda(user step.Task) {
 	b := p.builder
-	works := func(_ context.Context, c *step.Context) (step.State, error) {
-		if b.MiniforgeWorks() {
-			return step.Same, nil
-		}
-		return step.Absent, nil
-	}
 	p.beside(phaseEnvironments, step.Task{
 		Name: idFetchMiniforge, What: "fetch Miniforge " + conda.Version,
-		Look: func(ctx context.Context, c *step.Context) (step.State, error) {
-			if b.MiniforgeFetched() {
-				return step.Same, nil
-			}
-			return works(ctx, c)
-		},
+		Look: unless(func() bool { return b.MiniforgeFetched() || b.MiniforgeWorks() }),
 		Do: func(ctx context.Context, c *step.Context) error {
 			return b.FetchMiniforge(ctx, func(bytes, total int64) { c.Progress("fetching", bytes, total) })
 		},
 	}, p.last)
 	p.beside(phaseEnvironments, step.Task{
-		Name: idMiniforge, What: "install Miniforge", Look: works,
+		Name: idMiniforge, What: "install Miniforge", Look: unless(b.MiniforgeWorks),
 		Do: func(ctx context.Context, _ *step.Context) error { return b.InstallMiniforge(ctx) },
 	}, idFetchMiniforge)
 	p.beside(phaseEnvironments, step.File{Path: layout.Conda + "/.condarc", What: "conda's settings", Content: b.Conda.Condarc(), Attr: readable}, idMiniforge)
 	p.beside(phaseEnvironments, user, idUV, idCompile, "file "+layout.Conda+"/.condarc")
+}
+
+// unless is the check of what is there or not.
+func unless(there func() bool) func(context.Context, *step.Context) (step.State, error) {
+	return func(context.Context, *step.Context) (step.State, error) {
+		if there() {
+			return step.Same, nil
+		}
+		return step.Absent, nil
+	}
 }
 
 // readyHub returns a hub environment of this program's with the config's packages, which it builds unless one is there.
@@ -666,7 +664,7 @@ func hadLink(kind environment.Kind) func(context.Context, *step.Context) (any, e
 // requirementsStep installs what a list asks for, when it is another list than the last time.
 func requirementsStep(b *environment.Builder, file, source string) step.Task {
 	data, err := os.ReadFile(file)
-	return changeStep(b, idRequirements, "install the requirements of "+source+" for all users", hexDigest(data), func(ctx context.Context, m environment.Manager, dir string) error {
+	return changeStep(b, idRequirements, "install the requirements of "+source+" for all users", host.SHA256(data), func(ctx context.Context, m environment.Manager, dir string) error {
 		if err != nil {
 			return err
 		}
@@ -676,7 +674,7 @@ func requirementsStep(b *environment.Builder, file, source string) step.Task {
 
 // addStep installs the packages of the config.
 func addStep(b *environment.Builder, packages []string) step.Task {
-	stamp := hexDigest(packagesText(packages))
+	stamp := host.SHA256(packagesText(packages))
 	return changeStep(b, idPackages, "install the packages of user_environment.packages for all users", stamp, func(ctx context.Context, m environment.Manager, dir string) error {
 		return m.Add(ctx, dir, packages)
 	})
@@ -746,6 +744,7 @@ func (p *planner) services(after ...string) error {
 		}
 	}
 	p.watchStamp = stampOf(string(content[layout.WatchPath]), string(content[layout.WatchUnit]), string(content[layout.WatchTimer]))
+	p.checkStamp = stampOf(string(content[layout.CheckTimer]))
 	return nil
 }
 
@@ -759,6 +758,10 @@ func (p *planner) watch() {
 	}, after...)
 	timer := step.Unit{Name: layout.WatchTimer, What: "the timer that looks after the user environment", Enable: isResident(layout.WatchTimer), Stamp: stamped}
 	p.beside(phaseServices, timer, append(after, "unit "+layout.WatchPath)...)
+	check := p.checkStamp
+	p.beside(phaseServices, step.Unit{
+		Name: layout.CheckTimer, What: "the timer that checks the user environment", Enable: isResident(layout.CheckTimer), Stamp: func(*step.Context) string { return check },
+	}, after...)
 }
 
 // cleaning comes only when nobody fetches any more.
@@ -1005,10 +1008,5 @@ func stampOf(parts ...string) string {
 	for _, part := range parts {
 		fmt.Fprintf(&all, "%d\n%s", len(part), part)
 	}
-	return hexDigest(all.Bytes())
-}
-
-func hexDigest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return host.SHA256(all.Bytes())
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func (in *Inputs) require(ctx context.Context, client *fetch.Client, source stri
 	in.Source = source
 	content, folder, err := readRequirements(ctx, client, source)
 	if err == nil {
-		content, err = flattenAll(content, folder)
+		content, err = flattenAll(content, folder, filepath.Join(folder, filepath.Base(source)))
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -89,60 +90,117 @@ func readSmall(file string) ([]byte, error) {
 var (
 	includes  = regexp.MustCompile(`^(?:-r\s*|--requirement(?:\s+|\s*=\s*))(.+)$`)
 	unusable  = regexp.MustCompile(`^(?:-c\b|--constraint\b|-e\b|--editable\b)`)
-	localPath = regexp.MustCompile(`^\.{0,2}/|@\s*(?:file:)?\.{0,2}/`)
+	localPath = regexp.MustCompile(`^\.{0,2}/|@\s*(?:file:)?\.{0,2}/|^(?:[A-Za-z]+\+)?file:|@\s*(?:[A-Za-z]+\+)?file:`)
+	overSSH   = regexp.MustCompile(`^(?:[^@]*@\s*)?(?:[A-Za-z]+\+)?ssh://|^(?:[^@]*@\s*)?(?:git\+)?git@`)
+	notGit    = regexp.MustCompile(`^(?:[^@]*@\s*)?(?:hg|svn|bzr)\+`)
+	address   = regexp.MustCompile(`^(?:git\+)?[A-Za-z]+://\S+`)
 	remark    = regexp.MustCompile(`\s+#.*$`)
+
+	// named is a package as pip reads it: extras, versions, perhaps in parentheses, or an address, a condition, and options for it.
+	named = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\s*(\[[^\]]*\])?\s*` +
+		`(\(?\s*` + aVersion + `(\s*,\s*` + aVersion + `)*\s*,?\s*\)?|@\s*[A-Za-z+]+://\S+)?\s*(;[^#]*?)?(\s+--[a-z].*)?$`)
 )
+
+const aVersion = `(===|==|~=|!=|<=|>=|<|>)\s*[A-Za-z0-9.*+!_-]+`
 
 const deepestInclude = 8
 
+// A reason is why lines cannot be used, and what to do.
+type reason struct{ why, hint string }
+
+var (
+	closedFile   = reason{"files of this machine are closed to the account that installs them", "write the versions beside the names, and name packages of an index or whole addresses"}
+	builtThere   = reason{closedFile.why, "conda and pip write file: addresses for what they built themselves; list plain names and versions with: pip list --format=freeze"}
+	noKey        = reason{"the account that installs them has no key for SSH", "write the address with git+https://, perhaps with a token that may only read"}
+	anotherTool  = reason{"repositories are fetched by git only", "write an address with git+https://, or that of an archive (.whl, .tar.gz, .zip)"}
+	notAPackage  = reason{"that is not the way to name a package", "write one package a line: numpy, numpy==2.1, pandas>=2 or NAME @ URL"}
+	endless      = reason{"do the requirements include themselves?", "take that line out"}
+	fromAnywhere = reason{"the requirements were fetched, and the files that they include were not", "give the whole address of what is included, or one file that holds everything"}
+)
+
+// unusableLine is a line that cannot be used.
+type unusableLine struct {
+	line string
+	reason
+}
+
 // flattened is requirements with what they include in the place of the lines that name it, and the lines that cannot be used.
 type flattened struct {
-	whole  bytes.Buffer
-	closed []string
+	whole bytes.Buffer
+	bad   []unusableLine
+	open  []string // the files that include one another, down to the one that is read
 }
 
 // flattenAll returns the requirements as one text. Every line that cannot be used is named in the error, not only the first.
-func flattenAll(content []byte, folder string) ([]byte, error) {
-	var f flattened
-	if err := f.add(content, folder, 0); err != nil {
+func flattenAll(content []byte, folder, source string) ([]byte, error) {
+	f := flattened{open: []string{source}}
+	if err := f.add(content, folder); err != nil {
 		return nil, err
 	}
-	if len(f.closed) == 0 {
+	if len(f.bad) == 0 {
 		return f.whole.Bytes(), nil
 	}
-	return nil, closedLines(f.closed)
+	return nil, unusableLines(f.bad)
 }
 
-// closedLines is the error about lines that name files of this machine, which the account that installs them cannot read.
-func closedLines(lines []string) error {
-	hint := "write the versions beside the names, and name packages of an index or whole addresses"
-	if slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "file:") }) {
-		hint = "conda and pip write file: addresses for what they built themselves; list plain names and versions with: pip list --format=freeze"
+// unusableLines is one error about all lines that cannot be used, with each reason once.
+func unusableLines(bad []unusableLine) error {
+	hints := []string{}
+	var list strings.Builder
+	for i, each := range bad {
+		fmt.Fprintf(&list, "\n  %s", each.line)
+		if i+1 == len(bad) || bad[i+1].why != each.why {
+			fmt.Fprintf(&list, ": %s", each.why)
+		}
+		if each.hint != "" && !slices.Contains(hints, each.hint) {
+			hints = append(hints, each.hint)
+		}
 	}
-	named := "the line " + lines[0]
-	if len(lines) > 1 {
-		named = fmt.Sprintf("%d of their lines:\n  %s\n ", len(lines), strings.Join(lines, "\n  "))
+	hint := strings.Join(hints, "; ")
+	if len(bad) == 1 {
+		return host.Hint(fmt.Errorf("the requirements cannot hold the line %s: %s", bad[0].line, bad[0].why), "%s", hint)
 	}
-	return host.Hint(fmt.Errorf("the requirements cannot hold %s: files of this machine are closed to the account that installs them", named), "%s", hint)
+	return host.Hint(fmt.Errorf("the requirements cannot hold %d of their lines:%s", len(bad), list.String()), "%s", hint)
 }
 
-func (f *flattened) add(content []byte, folder string, depth int) error {
+// faultOf returns why a line cannot be used, nil for one that can be.
+func faultOf(plain string) *reason {
+	switch {
+	case overSSH.MatchString(plain):
+		return &noKey
+	case notGit.MatchString(plain):
+		return &anotherTool
+	case unusable.MatchString(plain):
+		return &closedFile
+	case localPath.MatchString(plain) && strings.Contains(plain, "file:"):
+		return &builtThere
+	case localPath.MatchString(plain):
+		return &closedFile
+	case plain == "" || plain[0] == '#' || plain[0] == '-' || strings.Contains(plain, "${") || address.MatchString(plain) || named.MatchString(plain):
+		return nil
+	}
+	return &notAPackage
+}
+
+func (f *flattened) add(content []byte, folder string) error {
 	readable, err := text.Decode(content)
 	if err != nil {
 		return fmt.Errorf("cannot read the requirements: %w", err)
 	}
-	for line := range strings.Lines(string(readable)) {
-		plain := strings.TrimSpace(remark.ReplaceAllString(strings.TrimSpace(line), ""))
+	for line := range joinedLines(string(readable)) {
+		plain := strings.TrimSpace(remark.ReplaceAllString(strings.TrimSpace(continued.ReplaceAllString(line, "")), ""))
 		match := includes.FindStringSubmatch(plain)
-		switch {
-		case unusable.MatchString(plain), localPath.MatchString(plain):
-			f.closed = append(f.closed, strconv.Quote(plain))
-		case match == nil || strings.Contains(match[1], "://"):
-			f.whole.WriteString(strings.TrimRight(line, "\n") + "\n")
-		default:
-			if err := f.include(match[1], folder, depth); err != nil {
+		why := faultOf(plain)
+		if match != nil && !strings.Contains(match[1], "://") {
+			why, err = f.include(match[1], folder)
+			if err != nil {
 				return err
 			}
+		} else if why == nil {
+			f.whole.WriteString(strings.TrimRight(line, "\n") + "\n")
+		}
+		if why != nil {
+			f.bad = append(f.bad, unusableLine{strconv.Quote(plain), *why})
 		}
 		if f.whole.Len() > requirementsLimit {
 			return fmt.Errorf("the requirements are longer than %d bytes", requirementsLimit)
@@ -151,19 +209,45 @@ func (f *flattened) add(content []byte, folder string, depth int) error {
 	return nil
 }
 
-func (f *flattened) include(file, folder string, depth int) error {
-	switch {
-	case folder == "":
-		return host.Hint(fmt.Errorf("the requirements that were fetched include a file, %s", file), "give the whole address of it, or one file that holds everything")
-	case depth == deepestInclude:
-		return fmt.Errorf("the requirements include %s, and so on: do they include themselves?", file)
+// continued is the end of a line that goes on in the next one.
+var continued = regexp.MustCompile(`\\\r?\n`)
+
+// joinedLines are the lines of requirements, each with those that continue it.
+func joinedLines(all string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		whole := ""
+		for line := range strings.Lines(all) {
+			whole += line
+			if continued.MatchString(line) {
+				continue
+			}
+			if !yield(whole) {
+				return
+			}
+			whole = ""
+		}
+		if whole != "" {
+			yield(whole)
+		}
+	}
+}
+
+// include adds the lines of a file that is included. It returns why that cannot be done, and an error where reading has to end.
+func (f *flattened) include(file, folder string) (*reason, error) {
+	if folder == "" {
+		return &fromAnywhere, nil
 	}
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(folder, file)
 	}
+	if slices.Contains(f.open, file) || len(f.open) == deepestInclude {
+		return &endless, nil
+	}
 	inner, err := readSmall(file)
 	if err != nil {
-		return fmt.Errorf("cannot read what the requirements include, %w", err)
+		return &reason{"what is included cannot be read, " + err.Error(), ""}, nil //nolint:nilerr // it is part of the one report
 	}
-	return f.add(inner, filepath.Dir(file), depth+1)
+	f.open = append(f.open, file)
+	defer func() { f.open = f.open[:len(f.open)-1] }()
+	return nil, f.add(inner, filepath.Dir(file))
 }

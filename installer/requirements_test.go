@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -119,4 +120,35 @@ func TestAllUnusableRequirementsAreNamed(t *testing.T) {
 		assert.ErrorContains(t, err, fmt.Sprintf("package-%d @", i))
 	}
 	assert.Contains(t, host.HintOf(err), "pip list --format=freeze")
+}
+
+func TestAllKindsOfUnusableRequirementsAreInOneReport(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "course.txt")
+	bad := []string{
+		"foo bar", "numpy 2.1", "numpy=2.1", "numpy==", "pip install scipy", "ours @ file:///srv/ours.whl", "ours @ git+ssh://git@example.org/ours.git", "git+ssh://git@example.org/ours.git",
+		"git@example.org:ours.git", "hg+https://example.org/ours", "theirs @ svn+https://example.org/theirs", "git+file:///srv/ours.git", "-r nosuch.txt", "-r course.txt", "-c limits.txt", "!pip install x",
+		"{\"cells\": []}", "<html>",
+	}
+	good := "numpy\nscipy>=1,<2 ; python_version > '3.8'\npandas [excel] (>=2)\nrich @ https://example.org/rich.whl # here\ngit+https://example.org/x.git@v1#egg=x\nhttps://example.org/y.zip\n" +
+		"--extra-index-url https://example.org/simple\na==1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nb==2 --hash=sha256:00\n--pre\nc\\\n==3\n"
+	require.NoError(t, os.WriteFile(file, []byte(good+strings.Join(bad, "\n")+"\n"), 0o644))
+	_, err := required(t, file)
+	require.ErrorContains(t, err, fmt.Sprintf("%d of their lines", len(bad)))
+	for _, line := range bad {
+		assert.ErrorContains(t, err, strconv.Quote(line))
+	}
+	for _, words := range []string{"not the way to name a package", "no key for SSH", "git only", "no such file", "include themselves"} {
+		assert.ErrorContains(t, err, words)
+	}
+	for line, hint := range map[string]string{"foo bar": "one package a line", "git+ssh://git@example.org/ours.git": "git+https://", "hg+https://example.org/x": "git+https://"} {
+		require.NoError(t, os.WriteFile(file, []byte(line), 0o644))
+		_, err := required(t, file)
+		require.Error(t, err, line)
+		assert.Contains(t, host.HintOf(err), hint)
+	}
+	require.NoError(t, os.WriteFile(file, []byte(good), 0o644))
+	text, err := required(t, file)
+	require.NoError(t, err)
+	assert.Equal(t, good, text)
 }

@@ -2,6 +2,7 @@ package installer
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -114,6 +115,45 @@ func lookAtSSH(files host.Files, cfg *config.Config) (PartStatus, bool) {
 		return part, false
 	}
 	return part, true
+}
+
+// lookOutside lists what accounts that are kept out of ssh run all the same outside of their servers, where nothing confines them: sessions and user managers of
+// systemd that began while they could log in, and what starts by itself.
+func lookOutside(files host.Files, cfg *config.Config) (PartStatus, bool) {
+	part := PartStatus{Name: "students outside of servers", Hint: "sudo loginctl disable-linger NAME; sudo loginctl terminate-user NAME; sudo crontab -r -u NAME"}
+	users, _ := files.Members(layout.UsersGroup)
+	admins, _ := files.Members(layout.AdminsGroup)
+	accounts, err := files.Accounts()
+	if err != nil || !closesSSH(cfg) {
+		return part, false
+	}
+	processes, found := files.Processes(), []string{}
+	for _, account := range accounts {
+		if !slices.Contains(users, account.Name) || slices.Contains(admins, account.Name) {
+			continue
+		}
+		if how := outside(files, processes, account); len(how) > 0 {
+			found = append(found, fmt.Sprintf("%s (%s)", account.Name, strings.Join(how, ", ")))
+		}
+	}
+	part.State = "without limits and not confined: " + strings.Join(found, ", ")
+	return part, len(found) > 0
+}
+
+// outside says how an account runs something outside of its servers.
+func outside(files host.Files, processes []host.Process, account host.Account) []string {
+	how := []string{}
+	if files.Exists("/var/lib/systemd/linger/" + account.Name) {
+		how = append(how, "lingers")
+	}
+	if files.Exists("/var/spool/cron/crontabs/"+account.Name) || files.Exists("/var/spool/cron/"+account.Name) {
+		how = append(how, "has a crontab")
+	}
+	slice := fmt.Sprintf("user-%d.slice", account.UID)
+	if slices.ContainsFunc(processes, func(p host.Process) bool { return p.In(slice) }) {
+		how = append(how, "has a session")
+	}
+	return how
 }
 
 // sshKeysCheck tells which users of an older TLJH will not be able to log in by ssh any more.

@@ -121,3 +121,33 @@ func TestSSHKeysAreNamed(t *testing.T) {
 	assert.Contains(t, found.Hint, "users.ssh true")
 	assert.Equal(t, check.OK, sshKeysCheck(s.files, parse(t, sshToAll)).Severity)
 }
+
+// What a student set up while users.ssh was on runs on when the key is off again.
+func TestStatusOfWhatRunsOutsideOfServers(t *testing.T) {
+	s := newWholeSite(t)
+	s.put("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"+bob+"jupyter-eve:x:1002:1002::/home/jupyter-eve:/bin/bash\njupyter-ann:x:1003:1003::/home/jupyter-ann:/bin/bash\n"+
+		"guest:x:1004:1004::/home/guest:/bin/bash\n")
+	s.put("/etc/group", "jupyterhub-users:x:991:jupyter-bob,jupyter-eve,jupyter-ann\njupyterhub-admins:x:990:jupyter-ann\n")
+	_, found := lookOutside(s.files, parse(t, sshOwn))
+	require.False(t, found)
+	for _, name := range []string{"jupyter-ann", "guest"} {
+		s.put("/var/lib/systemd/linger/"+name, "")
+	}
+	s.put("/proc/7/status", "Name:\tsleep\nState:\tS\nPPid:\t1\nUid:\t1002\t1002\t1002\t1002\n")
+	s.put("/proc/7/cgroup", "0::/tljh.slice/tljh-users.slice/jupyter-eve.service\n")
+	_, found = lookOutside(s.files, parse(t, sshOwn))
+	require.False(t, found, "admins, accounts that are not the hub's, and servers")
+
+	s.put("/var/lib/systemd/linger/jupyter-bob", "")
+	s.put("/var/spool/cron/crontabs/jupyter-bob", "")
+	s.put("/proc/8/status", "Name:\tsleep\nState:\tS\nPPid:\t1\nUid:\t1002\t1002\t1002\t1002\n")
+	s.put("/proc/8/cgroup", "0::/user.slice/user-1002.slice/user@1002.service/app.slice/x.service\n")
+	part, found := lookOutside(s.files, parse(t, sshOwn))
+	require.True(t, found)
+	assert.Equal(t, "without limits and not confined: jupyter-bob (lingers, has a crontab), jupyter-eve (has a session)", part.State)
+	assert.Contains(t, part.Hint, "loginctl disable-linger")
+	for _, config := range []string{sshToAll, sshOfASite} {
+		_, found = lookOutside(s.files, parse(t, config))
+		assert.False(t, found, config)
+	}
+}

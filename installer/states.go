@@ -46,7 +46,7 @@ type stateWords struct {
 
 // states is every state in the order in which the manual lists them.
 var states = []stateWords{
-	{StateNone, "there is no hub on this machine yet", "sudo tljh-install install"},
+	{StateNone, NotInstalled, "sudo tljh-install install"},
 	{StateUnfinished, "the installation was interrupted", "sudo tljh-install install"},
 	{StateUnproved, "the installation has not ended yet", "sudo tljh-install install"},
 	{StateInstalled, "the hub is installed", ""},
@@ -225,6 +225,7 @@ var Verbs = map[string]Verb{
 	"env diff":               {Root, inRelease},
 	"env export":             {Anybody, inRelease},
 	"env check":              {Root, inRelease},
+	"env check --scheduled":  {Root, inAny},
 	"env repair":             {Root, inSettled},
 	"env rollback":           {Root, inSettled},
 	"env install":            {Root, inSettled},

@@ -119,5 +119,5 @@ func order(state string) int { return slices.Index(StateNames(), State(state)) }
 
 // hidden are commands of systemd's, of bootstrap.sh and between releases.
 func hidden(name string) bool {
-	return slices.Contains([]string{"edge", "edge certificate", "verify-release", "config for-hub", "env snapshot", "firewall apply", "firewall show", "firewall remove", "upgrade --staged", "upgrade --settle"}, name)
+	return slices.Contains([]string{"edge", "edge certificate", "verify-release", "config for-hub", "env snapshot", "env check --scheduled", "firewall apply", "firewall show", "firewall remove", "upgrade --staged", "upgrade --settle"}, name)
 }

@@ -71,6 +71,9 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		return nil, err
 	}
 	s.Parts = append(s.Parts, part)
+	if part, wrong := lookAtReceipt(h.Files); wrong {
+		s.Parts = append(s.Parts, part)
+	}
 	if part, ok := lookAtCertificate(h.Files, time.Now()); ok {
 		s.Parts = append(s.Parts, part)
 	}
@@ -96,6 +99,9 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 	}
 	if cfg != nil {
 		if part, open := lookAtSSH(h.Files, cfg); open {
+			s.Parts = append(s.Parts, part)
+		}
+		if part, found := lookOutside(h.Files, cfg); found {
 			s.Parts = append(s.Parts, part)
 		}
 		s.Addresses = addresses(h.Files, cfg)
@@ -141,6 +147,21 @@ func lookAtDatabase(files host.Files) (PartStatus, bool) {
 		part.State += "; the damaged one is kept as " + told.Aside
 	}
 	return part, true
+}
+
+// lookAtReceipt reports a receipt that is lost or damaged. The hub works without it; an uninstallation needs it.
+func lookAtReceipt(files host.Files) (PartStatus, bool) {
+	part := PartStatus{Name: "receipt", Problem: true}
+	if !files.Exists(layout.Receipt) {
+		part.State = layout.Receipt + " is missing: uninstall would not know all that it made"
+		part.Hint = "sudo tljh-install install writes it anew"
+		return part, true
+	}
+	if _, err := journal.LoadReceipt(files, time.Now); err != nil {
+		part.State, part.Hint = err.Error(), host.HintOf(err)
+		return part, true
+	}
+	return part, false
 }
 
 // hubVersion is the release of the hub; "" where that is not recorded.
@@ -267,7 +288,7 @@ func packagesInstalled(files host.Files, cfg *config.Config) bool {
 		return true
 	}
 	receipt, err := journal.LoadReceipt(files, time.Now)
-	return err != nil || receipt.Recorded(idPackages) == hexDigest(packagesText(list))
+	return err != nil || receipt.Recorded(idPackages) == host.SHA256(packagesText(list))
 }
 
 func lookAtUserEnvironment(files host.Files) PartStatus {

@@ -101,3 +101,26 @@ func TestStatusTellsWhatTheMachineDoesNotGive(t *testing.T) {
 	put("/usr/bin/git", "#!")
 	assert.Empty(t, lookAtMachine(files))
 }
+
+// Without the receipt, nothing tells what an uninstallation has to undo: status says so, and names what writes it anew. Other commands work.
+func TestALostReceiptIsReported(t *testing.T) {
+	s := newSite(t)
+	part, lost := lookAtReceipt(s.files)
+	assert.False(t, lost, part)
+
+	require.NoError(t, os.Remove(s.files.Path(layout.Receipt)))
+	part, lost = lookAtReceipt(s.files)
+	require.True(t, lost)
+	assert.Equal(t, PartStatus{
+		Name: "receipt", State: layout.Receipt + " is missing: uninstall would not know all that it made", Problem: true, Hint: "sudo tljh-install install writes it anew",
+	}, part)
+	assert.NoError(t, s.applier.installed(), "the config can be changed all the same")
+	_, err := s.apply("limits: {memory: 1G}")
+	require.NoError(t, err)
+
+	require.NoError(t, os.WriteFile(s.files.Path(layout.Receipt), []byte("{\"event\":\"run\"}\nnot json\n{\"event\":\"end\"}\n"), 0o600))
+	part, lost = lookAtReceipt(s.files)
+	require.True(t, lost)
+	assert.Contains(t, part.State, "line 2 is damaged")
+	assert.Contains(t, part.Hint, "sudo mv "+layout.Receipt+" "+layout.Receipt+".damaged; then sudo tljh-install install")
+}

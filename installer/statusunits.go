@@ -14,7 +14,7 @@ import (
 var shown = []string{layout.HubUnit, layout.ProxyUnit, layout.EdgeSocket, layout.UsersSlice}
 
 // resident are the units that an installation enables, and that must be active all the time.
-var resident = []string{layout.FirewallTimer, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.WatchPath, layout.WatchTimer}
+var resident = []string{layout.FirewallTimer, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.WatchPath, layout.WatchTimer, layout.CheckTimer}
 
 func isResident(name string) bool { return slices.Contains(resident, name) }
 
@@ -36,6 +36,9 @@ func lookBehind(ctx context.Context, h *host.Host) ([]PartStatus, error) {
 	return parts, nil
 }
 
+// fewRestarts is how often systemd starts one again that was killed before that is a problem.
+const fewRestarts = 3
+
 func behind(name string, unit host.UnitState) (PartStatus, bool) {
 	part := PartStatus{Name: name, State: unit.Active, Problem: true}
 	part.Hint = fmt.Sprintf("journalctl -u %s tells why; systemctl restart %s tries again; tljh-install install puts right what is missing", name, name)
@@ -44,6 +47,8 @@ func behind(name string, unit host.UnitState) (PartStatus, bool) {
 		part.State = "not installed"
 		part.Hint = "tljh-install install"
 	case unit.Active == "failed":
+	case unit.Active == "activating" && unit.Restarts > fewRestarts && unit.Result != "success":
+		part.State = "started again and again: " + unit.Result
 	case isResident(name) && unit.Active != "active":
 	default:
 		return part, false

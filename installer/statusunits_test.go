@@ -24,6 +24,9 @@ func TestEveryUnitIsLookedAt(t *testing.T) {
 		"a timer that was stopped":    {layout.FirewallTimer, host.UnitState{Load: "loaded", Active: "inactive"}, "reached from other machines"},
 		"a service that has no work":  {layout.WatchUnit, host.UnitState{Load: "loaded", Active: "inactive"}, ""},
 		"a service that failed":       {layout.WatchUnit, host.UnitState{Load: "loaded", Active: "failed"}, "failed"},
+		"one that was killed":         {layout.WatchUnit, host.UnitState{Load: "loaded", Active: "activating", Result: "signal", Restarts: 1}, ""},
+		"one that is killed always":   {layout.WatchUnit, host.UnitState{Load: "loaded", Active: "activating", Result: "oom-kill", Restarts: 4}, "started again and again: oom-kill"},
+		"one that runs again":         {layout.WatchUnit, host.UnitState{Load: "loaded", Active: "activating", Result: "success", Restarts: 4}, ""},
 		"an edge that nobody needed":  {layout.EdgeUnit, host.UnitState{Load: "loaded", Active: "inactive"}, ""},
 		"a certificate's that failed": {"tljh-edge-certificate.service", host.UnitState{Load: "loaded", Active: "failed"}, "failed"},
 	} {

@@ -208,7 +208,7 @@ func (s *wholeSite) tree() []string {
 			if err != nil {
 				return err
 			}
-			line += " " + hexDigest(data)[:8]
+			line += " " + host.SHA256(data)[:8]
 		}
 		found = append(found, line)
 		return nil
@@ -755,6 +755,19 @@ func TestLostReceipt(t *testing.T) {
 	}
 	assert.True(t, s.files.Exists(layout.Aside+layout.Sudoers))
 	assert.Equal(t, "inactive", s.state(layout.HubUnit))
+	assert.NotContains(t, s.read("/etc/passwd")+s.read("/etc/group"), "tljh-", "accounts and groups by names that only this program uses")
+}
+
+// After another installation, the receipt that it wrote anew does not tell of what was there, and an uninstallation is the same.
+func TestLostReceiptAndInstalledAgain(t *testing.T) {
+	s := newWholeSite(t)
+	s.install(plainConfig)
+	require.NoError(t, s.files.Remove(layout.Receipt))
+	s.install(plainConfig)
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
+	assert.Empty(t, removal.Failed)
+	assert.False(t, s.files.Exists(layout.Root))
+	assert.NotContains(t, s.read("/etc/passwd")+s.read("/etc/group"), "tljh-")
 }
 
 // What admins made by name with conda is not ours to delete, however much of the rest goes.

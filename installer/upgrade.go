@@ -52,8 +52,11 @@ func (e *TakenBackError) Error() string {
 }
 func (e *TakenBackError) Unwrap() error { return e.Err }
 
+// NotInstalled is what is said of a machine without a hub.
+const NotInstalled = "there is no hub on this machine"
+
 // errNotInstalled is what commands say that need an installation.
-var errNotInstalled = host.Hint(errors.New("there is no hub on this machine yet"), "install it first: sudo tljh-install install")
+var errNotInstalled = host.Hint(errors.New(NotInstalled), "install it first: sudo tljh-install install")
 
 // installed returns the releases of this machine's installation.
 func installed(files host.Files) (*Releases, error) {
@@ -93,7 +96,7 @@ type SkewRefused struct{ Err error }
 func (e *SkewRefused) Error() string { return e.Err.Error() }
 func (e *SkewRefused) Unwrap() error { return e.Err }
 
-// judge refuses what is no step forward; none is told by false.
+// judgeMove refuses what is no step forward; it reports whether there is a step at all.
 func judgeMove(from, to string) (bool, error) {
 	a, err := release.Parse(from)
 	if err != nil {

@@ -37,6 +37,27 @@ func (k *Keeper) Snapshot(ctx context.Context, by Changer, name string) error {
 	return errors.Join(err, k.open())
 }
 
+// Check examines the user environment and records what it found, for status to report. A scheduled check runs nothing of the environment, leaves one alone
+// that is being changed, and has nothing else to tell than what it records.
+func (k *Keeper) Check(ctx context.Context, scheduled bool) (environment.Health, error) {
+	examine := k.Builder.Examine
+	begun, settled := environment.BeginCheck(k.Host.Files)
+	if scheduled {
+		if !settled {
+			return environment.Health{}, nil
+		}
+		examine = k.Builder.ExamineFiles
+	}
+	health, err := examine(ctx)
+	if err != nil || !settled {
+		return health, err
+	}
+	if err := begun.Record(k.Host.Files, k.Now(), health); scheduled {
+		return health, err
+	} // a person sees the result all the same
+	return health, nil
+}
+
 // keep takes a snapshot after a command of root's.
 func (k *Keeper) keep(ctx context.Context, title string) error {
 	return k.keepFor(ctx, environment.Occasion{Title: environment.Presentable(title)})

@@ -143,7 +143,7 @@ func TestAdopt(t *testing.T) {
 		want.Contains(t, r.Output(), "Take over the older TLJH", "5.4.6 → 6.1.1", "admins: alice", "3, which stay", "course.py", "log.toml", "bob", "becomes the admin's: jupyter-alice (", "are found in their old places, too: geo")
 		r = h.run(t, h.line(""))
 		want.Equal(t, exitUsage, r.Code, r.Output())
-		want.Contains(t, r.Output(), "nobody is there to ask", "--yes")
+		want.Contains(t, r.Output(), "cannot ask for confirmation", "--yes")
 		want.SameLines(t, was+"\n", h.olderState(t)+"\n", "something was changed")
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -166,7 +166,7 @@ func TestAdopt(t *testing.T) {
 	t.Run("commands", func(t *testing.T) {
 		want.Contains(t, h.must(t, "tljh-install status"), "")
 		want.Contains(t, h.must(t, "tljh-install env list"), "")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		want.Contains(t, h.must(t, "tljh-install env history"), "")
 	})
 	t.Run("uninstall", func(t *testing.T) {
@@ -233,6 +233,7 @@ func (h *hub) isAdmin(t *testing.T) {
 
 // TestAdoptThatFails is a new hub that does not come up: the older one is running again.
 func TestAdoptThatFails(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := older(t)
 	was := h.olderState(t)
@@ -341,6 +342,7 @@ func (h *hub) olderHTTPS(t *testing.T) (servesInherited, servesOwn func()) {
 
 // TestAdoptKilled kills it outright at several moments. The older one works, or the same command completes it.
 func TestAdoptKilled(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := older(t)
 	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
@@ -375,6 +377,7 @@ func signalInstall(signal string) string {
 
 // TestAdoptWhileTheDiskFills wants the older hub to run again, with the disk still full, and nothing of what was built for the new one to stay on it.
 func TestAdoptWhileTheDiskFills(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := older(t)
 	was := h.olderState(t)

@@ -94,7 +94,7 @@ func TestPastedLineAgain(t *testing.T) {
 		want.OK(t, ws.Sign(folder, oldVersion))
 		paste(t, folder, "", 0, "is signed by the key that the installed program trusts (signed today)", "he hub is up")
 		want.OK(t, os.Remove(filepath.Join(folder, signed.Signature)))
-		paste(t, folder, "", 0, "The installer is here already")
+		paste(t, folder, "", 0, "The installer is already here")
 	})
 	t.Run("a build of one's own", func(t *testing.T) {
 		folder := shelf(t, shelf(t, old))
@@ -124,7 +124,7 @@ func TestPastedLineAgain(t *testing.T) {
 			want.Equal(t, exitRefused, r.Code, verb+": "+r.Output())
 			want.Contains(t, r.Output(), "sudo tljh-install install", "nothing was changed")
 		}
-		want.Contains(t, h.must(t, "tljh-install install"), "the program of 0.0.9 takes its place again")
+		want.Contains(t, h.must(t, "tljh-install install"), "switching back to the program of 0.0.9")
 		want.Equal(t, oldVersion, h.version(t))
 		want.Equal(t, 0, h.run(t, "tljh-install status").Code)
 	})

@@ -106,9 +106,9 @@ func (h *hub) ldap(t *testing.T) {
 	h.must(t, set)
 	r := h.run(t, "echo x | tljh-install config test-auth dora; tljh-install config reload")
 	want.Equal(t, exitFailed, r.Code, r.Output())
-	want.Contains(t, r.Output(), "cannot be tried from here: The directory", "a login that must be refused is answered with an error of the server, 503")
+	want.Contains(t, r.Output(), "cannot be checked from here: The directory", "a login that must be refused is answered with an error of the server, 503")
 	h.must(t, "systemctl start slapd && "+set+" --reload")
-	want.Contains(t, h.must(t, "echo "+passwordOf("dora")+" | tljh-install config test-auth dora"), "would be let in")
+	want.Contains(t, h.must(t, "echo "+passwordOf("dora")+" | tljh-install config test-auth dora"), "could log in")
 	start(t, h.comesIn(t, "dora", passwordOf("dora"), false))
 	h.comesIn(t, admin, passwordOf(admin), true)
 	h.staysOut(t, "dora", "wrong-password")
@@ -152,7 +152,7 @@ func (h *hub) openID(t *testing.T) {
 		h.must(t, "tljh-install config set "+class+key+" '"+value+"'")
 	}
 	h.must(t, "tljh-install config add "+class+"scope openid && tljh-install config add "+class+"scope profile && tljh-install config set auth.type generic-oauth --reload")
-	want.Contains(t, h.run(t, "echo x | tljh-install config test-auth dora").Output(), "cannot be tried from here", "another site")
+	want.Contains(t, h.run(t, "echo x | tljh-install config test-auth dora").Output(), "cannot be checked from here", "another site")
 	come := func(name string) (*client.Browser, client.Page) {
 		provider.QueueUser(&mockoidc.MockUser{Subject: name, PreferredUsername: name})
 		b := h.browser(t, name)

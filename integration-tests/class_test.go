@@ -350,7 +350,7 @@ func (h *hub) firstLogins(t *testing.T) {
 		want.OK(t, b.Login(t.Context(), oneTime))
 		refusal(t, h.browser(t, "frank").Login(t.Context(), oneTime), "a one-time password, again")
 		h.login(t, "frank", passwordOf("frank"))
-		want.Contains(t, h.run(t, "tljh-install password --one-time --all").Output(), "Every user has a password already")
+		want.Contains(t, h.run(t, "tljh-install password --one-time --all").Output(), "Every user already has a password")
 	})
 	h.set(t, "unset users.first_login")
 }

@@ -66,7 +66,7 @@ func TestConda(t *testing.T) {
 	h, _ := withConda(t)
 	want.Equal(t, "conda", h.MustSh(t, "cat /opt/tljh/state/package-manager"))
 	want.Contains(t, h.MustSh(t, "ls -ld /opt/tljh/conda/ /opt/tljh/conda/bin/conda"), "root root")
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")
@@ -88,11 +88,11 @@ func TestConda(t *testing.T) {
 	// pip leaves byte code of its own, without changing a package.
 	want.Contains(t, shell(t, k, "find /opt/tljh/user/lib/python3.14/site-packages/pip/ -name __pycache__ | xargs rm -rf; pip list"), "exit 0")
 	want.Contains(t, h.MustSh(t, "stat -c %U /opt/tljh/user/lib/python3.14/site-packages/pip/__pycache__"), "jupyter-"+admin)
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 	// What pip and conda install over each other is said, and no damage.
 	want.Contains(t, shell(t, k, "pip install --quiet --force-reinstall --no-deps six==1.16.0"), "exit 0")
 	h.awaitSnapshot(t, "six 1.17.0 → 1.16.0")
-	want.Contains(t, h.must(t, "tljh-install env check"), "pip installed six 1.16.0 over conda's", "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "pip installed six 1.16.0 over conda's", "is healthy")
 
 	// A second admin in turn.
 	carol := h.student(t, teacher, "carol")
@@ -106,7 +106,7 @@ func TestConda(t *testing.T) {
 	want.Contains(t, shell(t, k, "sudo -E conda install --yes -c conda-forge "+mirror.Cowsay), "exit 0")
 	h.awaitSnapshot(t, "+cowsay 6.1")
 	want.Contains(t, shell(t, kernel(t, carol), "conda remove --yes "+mirror.Cowsay), "exit 0")
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 
 	// Students read, and no more.
 	work = kernel(t, bob)
@@ -174,6 +174,7 @@ func (h *hub) snapshots(t *testing.T) int {
 
 // TestCondaIsRepaired breaks a conda environment in the ways that admins do, and lets env repair put it right. A kernel runs all along.
 func TestCondaIsRepaired(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h, server := withConda(t)
 	h.set(t, "set services.cull.enabled false") // bob's kernel is to be there at the end
@@ -207,7 +208,7 @@ func TestCondaIsRepaired(t *testing.T) {
 			want.Equal(t, 0, r.Code, r.Output())
 			t.Logf("repaired in %.1f s", r.Took.Seconds())
 			want.Equal(t, live, h.MustSh(t, "readlink /opt/tljh/user"), "just what is broken is put back:\n"+r.Output())
-			want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+			want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		})
 	}
 	t.Run("without the channel, from a snapshot", func(t *testing.T) {
@@ -215,7 +216,7 @@ func TestCondaIsRepaired(t *testing.T) {
 		defer server.Mend()
 		h.must(t, "rm -rf /opt/tljh/user/lib/python3.14/site-packages/jupyterlab")
 		h.must(t, "tljh-install env repair --yes")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 	})
 	t.Run("nothing helps", func(t *testing.T) {
 		h.must(t, "echo broken >> /opt/tljh/user/lib/python3.14/site-packages/jupyter_server/serverapp.py") // in its place: in all snapshots, too
@@ -228,14 +229,14 @@ func TestCondaIsRepaired(t *testing.T) {
 		want.Equal(t, before, h.snapshots(t), "tries are no history")
 		want.Equal(t, live, h.MustSh(t, "readlink /opt/tljh/user; ls /opt/tljh/generations /opt/tljh/user/conda-meta"))
 		h.must(t, "tljh-install env repair")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 	})
 	t.Run("a record's address is not reached any more", func(t *testing.T) {
 		h.must(t, "sed -i 's#http://[^\"]*/\\([^/]*-[0-9][^/]*conda\\)\"#http://127.0.0.1:9/gone/noarch/\\1\"#' /opt/tljh/user/conda-meta/jupyterlab-4*.json && rm -rf /opt/tljh/user/lib/python3.14/site-packages/jupyterlab")
 		live := h.MustSh(t, "readlink /opt/tljh/user")
 		h.must(t, "tljh-install env repair")
 		want.Equal(t, live, h.MustSh(t, "readlink /opt/tljh/user"), "it came from the channel of the config")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 	})
 	t.Run("back, and back again", func(t *testing.T) {
 		version := "/opt/tljh/user/bin/python -c 'from importlib.metadata import version; print(version(\"cowsay\"))'"
@@ -253,9 +254,9 @@ func TestCondaIsRepaired(t *testing.T) {
 		want.Equal(t, "4.0", h.MustSh(t, version))
 		h.must(t, "tljh-install env redo --yes")
 		want.Equal(t, "6.0", h.MustSh(t, version))
-		want.Contains(t, h.run(t, "tljh-install env redo --yes").Output(), "nothing to go forward to")
+		want.Contains(t, h.run(t, "tljh-install env redo --yes").Output(), "there is no rollback to undo")
 		want.Contains(t, h.must(t, "tljh-install env history"), "[before the exam]", "env redo")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		h.must(t, "/opt/tljh/user/bin/jupyter --version")
 	})
 	h.again(t, teacherServer(t, teacher))
@@ -270,6 +271,7 @@ func teacherServer(t *testing.T, teacher *client.Browser) *client.Browser {
 
 // TestTheChannelGoesWrong is about downloads and requests that fail: nothing is half-done, and what was there works.
 func TestTheChannelGoesWrong(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := bare(t, guest.Options{})
 	server, sources := h.channel(t)
@@ -299,7 +301,7 @@ func TestTheChannelGoesWrong(t *testing.T) {
 	server.Mend()
 	h.must(t, line)
 	h.awaitHub(t, 30*time.Second)
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 
 	t.Run("requests that cannot be met change nothing", func(t *testing.T) {
 		before := h.must(t, "tljh-install env list")
@@ -307,13 +309,13 @@ func TestTheChannelGoesWrong(t *testing.T) {
 		want.Equal(t, exitFailed, r.Code)
 		want.Contains(t, r.Output(), "do not fit together")
 		want.Equal(t, before, h.must(t, "tljh-install env list"))
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 	})
 	t.Run("a channel that dies midway", func(t *testing.T) {
 		server.Break(m.File(mirror.Cowsay, "6.1"), mirror.Fault{CutAfter: 1000})
 		want.Differ(t, 0, h.run(t, "tljh-install env install "+mirror.Cowsay+"=6.1").Code)
 		server.Mend()
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		h.must(t, "tljh-install env install "+mirror.Cowsay+"=6.1")
 	})
 	t.Run("a full disk", func(t *testing.T) {
@@ -328,13 +330,14 @@ func TestTheChannelGoesWrong(t *testing.T) {
 		h.MustSh(t, "rm -f /var/fill? /var/more")
 		want.Equal(t, "", h.halfGenerations(t))
 		want.Equal(t, before, h.must(t, "tljh-install env list"))
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		h.must(t, "tljh-install env apply /root/course")
 	})
 }
 
 // TestNoChannelAnswers is auto where conda cannot be fetched: uv takes its place, says so, and stays.
 func TestNoChannelAnswers(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := bare(t, guest.Options{})
 	server, sources := h.channel(t)
@@ -372,13 +375,13 @@ printf 'FROM x\n' >/root/odd/Dockerfile && printf 'rich\n' >/root/odd/requiremen
 	h.MustSh(t, "tree --version")
 	k := h.again(t, bob)
 	want.Contains(t, compute(t, k, "import os, cowsay, toolz, importlib.metadata as m; print(m.version('cowsay'), os.environ['COURSE'])"), "4.0 herds")
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 
 	h.must(t, "tljh-install env export --lock /root/locked")
 	want.Contains(t, h.MustSh(t, "cat /root/locked/conda-linux-*.lock"), "@EXPLICIT", "/"+strings.ReplaceAll(mirror.OldHerd, "=", "-")+"-", "#sha256:")
 	want.Equal(t, "", h.MustSh(t, "grep -h ^http /root/locked/conda-linux-*.lock | grep -v '#' || true"), "a package without a checksum")
 	h.must(t, "tljh-install env apply /root/locked")
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 	was := h.MustSh(t, "readlink /opt/tljh/user")
 	h.MustSh(t, `sed -i '/\/cowsay-/s/#.*/#sha256:'"$(printf 'another file' | sha256sum | cut -c1-64)"'/' /root/locked/conda-linux-*.lock && rm -rf /opt/tljh/cache`)
 	r = h.run(t, "tljh-install env apply /root/locked")
@@ -388,10 +391,10 @@ printf 'FROM x\n' >/root/odd/Dockerfile && printf 'rich\n' >/root/odd/requiremen
 	h.must(t, "tljh-install env export /root/given")
 	want.Contains(t, h.MustSh(t, "cat /root/given/environment.yml /root/given/start"), mirror.OldHerd, "toolz==", "COURSE=herds")
 	h.must(t, "tljh-install env apply /root/given")
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 
 	h.must(t, "tljh-install env rollback --yes")
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 
 	t.Run("an extra kernel for a group", func(t *testing.T) {
 		h.set(t, "set users.extra_user_groups '{herders: [bob]}'")
@@ -422,6 +425,7 @@ func killSeeds() int {
 // TestCondaKilled kills commands that make, change, switch and repair the environment at random moments. After each, a server can start from the old
 // environment or the new one, and the commands that follow put everything right.
 func TestCondaKilled(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h, _ := withConda(t)
 	h.MustSh(t, "mkdir -p /root/course && printf 'dependencies: ["+mirror.OldHerd+"]\\n' >/root/course/environment.yml")
@@ -449,7 +453,7 @@ func TestCondaKilled(t *testing.T) {
 			t.Fatalf("after %s was killed within %.2f s, no server starts: %s", command.killed, took, works.Output())
 		}
 		h.must(t, "tljh-install env repair --yes")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 	}
 	want.Equal(t, "", h.halfGenerations(t), "what killed commands left")
 	t.Logf("%d of %d commands were killed before their end", interrupted, killSeeds())

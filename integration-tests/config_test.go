@@ -614,7 +614,7 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		}
 	}
 	const site = "/opt/tljh/user/lib/python3.14/site-packages"
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 
 	t.Run("who may not change it installs at home", func(t *testing.T) {
 		theirs := kernel(t, bob)
@@ -623,7 +623,7 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		want.Contains(t, got, "0 Defaulting to user installation")
 		again := kernel(t, bob)
 		want.Contains(t, compute(t, again, "import cowsay; print(cowsay.__file__)"), "/home/jupyter-bob/.local/")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		h.MustSh(t, "rm -r /home/jupyter-bob/.local/lib")
 	})
 	t.Run("each change leaves a snapshot", func(t *testing.T) {
@@ -643,7 +643,7 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		want.Equal(t, 0, r.Code, r.Output())
 		t.Logf("going back took %.2f s", r.Took.Seconds())
 		want.Contains(t, h.must(t, "tljh-install env export"), "cowsay==6.0")
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		fresh := h.again(t, bob)
 		want.Equal(t, "6.0", compute(t, fresh, "from importlib.metadata import version; print(version('cowsay'))"))
 		want.Contains(t, compute(t, fresh, "import sys; print(sys.prefix)"), "user-2")
@@ -661,7 +661,7 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		want.Contains(t, r.Output(), "tornado: tornado/web.py is missing", "cowsay: ", "jupyter-server: jupyter_server/serverapp.py was changed")
 		r = h.run(t, "tljh-install env repair")
 		want.Equal(t, 0, r.Code, r.Output())
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		h.again(t, bob)
 	})
 	t.Run("another JupyterHub", func(t *testing.T) {
@@ -675,7 +675,7 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		h.MustSh(t, "rm -rf "+site+"/jupyter_server "+site+"/ipykernel")
 		r := h.run(t, "PIP_INDEX_URL=http://127.0.0.1:9/simple UV_DEFAULT_INDEX=http://127.0.0.1:9/simple tljh-install env repair")
 		want.Equal(t, 0, r.Code, r.Output())
-		want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+		want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 		h.again(t, bob)
 	})
 	t.Run("all of it is gone", func(t *testing.T) {
@@ -705,6 +705,6 @@ func TestTheEnvironmentIsNeverLost(t *testing.T) {
 		})
 		h.MustSh(t, "rm -r /etc/systemd/system/tljh-environment.timer.d && systemctl daemon-reload")
 	})
-	want.Contains(t, h.must(t, "tljh-install env install six"), "All users have it")
+	want.Contains(t, h.must(t, "tljh-install env install six"), "Installed for all users")
 	want.Equal(t, 0, h.run(t, "tljh-install status").Code)
 }

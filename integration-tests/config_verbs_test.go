@@ -58,7 +58,7 @@ func TestConfigVerbs(t *testing.T) {
 		want.Lacks(t, r.Output()+h.MustSh(t, "cat /opt/tljh/installer.log; journalctl -o cat"), "s3cret")
 		h.must(t, "tljh-install config set upgrade.url "+h.release.URL()+" --reload")
 		want.Contains(t, h.run(t, "tljh-install upgrade --check").Output(), h.release.URL(), "by upgrade.url of the config")
-		want.Contains(t, h.run(t, "runuser -u nobody -- tljh-install releases").Output(), "only root can see")
+		want.Contains(t, h.run(t, "runuser -u nobody -- tljh-install releases").Output(), "only root can read")
 		h.must(t, "tljh-install config unset upgrade.url --reload")
 	})
 }
@@ -70,7 +70,7 @@ func (h *hub) waitingEditor(t *testing.T) {
 	second, err := h.Start(t.Context(), "env", "EDITOR=/root/quick", "tljh-install", "config", "edit", "--wait")
 	want.OK(t, err)
 	guest.Until(t, 60*time.Second, func(context.Context) error {
-		if said := second.Output(); !strings.Contains(said, "Waiting: somebody is editing the config (root, process ") {
+		if said := second.Output(); !strings.Contains(said, "Waiting: the config is being edited by root, process ") {
 			return fmt.Errorf("the second one does not say whom it waits for: %q", said)
 		}
 		return nil

@@ -186,16 +186,13 @@ var (
 	sampledFaults  = 3
 )
 
-// faultSeed chooses faults and their moments. TLJH_SEED sets it; more than one round, which is for finding what nobody thought of, has another each time.
+// faultSeed chooses faults and their moments: TLJH_SEED, or the week's; more than one round, which is for finding what nobody thought of, has another
+// each time.
 func faultSeed(t *testing.T) uint64 {
 	t.Helper()
-	seed, err := strconv.ParseUint(os.Getenv("TLJH_SEED"), 10, 64)
-	switch {
-	case err == nil:
-	case faultRounds() > 0:
+	seed := seedOf(time.Now())
+	if faultRounds() > 0 && os.Getenv("TLJH_SEED") == "" {
 		seed = uint64(time.Now().UnixNano())
-	default:
-		seed = 1
 	}
 	t.Logf("faults and moments are those of TLJH_SEED=%d", seed)
 	return seed
@@ -242,6 +239,7 @@ func eachFault(t *testing.T, without []string, mostSteps int, do func(f fault, s
 }
 
 func TestFaultsOfAnInstallation(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := bare(t, guest.Options{})
 	h.MustSh(t, "sync")
@@ -317,6 +315,7 @@ systemctl is-active jupyterhub | grep -e inactive -e deactivating || true`) != "
 }
 
 func TestFaultsOfAnUpgrade(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h, s, line := atWorkBefore(t)
 	left := []string{}
@@ -370,6 +369,7 @@ func TestFaultsOfAnUpgrade(t *testing.T) {
 
 // TestHubComesBackByItself kills an upgrade and a rollback while the hub is stopped for them.
 func TestHubComesBackByItself(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h, s, line := atWorkBefore(t)
 	timer := "systemctl is-active tljh-start-hub.timer || true"
@@ -404,6 +404,7 @@ func TestHubComesBackByItself(t *testing.T) {
 
 // TestUpgradeWhileTheDiskFills wants a hub whatever the upgrade could not do any more.
 func TestUpgradeWhileTheDiskFills(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h, s, line := atWorkBefore(t)
 	full := faults[slices.IndexFunc(faults, func(f fault) bool { return f.name == "full disk" })]
@@ -435,6 +436,7 @@ func (h *hub) upgradeAtLast(t *testing.T, line string) {
 }
 
 func TestFaultsOfAnUninstallation(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := installed(t)
 	h.atWorkWith(t, "bob")
@@ -543,6 +545,7 @@ func unmet(output string, met map[string]bool) string {
 }
 
 func TestInstallationKilledAtEveryStep(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := bare(t, guest.Options{})
 	r := h.killedAtEveryStep(t, "install", h.line("--admin "+admin+":"+adminPassword), func() {})

@@ -25,12 +25,12 @@ func TestLetsEncryptOnARunningHub(t *testing.T) {
 
 	// Incomplete HTTPS is a warning: the keys may come in any order, and nothing is in effect before they are complete.
 	want.Contains(t, h.must(t, "tljh-install config set https.enabled true"), "HTTPS needs", "not in effect until then")
-	want.Contains(t, h.must(t, "tljh-install config set https.letsencrypt.email teacher@example.org"), "The change is saved, and cannot be put into effect", "the domains are missing")
+	want.Contains(t, h.must(t, "tljh-install config set https.letsencrypt.email teacher@example.org"), "The change is saved, but cannot be applied", "the domains are missing")
 	for _, change := range []string{
 		"add https.letsencrypt.domains hub.example.org", "set https.letsencrypt.directory " + ca.Directory,
 		"set https.letsencrypt.ca /etc/authority.pem",
 	} {
-		want.Contains(t, h.must(t, "tljh-install config "+change), "To put it into effect: sudo tljh-install config reload")
+		want.Contains(t, h.must(t, "tljh-install config "+change), "To apply it: sudo tljh-install config reload")
 	}
 	hubProcess := h.property(t, "jupyterhub.service", "MainPID")
 	begin := time.Now()

@@ -144,5 +144,5 @@ func TestSourcesOfASite(t *testing.T) {
 	refused("an index that has nothing", "greeting==2.0", "greeting")
 	h.must(t, "tljh-install config set sources.index "+index.url+" --reload && tljh-install env install greeting==2.0")
 	want.Contains(t, packages(), "greeting==2.0")
-	want.Contains(t, h.must(t, "tljh-install env check"), "is whole")
+	want.Contains(t, h.must(t, "tljh-install env check"), "is healthy")
 }

@@ -248,7 +248,7 @@ func TestUninstallThatCannotBegin(t *testing.T) {
 		h.looksInstalled(t)
 		h.MustSh(t, "mkdir -p /opt/tljh/cache/disk && mount -t tmpfs tmpfs /opt/tljh/cache/disk && echo precious > /opt/tljh/cache/disk/file")
 		r := h.uninstall(t, exitFailed, "--yes")
-		want.Contains(t, r.Output(), "Not everything could be undone", "something is mounted at /opt/tljh/cache/disk", "umount /opt/tljh/cache/disk")
+		want.Contains(t, r.Output(), "Some things could not be removed", "something is mounted at /opt/tljh/cache/disk", "umount /opt/tljh/cache/disk")
 		want.Equal(t, "precious", h.MustSh(t, "cat /opt/tljh/cache/disk/file && umount /opt/tljh/cache/disk"))
 		h.uninstall(t, 0, "--remove-users --purge --yes")
 		h.nothingOfOurs(t)
@@ -258,6 +258,7 @@ func TestUninstallThatCannotBegin(t *testing.T) {
 
 // TestUninstallOnAFullDisk makes room although it can write nothing down.
 func TestUninstallOnAFullDisk(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := bare(t, guest.Options{Tmpfs: map[string]string{"/opt": "3G"}})
 	h.paste(t, "--admin "+admin+":"+adminPassword)
@@ -321,6 +322,7 @@ func (h *hub) killedAt(t *testing.T, far func(p *guest.Process) bool, argv ...st
 
 // TestUninstallKilledAgainAndAgain kills it at ten moments on its way, some of them within one long deletion; the same command does the rest.
 func TestUninstallKilledAgainAndAgain(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for killed, machines := 0, 0; killed < 10 && machines < 5; machines++ {
@@ -356,6 +358,7 @@ func (h *hub) killedUntilItEnds(t *testing.T, random *rand.Rand) int {
 
 // TestInstallAfterAKilledUninstall goes the other way again.
 func TestInstallAfterAKilledUninstall(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := installed(t)
 	h.atWorkWith(t, "bob")

@@ -182,7 +182,7 @@ func TestUpgradeAtWork(t *testing.T) {
 	t.Run("versions", func(t *testing.T) {
 		r := h.run(t, "runuser -u nobody -- tljh-install releases --from "+next.URL())
 		want.Equal(t, 0, r.Code, r.Output())
-		want.Contains(t, r.Output(), "installed  0.1.0  (JupyterHub 6.1.1", "before it  0.0.9  (JupyterHub 5.5.4", "available  0.1.0")
+		want.Contains(t, r.Output(), "installed  0.1.0  (JupyterHub 6.1.1", "previous   0.0.9  (JupyterHub 5.5.4", "available  0.1.0")
 	})
 	t.Run("back", func(t *testing.T) {
 		enrol(t, h.admin(t), "latecomer")
@@ -191,7 +191,7 @@ func TestUpgradeAtWork(t *testing.T) {
 		start(t, restless)
 		r := h.run(t, "tljh-install rollback")
 		want.Equal(t, exitUsage, r.Code, r.Output())
-		want.Contains(t, r.Output(), "users added since: latecomer", "servers started since (they run on, the hub forgets them): restless", "+  default_app: classic", "nobody is there to ask")
+		want.Contains(t, r.Output(), "users added since: latecomer", "servers started since (they run on, the hub forgets them): restless", "+  default_app: classic", "cannot ask for confirmation")
 		watch := w.watch(t, k)
 		r = h.run(t, "tljh-install rollback --yes")
 		want.Equal(t, 0, r.Code, r.Output())
@@ -504,7 +504,7 @@ func TestUpgradeThatIsNone(t *testing.T) {
 		h.must(t, "tljh-install config set upgrade.url "+server.URL()+" --reload")
 		want.Contains(t, h.upgrade(t, exitUpgrade, "--check").Output(), "0.1.0 is at "+at)
 		want.Contains(t, h.must(t, "tljh-install releases"), "0.1.0  at "+at)
-		want.Contains(t, h.upgrade(t, exitUsage, "").Output(), "releases are looked for at "+at, "nobody is there to ask")
+		want.Contains(t, h.upgrade(t, exitUsage, "").Output(), "looking for releases at "+at, "cannot ask for confirmation")
 		h.must(t, "tljh-install config unset upgrade.url --reload")
 		want.SameLines(t, was, h.installedState(t), "something was changed")
 	})
@@ -519,6 +519,7 @@ func TestUpgradeThatIsNone(t *testing.T) {
 
 // TestUpgradeThatFails is releases that can't work: the hub does not start, or starts no server.
 func TestUpgradeThatFails(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := before(t)
 	b := h.student(t, h.admin(t), "bob")
@@ -553,6 +554,7 @@ func TestUpgradeThatFails(t *testing.T) {
 
 // TestUpgradeKilled kills the upgrade outright at several moments. The old release works or the same command completes it.
 func TestUpgradeKilled(t *testing.T) {
+	inTurn(t)
 	t.Parallel()
 	h := before(t)
 	b := h.student(t, h.admin(t), "bob")

@@ -12,7 +12,7 @@ import (
 )
 
 // untried are the directives of services that a preflight does not try: what they name is not there yet, or no machine refuses them.
-var untried = strings.Fields(`BindReadOnlyPaths Environment EnvironmentFile ExecPaths ExecReload ExecStart ExecStartPre InaccessiblePaths KillMode LogLevelMax MemoryAccounting MemoryMax MemoryMin Nice
+var untried = strings.Fields(`BindReadOnlyPaths CPUSchedulingPolicy Environment EnvironmentFile ExecPaths ExecReload ExecStart ExecStartPre IOSchedulingClass InaccessiblePaths KillMode LogLevelMax MemoryAccounting MemoryMax MemoryMin Nice
 	NoExecPaths ReadWritePaths Restart RestartSec RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve Slice StateDirectory StateDirectoryMode SupplementaryGroups SyslogLevel
 	TimeoutStartSec TimeoutStopSec Type WorkingDirectory`)
 
@@ -46,7 +46,7 @@ func TestSandboxesAreThoseOfTheUnits(t *testing.T) {
 			assert.NotContains(t, property, layout.Root, "%s: it is not there yet", sandbox.Unit)
 		}
 	}
-	assert.ElementsMatch(t, []string{layout.HubUnit, layout.ProxyUnit, layout.EdgeUnit, certificateUnit, layout.WatchUnit, layout.FirewallUnit}, names)
+	assert.ElementsMatch(t, []string{layout.HubUnit, layout.ProxyUnit, layout.EdgeUnit, certificateUnit, layout.WatchUnit, layout.CheckUnit, layout.FirewallUnit}, names)
 	proxy := sandboxes[slices.Index(names, layout.ProxyUnit)].Properties
 	assert.Contains(t, proxy, "SystemCallFilter=@system-service")
 	assert.Contains(t, proxy, "SystemCallFilter=~@privileged @resources")

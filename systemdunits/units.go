@@ -34,13 +34,13 @@ const (
 // names are the units in the order in which they are written: what others refer to comes first.
 var names = []string{
 	tljhSlice, servicesSlice, layout.UsersSlice, layout.ProxyUnit, layout.HubUnit, layout.EdgeSocket, layout.EdgeUnit,
-	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath, layout.WatchTimer, layout.FirewallUnit, layout.FirewallTimer,
+	certificateUnit, certificateTimer, layout.WatchUnit, layout.WatchPath, layout.WatchTimer, layout.CheckUnit, layout.CheckTimer, layout.FirewallUnit, layout.FirewallTimer,
 }
 
 // Names returns the units' names.
 func Names() []string { return slices.Clone(names) }
 
-// MinimumSystemd is the oldest systemd that takes these units.
+// MinimumSystemd is the oldest systemd that takes these units, and the units of transient services that the hub makes.
 const MinimumSystemd = 245
 
 // Address is one to listen on.
@@ -204,7 +204,7 @@ func valuesOf(p Params) (map[string]any, error) {
 	return map[string]any{
 		"UserEnvironment": layout.User, "RuntimeFolder": path.Base(layout.Runtime),
 		"Root": layout.Root, "Binary": layout.Binary, "Hub": layout.Hub, "State": layout.State, "ConfigDir": layout.ConfigDir,
-		"HubConfig": layout.Hub + "/lib/python3.14/site-packages/tljh/jupyterhub_config.py",
+		"HubConfig": layout.Hub + "/" + layout.SitePackages + "/tljh/jupyterhub_config.py",
 		"Node":      layout.Hub + "/node/bin/node",
 		"Proxy":     layout.Hub + "/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
 		"ProxyEnv":  layout.ProxyEnv, "EdgeEnv": layout.EdgeEnv, "NetworkEnv": layout.NetworkEnv, "ProxyGroup": layout.ProxyGroup,

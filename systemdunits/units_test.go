@@ -196,6 +196,8 @@ func TestServicesComeBackForever(t *testing.T) {
 		require.Equal(t, []string{"0"}, lines(files[name], "StartLimitIntervalSec"), name)
 	}
 	require.Equal(t, []string{"0"}, lines(files[layout.EdgeSocket], "TriggerLimitIntervalSec"))
+	require.Equal(t, []string{"on-abnormal"}, lines(files[layout.WatchUnit], "Restart"), "one that was killed")
+	require.Equal(t, []string{"0"}, lines(files[layout.WatchUnit], "StartLimitIntervalSec"))
 }
 
 // The units must be of one mind with systemd itself. What they start isn't here, so /bin/true stands for it.
@@ -375,5 +377,13 @@ func TestServerMemory(t *testing.T) {
 		if got := ServerMemory(memory); got != want {
 			t.Errorf("%d MiB of %d, not %d", got/mib, memory/mib, want/mib)
 		}
+	}
+}
+
+func TestTheManualNamesTheOldestSystemd(t *testing.T) {
+	for page, words := range map[string]string{"install.md": "systemd %d and ", "troubleshooting.md": "\nVersion %d or later has to be running"} {
+		text, err := os.ReadFile(filepath.Join("../docs", page))
+		require.NoError(t, err)
+		assert.Contains(t, string(text), fmt.Sprintf(words, MinimumSystemd), page)
 	}
 }

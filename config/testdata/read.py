@@ -1,5 +1,7 @@
-"""Reads configs with the hub's own code: a JSON object a line in, {"text": a config, "told": what the hub is told of it}, and what the hub makes of it as
-JSON out, {"hub": of what it was told, "yaml": of the text, as when there is nobody to ask}. Its one argument is the folder of the hub's package."""
+"""Reads configs with the hub's own code: what the hub is told of a config in, as JSON, one a line, and what it makes of it out.
+
+Its one argument is the folder of the hub's package.
+"""
 
 import dataclasses
 import json
@@ -26,27 +28,13 @@ def plain(value):
     return value
 
 
-def sizes(limit):
-    """What JupyterHub makes of sizes."""
-    return {key: int(settings.amount(value)) if key == "memory" and value not in (None, "auto") else value for key, value in limit.items()}
-
-
-def attempt(read):
+def attempt(told):
+    settings.ask = lambda paths, text: told
     try:
-        config = plain(read())
+        return {"config": plain(settings.read(Paths.here(), ""))}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    limits = config["limits"]
-    config["limits"] = sizes({"memory": limits["memory"], "cpu": limits["cpu"]}) | {
-        who: {name: sizes(limit) for name, limit in limits[who].items()} for who in ("groups", "users")
-    }
-    return {"config": config}
-
-
-def answer(text, told):
-    settings.ask = lambda paths, text: told
-    return {"hub": attempt(lambda: settings.read(Paths.here(), text)), "yaml": attempt(lambda: settings.parse(text))}
 
 
 for line in sys.stdin:
-    print(json.dumps(answer(**json.loads(line)), default=repr), flush=True)
+    print(json.dumps(attempt(json.loads(line)), default=repr), flush=True)

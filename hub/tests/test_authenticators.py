@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import running_hub
 from traitlets.config import Config
 
@@ -21,7 +22,7 @@ def hub_of(here, monkeypatch):
     """Runs an async test against a hub with this config: hub_of(text, test)."""
 
     def run(text, test):
-        config = settings.parse(text)
+        config = settings.of_values(yaml.safe_load(text) or {})
         c = Config()
         configure.logins(c, config, configure.usable_authenticator(config.auth))
 

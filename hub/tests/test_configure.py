@@ -6,7 +6,7 @@ from traitlets import Bool, Dict, Enum, Float, HasTraits, Integer, Set, Tuple, U
 from traitlets.config import Config
 
 from tljh import auth, proxy, settings, spawner
-from tljh.configure import authenticator_class, configure, server_memory
+from tljh.configure import authenticator_class, configure, proxy_token, server_memory
 from tljh.paths import PROBE_USER
 from tljh.snippets import local_files
 from tljh.values import misfit
@@ -51,7 +51,7 @@ def test_the_hub_learns_what_is_in_use_before_the_culler_looks(here, timeout, le
 
 def test_keys_reach_the_hub(here):
     c = configured(
-        here, "base_url: /course\nlimits: {memory: 1G, cpu: 0.5}\nuser_environment: {default_app: classic}\nservices: {cull: {users: true, every: 5}}\n"
+        here, "base_url: /course/\nlimits: {memory: 1G, cpu: 0.5}\nuser_environment: {default_app: classic}\nservices: {cull: {users: true, every: 5}}\n"
     )
     assert (c.JupyterHub.base_url, c.JupyterHub.bind_url) == ("/course/", "http://127.0.0.1:972/course/")
     assert (c.Spawner.mem_limit, c.Spawner.cpu_limit) == ("1G", 0.5)
@@ -256,3 +256,24 @@ def test_the_memory_limit_of_the_machine(monkeypatch, said, unit, limit):
     if unit is not None:
         monkeypatch.setenv("TLJH_SERVER_MEMORY", unit)
     assert server_memory(said) == limit
+
+
+# Go's tests have the same cases (routes_test.go).
+@pytest.mark.parametrize(
+    ("text", "token"),
+    [
+        ("CONFIGPROXY_AUTH_TOKEN=abc\n", "abc"),
+        ("OTHER=x\n CONFIGPROXY_AUTH_TOKEN = abc ", "abc"),
+        ('CONFIGPROXY_AUTH_TOKEN="abc"\n', "abc"),
+        ("CONFIGPROXY_AUTH_TOKEN='a=c'\n", "a=c"),
+        ("CONFIGPROXY_AUTH_TOKEN=\n", None),
+        ("OTHER=x\n", None),
+    ],
+)
+def test_the_token_of_the_proxy_is_read(here, text, token):
+    here.proxy_env.write_text(text)
+    if token is None:
+        with pytest.raises(SystemExit, match="holds no CONFIGPROXY_AUTH_TOKEN"):
+            proxy_token(here)
+    else:
+        assert proxy_token(here) == token

@@ -133,6 +133,43 @@ def test_many_names_from_one_address_are_limited(clock):
     assert limits.wait("another", "192.0.2.2") == 0
 
 
+def test_the_addresses_of_one_network_count_as_one_address(clock):
+    """A machine with IPv6 has a whole /64 to itself, so each attempt could come from another address."""
+    limits = Limiter(clock)
+    for number in range(limiter.ADDRESS_FREE):
+        limits.failed(f"name-{number}", f"2001:db8:0:7::{number:x}")
+    assert limits.wait("another", "2001:db8:0:7:ffff::1") > 0
+    assert limits.wait("another", "2001:db8:0:8::1") == 0, "another network"
+    for number in range(limiter.PAIR_FREE):
+        limits.failed("bob", f"2001:db8:0:9::{number:x}")
+    assert limits.wait("bob", "2001:db8:0:9::ffff") > 0
+    for number in range(limiter.ADDRESS_FREE):
+        limits.failed(f"name-{number}", "::ffff:192.0.2.9")
+    assert limits.wait("another", "192.0.2.9") > 0, "an IPv4 address in another spelling"
+
+
+def test_one_network_does_not_take_the_turns_of_all():
+    async def test():
+        turns = Turns(running=1, waiting=2, in_all=600)
+        go_on = asyncio.Event()
+
+        async def wait(address):
+            async with turns.turn(address):
+                await go_on.wait()
+
+        flood = [asyncio.create_task(wait(f"2001:db8:0:7::{number:x}")) for number in range(20)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(wait("192.0.2.1"))
+        await asyncio.sleep(0)
+        assert sum(map(len, turns.queues.values())) == 3
+        go_on.set()
+        done = await asyncio.gather(*flood, other, return_exceptions=True)
+        assert sum(isinstance(each, Busy) for each in done) == 17
+        assert done[-1] is None
+
+    asyncio.run(test())
+
+
 def test_memory_is_bounded(clock, monkeypatch):
     monkeypatch.setattr(limiter, "ENTRIES", 100)
     limits = Limiter(clock)

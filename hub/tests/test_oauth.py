@@ -125,7 +125,7 @@ def provided(here, monkeypatch):
             provider = Provider(*KINDS[kind.removeprefix("local-")][:2])
             async with serving(provider) as place:
                 provider.place = place
-                config = settings.parse(config_of(kind, place, **options))
+                config = settings.of_values(yaml.safe_load(config_of(kind, place, **options)))
                 c = Config()
                 configure.logins(c, config, configure.usable_authenticator(config.auth))
                 async with running_hub(here, monkeypatch, config=c) as visitor:

@@ -427,3 +427,60 @@ def test_the_configs_own_trouble_stays(here):
     assert isinstance(settings.load(here), settings.Loaded)
     assert len(c.JupyterHub.template_vars["tljh_problems"]) >= 1
     assert len(c.JupyterHub.template_vars["tljh_snippets"]) == 1
+
+
+SCRIPTS = {
+    "fine": "#!/bin/sh\n",
+    "found": "#!/usr/bin/env sh\n",
+    "windows": "#!/bin/sh\r\n",
+    "python2": "#!/usr/bin/env python2.0\n",
+    "gone": "#!/opt/gone/bin/python\n",
+    "plain": "#!/bin/sh\n",
+}
+
+# What a file says of a service, and the words of why it is not used; None if it is.
+SERVICES = [
+    ("'command': ['{0}/fine', '-x'], 'url': 'http://127.0.0.1:9000'", None),
+    ("'command': ['./found'], 'cwd': '{0}'", None),
+    ("'command': ['fine'], 'environment': {{'PATH': '{0}'}}", None),
+    ("'command': '{0}/fine'", None),
+    ("'url': 'http://127.0.0.1:9000', 'api_token': 'a-token-of-mine'", None),
+    ("'command': ['{0}/nosuch']", "its program {0}/nosuch does not exist: install it"),
+    ("'command': ['nosuch-program', '-x']", "there is no program nosuch-program: install it, or write its whole path"),
+    ("'command': '{0}/fine -x'", "write its command as a list: ['{0}/fine', '-x']"),
+    ("'command': ['{0}/plain']", "may not be executed: sudo chmod +x {0}/plain"),
+    ("'command': ['{0}/windows']", "has the line ends of Windows"),
+    ("'command': ['{0}/python2']", "needs python2.0, which is not there"),
+    ("'command': ['{0}/gone']", "needs /opt/gone/bin/python, which is not there"),
+    ("'command': ['{0}/fine'], 'cwd': '{0}/nosuch'", "its folder {0}/nosuch (cwd) does not exist"),
+    ("'command': ['{0}/fine'], 'user': 'nosuch'", "there is no account nosuch (user)"),
+    ("'comand': ['{0}/fine']", "a service has no field 'comand'; 'command' is one"),
+    ("'command': 7", "its command must be a list, not a number"),
+    ("'url': 'localhost:9000'", "its url has to begin with http:// or https://"),
+    ("'api_token': 'hush'", "its api_token needs 8 characters"),
+    ("'oauth_client_id': 'own'", "service-"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), SERVICES)
+def test_a_service_that_cannot_be_used_is_left_out_alone(here, tmp_path, fields, words):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in SCRIPTS.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644 if name == "plain" else 0o755)
+    text = f"c.JupyterHub.services = [{{'name': 'own', {fields.format(folder)}}}, {{'name': 'other'}}]\n"
+    c = with_files(here, x10=text + "c.JupyterHub.load_roles = [{'name': 'reads', 'services': ['own', 'other'], 'scopes': ['list:users']}]\n")
+    named = [each["name"] for each in c.JupyterHub.services]
+    (role,) = (each["services"] for each in c.JupyterHub.load_roles if each["name"] == "reads")
+    if words is None:
+        assert not told(here)
+        assert "own" in named and "own" in role
+        return
+    (problem,) = told(here)
+    assert problem.startswith("x10.py: c.JupyterHub.services: own is not used: ")
+    assert words.format(folder) in problem
+    assert "hush" not in problem
+    assert "own" not in named and "other" in named
+    assert role == ["other"]
+    assert not json.loads(here.snippets.read_bytes())["closed"]

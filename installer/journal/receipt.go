@@ -70,7 +70,7 @@ const mostLeft = 64
 // Receipt is the journal of every change to the machine, kept in layout.Receipt as one JSON object a line. A line is on disk
 // before the change it announces begins, so that whatever interrupts us, the next run knows what may be half-done.
 //
-// Until Open, which needs the state folder, records are held in memory; the steps before it are the folders on the way there.
+// Until the state folder is there, records are held in memory; the steps before it are the folders on the way there.
 type Receipt struct {
 	files host.Files
 	now   func() time.Time
@@ -91,7 +91,7 @@ type Receipt struct {
 func LoadReceipt(files host.Files, now func() time.Time) (*Receipt, error) {
 	return LoadDamagedReceipt(files, now, func(number int, err error) error {
 		return host.Hint(fmt.Errorf("cannot read the receipt %s: line %d is damaged: %w", layout.Receipt, number, err),
-			"move the file aside and run the same command again: every step is checked anew")
+			"move it aside: sudo mv %s %s.damaged; then sudo tljh-install install, which checks every step anew", layout.Receipt, layout.Receipt)
 	})
 }
 

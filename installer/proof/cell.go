@@ -8,14 +8,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
-	"golang.org/x/net/websocket"
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
 )
 
 // cellTime is how long a kernel may take to start and to do a sum.
 const cellTime = 3 * time.Minute
+
+// kernelMessageLimit is far more than a kernel says about a sum. The default of the package would be too little for the description of a kernel.
+const kernelMessageLimit = 4 << 20
 
 // cell runs a notebook's cell in the probe user's server, as JupyterLab does.
 func (p *Proof) cell(ctx context.Context) error {
@@ -33,10 +36,8 @@ func (p *Proof) cell(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot connect to the kernel: %w", err)
 	}
-	defer connection.Close()
-	stop := context.AfterFunc(ctx, func() { _ = connection.Close() })
-	defer stop()
-	if err := runCell(connection); err != nil {
+	defer func() { _ = connection.CloseNow() }()
+	if err := runCell(ctx, connection); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -46,16 +47,15 @@ func (p *Proof) cell(ctx context.Context) error {
 }
 
 func (p *Proof) dial(ctx context.Context, name string) (*websocket.Conn, error) {
-	address := p.server(name)
-	config, err := websocket.NewConfig(strings.Replace(address, "http", "ws", 1), p.door)
+	connection, _, err := websocket.Dial(ctx, p.server(name), &websocket.DialOptions{
+		HTTPClient: p.client,
+		HTTPHeader: http.Header{"Authorization": {"token " + p.token}, "Origin": {p.door}},
+	})
 	if err != nil {
 		return nil, err
 	}
-	config.Header.Set("Authorization", "token "+p.token)
-	if transport, ok := p.client.Transport.(*http.Transport); ok {
-		config.TlsConfig = transport.TLSClientConfig
-	}
-	return config.DialContext(ctx)
+	connection.SetReadLimit(kernelMessageLimit)
+	return connection, nil
 }
 
 type kernelMessage struct {
@@ -67,20 +67,19 @@ type kernelMessage struct {
 }
 
 // runCell asks for a sum and waits for the result.
-func runCell(connection *websocket.Conn) error {
+func runCell(ctx context.Context, connection *websocket.Conn) error {
 	id := rand.Text()
 	ask := kernelMessage{
 		Header: map[string]string{"msg_id": id, "username": "", "session": rand.Text(), "msg_type": "execute_request", "version": "5.3"},
 		Parent: map[string]any{}, Metadata: map[string]any{}, Channel: "shell",
 		Content: map[string]any{"code": "6 * 7", "silent": false, "store_history": false, "user_expressions": map[string]any{}, "allow_stdin": false},
 	}
-	if err := websocket.JSON.Send(connection, ask); err != nil {
+	if err := wsjson.Write(ctx, connection, ask); err != nil {
 		return err
 	}
 	for {
 		var said struct {
-			Header, Parent struct {
-				ID   string `json:"msg_id"`
+			Header struct {
 				Type string `json:"msg_type"`
 			}
 			ParentHeader struct {
@@ -92,7 +91,7 @@ func runCell(connection *websocket.Conn) error {
 				Value string `json:"evalue"`
 			}
 		}
-		if err := websocket.JSON.Receive(connection, &said); err != nil {
+		if err := wsjson.Read(ctx, connection, &said); err != nil {
 			return err
 		}
 		switch {

@@ -49,7 +49,7 @@ func loginOfTests(t *testing.T, page, post http.HandlerFunc) (*Proof, *[]string)
 	return p, &asked
 }
 
-func says(status int, words string) http.HandlerFunc {
+func answers(status int, words string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		fmt.Fprint(w, words)
@@ -58,7 +58,7 @@ func says(status int, words string) http.HandlerFunc {
 
 func TestTheLoginOfAFormIsTried(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests} {
-		p, asked := loginOfTests(t, says(http.StatusOK, formOfTests), func(w http.ResponseWriter, r *http.Request) {
+		p, asked := loginOfTests(t, answers(http.StatusOK, formOfTests), func(w http.ResponseWriter, r *http.Request) {
 			assert.Equal(t, layout.ProbeUser, r.PostFormValue("username"))
 			assert.Equal(t, "a&b", r.PostFormValue("_xsrf"))
 			assert.Equal(t, "navigate", r.Header.Get("Sec-Fetch-Mode"))
@@ -70,18 +70,18 @@ func TestTheLoginOfAFormIsTried(t *testing.T) {
 }
 
 func TestALoginThatIsAnErrorOfTheServerIsNoHubThatWorks(t *testing.T) {
-	p, asked := loginOfTests(t, says(http.StatusOK, formOfTests), says(http.StatusInternalServerError, `<div class="error"><h1>500 : Internal Server Error</h1><p>x</p></div>`))
+	p, asked := loginOfTests(t, answers(http.StatusOK, formOfTests), answers(http.StatusInternalServerError, `<div class="error"><h1>500 : Internal Server Error</h1><p>x</p></div>`))
 	err := p.authenticator(t.Context())
 	require.ErrorContains(t, err, "a login that must be refused is answered with an error of the server, 500: 500 : Internal Server Error x")
 	assert.Len(t, *asked, 2*loginTries)
-	p, _ = loginOfTests(t, says(http.StatusOK, formOfTests), says(http.StatusServiceUnavailable, `<p class="login_error">The directory &amp; all</p>`))
+	p, _ = loginOfTests(t, answers(http.StatusOK, formOfTests), answers(http.StatusServiceUnavailable, `<p class="login_error">The directory &amp; all</p>`))
 	require.ErrorContains(t, p.authenticator(t.Context()), "503: The directory & all")
-	p, _ = loginOfTests(t, says(http.StatusInternalServerError, ""), nil)
+	p, _ = loginOfTests(t, answers(http.StatusInternalServerError, ""), nil)
 	require.ErrorContains(t, p.authenticator(t.Context()), "the login page is answered with an error of the server, 500")
 }
 
 func button(to string) http.HandlerFunc {
-	return says(http.StatusOK, `<a href="/elsewhere">x</a><div id="login-main"><p>x</p><a role="button" href='/hub/oauth_login?to=`+to+`'>Sign in</a></div>`)
+	return answers(http.StatusOK, `<a href="/elsewhere">x</a><div id="login-main"><p>x</p><a role="button" href='/hub/oauth_login?to=`+to+`'>Sign in</a></div>`)
 }
 
 func TestTheLinkToAProviderIsFollowed(t *testing.T) {
@@ -110,6 +110,6 @@ func TestWhomALoginPageMakesDoesNotStay(t *testing.T) {
 }
 
 func TestAHubThatIsShutIsNoHubThatIsBroken(t *testing.T) {
-	p, _ := loginOfTests(t, says(http.StatusForbidden, "JupyterHub"), nil)
+	p, _ := loginOfTests(t, answers(http.StatusForbidden, "JupyterHub"), nil)
 	require.NoError(t, p.authenticator(t.Context()))
 }

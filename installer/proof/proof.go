@@ -138,12 +138,10 @@ func (p *Proof) prepare() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the installer's token: %w", err)
 	}
-	env, err := p.Host.Files.Read(layout.ProxyEnv)
-	if err != nil {
-		return fmt.Errorf("cannot read the proxy's token: %w", err)
+	p.token = strings.TrimSpace(string(token))
+	if p.proxyToken, err = proxyToken(p.Host.Files); err != nil {
+		return err
 	}
-	_, proxyToken, _ := strings.Cut(strings.TrimSpace(string(env)), "=")
-	p.token, p.proxyToken = strings.TrimSpace(string(token)), proxyToken
 	p.client = &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{
@@ -195,8 +193,8 @@ func (p *Proof) call(ctx context.Context, method, address, token string, body an
 	return answer{response.StatusCode, data}, err
 }
 
-func (p *Proof) hub(ctx context.Context, method, name string, body any) (answer, error) {
-	return p.call(ctx, method, p.hubDoor+path.Join(p.BaseURL, "hub/api", name), p.token, body)
+func (p *Proof) hub(ctx context.Context, method, name string) (answer, error) {
+	return p.call(ctx, method, p.hubDoor+path.Join(p.BaseURL, "hub/api", name), p.token, nil)
 }
 
 // until polls a request until good says yes, and returns the last reason why not when the time is up.
@@ -226,7 +224,7 @@ type finalError struct{ error }
 
 func (p *Proof) api(ctx context.Context) error {
 	return until(ctx, p.patience, "the hub's API does not answer", func(ctx context.Context) error {
-		got, err := p.hub(ctx, http.MethodGet, "info", nil)
+		got, err := p.hub(ctx, http.MethodGet, "info")
 		return expect(got, err, http.StatusOK)
 	})
 }
@@ -292,11 +290,11 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 			err = removeErr
 		}
 	}()
-	got, err := p.hub(ctx, http.MethodPost, user, nil)
+	got, err := p.hub(ctx, http.MethodPost, user)
 	if err := expect(got, err, http.StatusCreated); err != nil {
 		return fmt.Errorf("cannot make the probe user: %w", err)
 	}
-	got, err = p.hub(ctx, http.MethodPost, user+"/server", nil)
+	got, err = p.hub(ctx, http.MethodPost, user+"/server")
 	if err := expect(got, err, http.StatusCreated, http.StatusAccepted); err != nil {
 		return fmt.Errorf("cannot start the probe user's server: %w", err)
 	}
@@ -331,7 +329,7 @@ func (p *Proof) notAsUsual(told *hubnotes.Rescue) error {
 
 // serverReady reads how the probe user's server comes along. One that has stopped will not come.
 func (p *Proof) serverReady(ctx context.Context) error {
-	got, err := p.hub(ctx, http.MethodGet, "users/"+layout.ProbeUser, nil)
+	got, err := p.hub(ctx, http.MethodGet, "users/"+layout.ProbeUser)
 	if err := expect(got, err, http.StatusOK); err != nil {
 		return err
 	}
@@ -355,10 +353,10 @@ func (p *Proof) serverReady(ctx context.Context) error {
 func (p *Proof) removeProbe(ctx context.Context) error {
 	user := "users/" + layout.ProbeUser
 	err := until(ctx, p.patience, "cannot remove the probe user", func(ctx context.Context) error {
-		if got, err := p.hub(ctx, http.MethodDelete, user+"/server", nil); err != nil || got.status == http.StatusAccepted {
+		if got, err := p.hub(ctx, http.MethodDelete, user+"/server"); err != nil || got.status == http.StatusAccepted {
 			return errors.Join(err, errors.New("its server is still stopping"))
 		}
-		got, err := p.hub(ctx, http.MethodDelete, user, nil)
+		got, err := p.hub(ctx, http.MethodDelete, user)
 		return expect(got, err, http.StatusNoContent, http.StatusNotFound)
 	})
 	if err != nil {

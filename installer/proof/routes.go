@@ -19,8 +19,9 @@ import (
 // it is restarting itself.
 func CarryRoutes(h *host.Host) func(ctx context.Context) func(ctx context.Context) error {
 	return func(ctx context.Context) func(context.Context) error {
+		token, _ := proxyToken(h.Files) // without it, the proxy says nothing
 		api := proxyAPI{
-			address: layout.ProxyAPIAddress, token: proxyToken(h.Files),
+			address: layout.ProxyAPIAddress, token: token,
 			client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{Proxy: nil}},
 		}
 		return api.carry(ctx)
@@ -37,14 +38,19 @@ func (p proxyAPI) carry(ctx context.Context) func(ctx context.Context) error {
 	return func(ctx context.Context) error { p.put(ctx, routes); return nil }
 }
 
-// proxyToken returns the token of the proxy's API; "" when it can't be read.
-func proxyToken(files host.Files) string {
+// proxyToken returns the token of the proxy's API; "" when the file has none. The hub reads the file by the same rules (configure.py).
+func proxyToken(files host.Files) (string, error) {
 	env, err := files.Read(layout.ProxyEnv)
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("cannot read the proxy's token: %w", err)
 	}
-	_, token, _ := strings.Cut(strings.TrimSpace(string(env)), "=")
-	return token
+	for line := range strings.Lines(string(env)) {
+		key, value, _ := strings.Cut(line, "=")
+		if value = strings.TrimSpace(value); strings.TrimSpace(key) == layout.ProxyTokenVariable && value != "" {
+			return strings.Trim(value, `"'`), nil
+		}
+	}
+	return "", nil
 }
 
 type proxyAPI struct {

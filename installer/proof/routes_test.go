@@ -6,12 +6,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
 )
 
 // fakeProxy is a stand-in for configurable-http-proxy's API: it keeps routes in memory.
@@ -57,4 +61,23 @@ func TestTheProxysRoutesAreCarriedOverItsRestart(t *testing.T) {
 
 	proxy.routes = map[string]json.RawMessage{}
 	assert.Nil(t, api.carry(context.Background()), "no routes, nothing to carry")
+}
+
+// The hub's tests have the same cases (test_configure.py).
+func TestTheProxysTokenIsRead(t *testing.T) {
+	for text, want := range map[string]string{
+		"CONFIGPROXY_AUTH_TOKEN=abc\n":            "abc",
+		"OTHER=x\n CONFIGPROXY_AUTH_TOKEN = abc ": "abc",
+		"CONFIGPROXY_AUTH_TOKEN=\"abc\"\n":        "abc",
+		"CONFIGPROXY_AUTH_TOKEN='a=c'\n":          "a=c",
+		"CONFIGPROXY_AUTH_TOKEN=\n":               "",
+		"OTHER=x\n":                               "",
+	} {
+		files := host.Files{Root: t.TempDir()}
+		require.NoError(t, os.MkdirAll(files.Path(layout.State), 0o700))
+		require.NoError(t, os.WriteFile(files.Path(layout.ProxyEnv), []byte(text), 0o600))
+		token, err := proxyToken(files)
+		require.NoError(t, err)
+		assert.Equal(t, want, token, text)
+	}
 }

@@ -62,6 +62,10 @@ func (d *dismantling) traces() []step.Trace {
 	for _, link := range links {
 		add(step.Trace{ID: step.Link{Path: link}.ID(), Left: []step.Left{{Target: layout.Binary}}})
 	}
+	if d.owned { // nobody else uses these names
+		add(step.Trace{ID: step.Account{Name: layout.EnvironmentUser}.ID(), First: &step.Before{}})
+		add(step.Trace{ID: step.Group{Name: layout.ProxyGroup}.ID(), First: &step.Before{}})
+	}
 	return traces
 }
 
@@ -160,17 +164,14 @@ func homesFolders(traces []step.Trace) []work {
 
 // temporary are the folders beside the homes in which the hub keeps temporary files of servers.
 func temporary(traces []step.Trace) []work {
-	works := []work{{tree{path: path.Join(layout.Homes, temporaryFiles), kind: "folder"}, step.Trace{}}}
+	works := []work{{tree{path: path.Join(layout.Homes, layout.ServersTemporary), kind: "folder"}, step.Trace{}}}
 	for _, t := range traces {
 		if root, ok := strings.CutPrefix(t.ID, HomesTask); ok && path.IsAbs(root) {
-			works = append(works, work{tree{path: path.Join(root, temporaryFiles), kind: "folder"}, step.Trace{}})
+			works = append(works, work{tree{path: path.Join(root, layout.ServersTemporary), kind: "folder"}, step.Trace{}})
 		}
 	}
 	return works
 }
-
-// temporaryFiles is the folder's name, which the hub's spawner has as well.
-const temporaryFiles = ".tljh-tmp"
 
 // shared are the shared folders, and the folder that holds them.
 func shared(traces []step.Trace) []work {

@@ -17,6 +17,7 @@ import (
 
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -548,7 +549,7 @@ func (d *dismantling) aside(p string, data []byte) string {
 // ours tells whether what is in the folder of installations is this program's.
 func (d *dismantling) ours() bool {
 	files := d.Host.Files
-	if files.Exists(layout.Receipt) {
+	if check.Ours(files) {
 		return true
 	}
 	for _, kind := range []environment.Kind{environment.Hub, environment.User} {

@@ -1,7 +1,7 @@
-// Package check holds named checks of the machine: those that run before an installation begins, for doctor to share. A check
+// Package check holds named checks of the machine: those that run before an installation begins. A check
 // only looks; it changes nothing, and it never fails because it could not find something out: that is a warning.
 //
-// What is checked is data (the table in Preflight's file); what to do about a finding is up to who asked for it.
+// What is checked is data (the table in machine.go); what to do about a finding is up to who asked for it.
 package check
 
 import (
@@ -109,7 +109,17 @@ func (e *Env) sources(ctx context.Context) []SourceResult {
 }
 
 // begun tells whether an installation of ours is there, be it in part.
-func (e *Env) begun() bool { return e.Host.Files.Exists(layout.Receipt) }
+func (e *Env) begun() bool { return Ours(e.Host.Files) }
+
+// Ours reports whether an installation of ours is there, be it in part. Its receipt may be lost: then what only this program makes tells, and the config that a
+// hub of ours worked with.
+func Ours(files host.Files) bool {
+	if files.Exists(layout.Receipt) || files.Exists(layout.Applied) {
+		return true
+	}
+	info, err := files.Lstat(layout.Generations)
+	return err == nil && info.IsDir() && host.AttrOf(info).UID == 0
+}
 
 func ok(format string, args ...any) Finding {
 	return Finding{Severity: OK, Message: fmt.Sprintf(format, args...)}

@@ -312,7 +312,11 @@ func TestRootFolder(t *testing.T) {
 		{"killed before the receipt", func(m *machine) { binary(m); m.mkdir(layout.State) }, OK, "only this program"},
 		{"killed at the end of an uninstallation", func(m *machine) { binary(m); m.put(layout.Log, "") }, OK, "only this program"},
 		{"ours", func(m *machine) { binary(m); m.put(layout.Receipt, "{}"); m.link("x", layout.Hub) }, OK, "ours"},
+		{"ours, without its receipt", func(m *machine) { binary(m); m.mkdir(layout.Generations); m.link("generations/hub-1", layout.Hub) }, OK, "ours"},
+		{"interrupted, without its receipt", func(m *machine) { binary(m); m.mkdir(layout.Generations); m.mkdir(layout.Tools) }, OK, "ours"},
+		{"uninstalled, without its receipt", func(m *machine) { m.put(layout.Applied, ""); m.put(layout.Config, "") }, OK, "ours"},
 		{"someone else's", func(m *machine) { m.put("/opt/tljh/data/notes.txt", "") }, Failed, "holds: data"},
+		{"someone else's generations", func(m *machine) { m.put(layout.Generations, "") }, Failed, "holds: generations"},
 		{"someone else's program", func(m *machine) { binary(m); m.put("/opt/tljh/bin/python", "") }, Failed, "was not made by this program"},
 		{"someone else's state", func(m *machine) { binary(m); m.put("/opt/tljh/state/x", "") }, Failed, "was not made by this program"},
 		{"many", func(m *machine) {

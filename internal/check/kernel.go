@@ -55,9 +55,6 @@ func checkInotify(_ context.Context, env *Env) Finding {
 	return ok("enough")
 }
 
-// ownPorts are those that only root may open, so that no user's program can take one while its owner starts anew.
-var ownPorts = []string{layout.HubAddress, layout.ProxyAddress, layout.ProxyAPIAddress}
-
 const privilegedBelow = "net.ipv4.ip_unprivileged_port_start"
 
 func checkUnprivilegedPorts(_ context.Context, env *Env) Finding {
@@ -65,7 +62,7 @@ func checkUnprivilegedPorts(_ context.Context, env *Env) Finding {
 	if !known {
 		return skipped("the kernel does not say which ports are root's")
 	}
-	taken := slices.DeleteFunc(slices.Clone(ownPorts), func(address string) bool {
+	taken := slices.DeleteFunc(slices.Clone(layout.InternalAddresses), func(address string) bool {
 		parsed, err := netip.ParseAddrPort(address)
 		return err != nil || int(parsed.Port()) < start
 	})

@@ -13,6 +13,7 @@ import (
 
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/systemdunits"
 )
 
 // preflight is every check that runs before an installation, in the order of the report.
@@ -44,7 +45,6 @@ var preflight = []Check{
 // What an installation needs. A new one took 0.7 GB when it was done; while it is built, the packages' cache (linked, not
 // copied, where possible) and halves of downloads come on top, and homes of users need room as well.
 const (
-	MinSystemd    = 245       // systemd-run --collect with unit properties of transient services that we rely on
 	MinGlibcMajor = 2         // the locked wheels of cryptography and debugpy are manylinux_2_34
 	MinGlibcMinor = 34        //
 	MinMemory     = 900 << 20 // below this the hub, its proxy and one server don't fit side by side
@@ -68,9 +68,9 @@ func checkSystemd(_ context.Context, env *Env) Finding {
 		return failed("take a server or virtual machine that boots with systemd; most containers and WSL without systemd don't",
 			"systemd does not run on this machine: it starts, limits and watches the hub and its users' servers")
 	case version == 0:
-		return warning("see what this says: systemctl --version", "systemd runs, but its version can't be told; %d or newer is needed", MinSystemd)
-	case version < MinSystemd:
-		return failed("upgrade the operating system", "systemd is version %d; %d or newer is needed", version, MinSystemd)
+		return warning("see what this says: systemctl --version", "systemd runs, but its version can't be told; %d or newer is needed", systemdunits.MinimumSystemd)
+	case version < systemdunits.MinimumSystemd:
+		return failed("upgrade the operating system", "systemd is version %d; %d or newer is needed", version, systemdunits.MinimumSystemd)
 	default:
 		return ok("systemd %d is running", version)
 	}
@@ -257,7 +257,7 @@ func (e *Env) contents() Finding {
 	case e.older():
 		return failed("run its own installer, of its last release, once more: it completes what is missing; then run this command again",
 			"a part of an older TLJH, made by the installer written in Python, is in %s", layout.Root)
-	case e.Host.Files.Exists(layout.Receipt):
+	case Ours(e.Host.Files):
 		return ok("an installation of ours")
 	case e.onlyBegun(names):
 		return ok("only this program is in it")

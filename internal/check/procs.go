@@ -75,8 +75,6 @@ type endpoint struct {
 	Port    int
 }
 
-var internalAddresses = []string{layout.HubAddress, layout.ProxyAddress, layout.ProxyAPIAddress}
-
 func (e *Env) public() endpoint { return endpoint{e.Address, e.Port} }
 
 func (e *Env) secure() endpoint { return endpoint{e.SecureAddress, e.SecurePort} }
@@ -91,7 +89,7 @@ func (e *Env) endpoints() []endpoint {
 	if e.UserPort != 0 {
 		wanted = append(wanted, e.users())
 	}
-	for _, text := range internalAddresses {
+	for _, text := range layout.InternalAddresses {
 		address := netip.MustParseAddrPort(text)
 		wanted = append(wanted, endpoint{address.Addr().String(), int(address.Port())})
 	}

@@ -27,7 +27,7 @@ func withPasswords(admins []string, file string, in io.Reader) ([]string, error)
 	}
 	for _, admin := range admins {
 		if name, _, given := strings.Cut(admin, ":"); given {
-			return bad("--admin gives "+name+" a password already", "name the admin only: --admin "+name)
+			return bad("--admin already gives "+name+" a password", "give only the name: --admin "+name)
 		}
 	}
 	lines, err := passwordLines(file, in)
@@ -47,12 +47,12 @@ func withPasswords(admins []string, file string, in io.Reader) ([]string, error)
 	for _, admin := range admins {
 		password, ok := passwords[admin]
 		if !ok {
-			return bad("there is no line for "+admin, "it holds one password for one admin, or a line NAME:PASSWORD for each")
+			return bad("there is no line for "+admin, "write one password for one admin, or a line NAME:PASSWORD for each")
 		}
 		named = append(named, admin+":"+password)
 	}
 	if len(passwords) > len(named) || len(lines) > len(passwords) {
-		return bad("it holds a line that is for none of the admins named with --admin", "it holds one password for one admin, or a line NAME:PASSWORD for each")
+		return bad("a line is for none of the admins named with --admin", "write one password for one admin, or a line NAME:PASSWORD for each")
 	}
 	return named, nil
 }
@@ -77,7 +77,7 @@ func passwordLines(file string, in io.Reader) ([]string, error) {
 		}
 	}
 	if len(lines) == 0 {
-		return nil, errors.New("--admin-password-file: it is empty")
+		return nil, errors.New("--admin-password-file: the file is empty")
 	}
 	return lines, nil
 }

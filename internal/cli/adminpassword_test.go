@@ -28,9 +28,9 @@ func TestAdminPasswordFile(t *testing.T) {
 		{"one is missing", "alice:correct horse\n", []string{"alice", "bob"}, nil, "there is no line for bob"},
 		{"one too many", "alice:correct horse\nbob:staple\n", []string{"alice"}, nil, "for none of the admins"},
 		{"two lines for one", "correct horse\nstaple\n", []string{"alice"}, nil, "there is no line for alice"},
-		{"empty", "\n", []string{"alice"}, nil, "it is empty"},
+		{"empty", "\n", []string{"alice"}, nil, "the file is empty"},
 		{"nobody", "correct horse\n", nil, nil, "there is no admin"},
-		{"twice", "correct horse\n", []string{"alice:battery"}, nil, "gives alice a password already"},
+		{"twice", "correct horse\n", []string{"alice:battery"}, nil, "already gives alice a password"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -15,9 +15,9 @@ import (
 // common are the flags of commands that change what is installed, and ask before they do.
 func (o *installOptions) common(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.BoolVar(&o.json, "json", false, "report as JSON, one object a line")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.BoolVarP(&o.verbose, "verbose", "v", false, "show every command with its output")
+	flags.BoolVar(&o.json, "json", false, "report as JSON, one object per line")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "show every command and its output")
 }
 
 // atTerminal returns where somebody can be asked, if anybody is there.

@@ -114,7 +114,7 @@ func newRootCommand(streams Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "tljh-install",
 		Short:         "The Littlest JupyterHub: a JupyterHub for one server",
-		Long:          "tljh-install installs and looks after a JupyterHub on this machine, for a class of up to about 50 users.",
+		Long:          "Install and manage a JupyterHub on this machine, for a class of up to about 50 users.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -184,7 +184,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		if typed := cmd.Flags().Args(); len(typed) > 0 {
 			key = shellWord(typed[0])
 		}
-		return &usageError{host.Hint(err, "a value that begins with - goes behind --, as in: %s %s -- %s", cmd.CommandPath(), key, shellWord(value))}
+		return &usageError{host.Hint(err, "put -- before a value that begins with -, as in: %s %s -- %s", cmd.CommandPath(), key, shellWord(value))}
 	}
 	return &usageError{host.Hint(err, "see %s --help", cmd.CommandPath())}
 }

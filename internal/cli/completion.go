@@ -17,9 +17,9 @@ var shells = map[string]func(root *cobra.Command, to *bytes.Buffer) error{
 func newCompletionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion SHELL",
-		Short: "Print the completion of commands and keys for bash, zsh or fish",
-		Long: "Print the completion of commands, options and keys of the config for a shell: bash, zsh or fish. The installation puts it where these shells look; " +
-			"this is for other places.",
+		Short: "Print a completion script for bash, zsh or fish",
+		Long: "Print a script that completes commands, options and config keys in bash, zsh or fish. The installer already puts it\n" +
+			"where these shells look for it; use this command for other places.",
 		Example:   "  source <(tljh-install completion bash)",
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -38,13 +38,15 @@ func newConfigCommand(streams Streams) *cobra.Command {
 		Use:   "config",
 		Short: "Show, change and check the hub's config",
 		Long: "Show, change and check " + layout.Config + ".\n\n" +
-			"Nothing that is not valid is ever saved. set, unset, add and remove change the file and leave comments, order and layout alone; what they\n" +
-			"changed takes effect with tljh-install config reload, or at once with --reload. edit does all of it, as visudo does for sudo rules.\n\n" +
-			"Exit codes: 0 done; 1 failed; 2 usage; 3 the config is not valid; 4 you are not root, or it cannot be done now; 5 another command\nis at work.",
+			"Only a valid config is ever saved. set, unset, add and remove keep the comments, order and layout of the file; their\n" +
+			"changes take effect with tljh-install config reload, or at once with --reload. edit opens an editor, then checks,\n" +
+			"saves and applies the config, as visudo does for sudo rules.\n\n" +
+			"Exit codes: 0 done; 1 failed; 2 usage error; 3 the config is not valid; 4 you are not root, or the command cannot\n" +
+			"run in this state; 5 another command is running.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&c.path, "config-path", layout.Config, "work on this `FILE` instead of the hub's")
+	cmd.PersistentFlags().StringVar(&c.path, "config-path", layout.Config, "use this `FILE` instead of the hub's config")
 	cmd.AddCommand(c.commands()...)
 	return cmd
 }
@@ -53,9 +55,9 @@ func (c *configCommand) commands() []*cobra.Command {
 	return []*cobra.Command{
 		c.edit(), c.show(), c.get(),
 		c.change("set KEY VALUE", "Set a key", 2, changeSet),
-		c.change("unset KEY", "Take a key out, so that its default holds", 1, changeUnset),
-		c.change("add KEY VALUE…", "Add to a list", -2, changeAdd),
-		c.change("remove KEY VALUE…", "Take out of a list", -2, changeRemove),
+		c.change("unset KEY", "Remove a key (back to its default)", 1, changeUnset),
+		c.change("add KEY VALUE…", "Add items to a list", -2, changeAdd),
+		c.change("remove KEY VALUE…", "Remove items from a list", -2, changeRemove),
 		c.validate(), c.explain(), c.schema(), c.reloadCommand(), c.history(), c.revert(), c.testAuth(), c.breakGlass(), c.forHub(),
 	}
 }
@@ -70,7 +72,7 @@ const changePatience = time.Minute
 // lock keeps others from editing meanwhile, and tells whom it waits for.
 func (c *configCommand) lock(ctx context.Context, patience time.Duration) (func(), error) {
 	return c.file().Lock(ctx, patience, func(holder string) {
-		fmt.Fprintf(c.streams.Err, "Waiting: somebody is editing the config (%s).\n", holder)
+		fmt.Fprintf(c.streams.Err, "Waiting: the config is being edited by %s.\n", holder)
 	})
 }
 
@@ -141,7 +143,7 @@ func (c *configCommand) get() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "get KEY",
 		Short:             "Print the value of a key, or its default",
-		Long:              "Print the value of a key as YAML, or its default when the file does not have it. Unlike show, it prints secrets.",
+		Long:              "Print the value of a key as YAML, or its default if the file does not set it. Unlike show, it prints secrets.",
 		Example:           "  sudo tljh-install config get limits.memory",
 		Args:              argsOf(1, "get KEY"),
 		ValidArgsFunction: completeKeys,
@@ -177,21 +179,23 @@ var changeVerbs = []string{"set", "add", "remove", "add-item", "remove-item"}
 
 // nothing says why a change changes nothing.
 var nothing = map[string]string{
-	"set": "the config says that already", "unset": "the config does not hold KEY", "add": "KEY holds that already", "remove": "KEY holds nothing of that",
-	"add-item": "KEY holds that already", "remove-item": "KEY holds nothing of that",
+	"set": "the config already has this value", "unset": "KEY is not set",
+	"add": "KEY already contains this", "add-item": "KEY already contains this",
+	"remove": "KEY does not contain this", "remove-item": "KEY does not contain this",
 }
 
 // changeHelp is what the verbs of change say of themselves; the older command line says less.
 var changeHelp = map[string]struct{ long, example string }{
 	"set": {
-		"Set a key. The value of a list is written [a, b], of a mapping {a: 1, b: 2}; what stays in it keeps its comments. A value with spaces goes between\n" +
-			"quotes; - takes the value from standard input, so that a secret stands on no command line; a value that begins with - goes behind --.",
+		"Set a key. Write a list as [a, b] and a mapping as {a: 1, b: 2}; items that stay keep their comments. Put a value\n" +
+			"with spaces in quotes. With - as VALUE, the value is read from standard input, so that no secret appears on a\n" +
+			"command line. Put -- before a value that begins with -.",
 		"  sudo tljh-install config set limits.memory 2G --reload\n  sudo tljh-install config set hub.name 'Physics 101'\n" +
 			"  sudo tljh-install config set users.allowed '[bob, carol]'\n  sudo tljh-install config set \\\n    auth.GitHubOAuthenticator.client_secret - < secret.txt",
 	},
-	"unset":  {"Take a key, or a whole section, out of the config, so that the default holds.", "  sudo tljh-install config unset limits.memory --reload"},
-	"add":    {"Add to a list, which is made if there is none. What is in it already is not added again.", "  sudo tljh-install config add users.admin dan eve --reload"},
-	"remove": {"Take out of a list. The comment in an item's line goes with it.", "  sudo tljh-install config remove users.allowed bob --reload"},
+	"unset":  {"Remove a key, or a whole section, from the config, so that its default applies.", "  sudo tljh-install config unset limits.memory --reload"},
+	"add":    {"Add items to a list; the list is created if it does not exist. Items that it already contains are not added again.", "  sudo tljh-install config add users.admin dan eve --reload"},
+	"remove": {"Remove items from a list. A comment on the line of an item is removed with it.", "  sudo tljh-install config remove users.allowed bob --reload"},
 }
 
 // changeArgs is argsOf with a word on what probably went wrong. It repeats no value, which may be a secret.
@@ -202,11 +206,11 @@ func changeArgs(n int, usage string) cobra.PositionalArgs {
 		case err == nil || n < 0:
 			return err
 		case len(args) > n && strings.Contains(usage, "-item "):
-			return host.Hint(err, "one value at a time; tljh-install config add and remove take several")
+			return host.Hint(err, "give one value at a time; tljh-install config add and remove take several")
 		case n > 1 && len(args) > n:
-			return host.Hint(err, "put a value with spaces between quotes, as in 'Physics 101'")
+			return host.Hint(err, "put a value with spaces in quotes, as in 'Physics 101'")
 		case len(args) == 1 && strings.Contains(args[0], "="):
-			return host.Hint(err, "between KEY and VALUE stands a space, and no =")
+			return host.Hint(err, "separate KEY and VALUE with a space, not with =")
 		}
 		return err
 	}
@@ -266,8 +270,8 @@ func (c *configCommand) change(usage, short string, n int, do changeKind) *cobra
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&c.reload, "reload", false, "put it into effect at once")
-	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	cmd.Flags().BoolVar(&c.reload, "reload", false, "apply the change at once")
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command and its output")
 	return cmd
 }
 
@@ -287,7 +291,7 @@ func (c *configCommand) valueFromInput(verb string, args []string) ([]string, er
 // runChange edits the file by a program: lock, read, edit, judge, save, tell.
 func (c *configCommand) runChange(ctx context.Context, how string, edit func(*config.Document) (*config.Document, error)) error {
 	if c.reload && c.path != layout.Config {
-		return &usageError{fmt.Errorf("the hub reads %s only: leave --reload or --config-path out", layout.Config)}
+		return &usageError{fmt.Errorf("the hub reads only %s: omit --reload or --config-path", layout.Config)}
 	}
 	if _, err := c.read(); err != nil {
 		return err // before a lock is asked for that only root gets
@@ -326,10 +330,10 @@ func (c *configCommand) runChange(ctx context.Context, how string, edit func(*co
 	fmt.Fprint(c.streams.Out, report.PaintFor(c.streams.Out).Diff(config.DiffOf(before, after, "before", "after")))
 	if ready != nil {
 		if strings.Contains(problems.Text(), ready.Error()) {
-			fmt.Fprintln(c.streams.Err, "The change is saved. It can be put into effect once the rest is there.")
+			fmt.Fprintln(c.streams.Err, "The change is saved. It can be applied once the missing parts are set.")
 			return nil
 		}
-		fmt.Fprintf(c.streams.Err, "The change is saved, and cannot be put into effect: %v\nhint: %s\n", ready, host.HintOf(ready))
+		fmt.Fprintf(c.streams.Err, "The change is saved, but cannot be applied: %v\nhint: %s\n", ready, host.HintOf(ready))
 		return nil
 	}
 	return c.after(ctx, how, before, after, "")
@@ -352,11 +356,11 @@ func (c *configCommand) after(ctx context.Context, how string, before, saved *co
 	case err != nil:
 		return err
 	case state.Command() != "":
-		fmt.Fprintf(c.streams.Err, "To put it into effect: %s\n", state.Command())
+		fmt.Fprintf(c.streams.Err, "To apply it: %s\n", state.Command())
 	case slices.ContainsFunc(pending, func(c config.Change) bool { return c.NeedsInstall }):
-		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install install")
+		fmt.Fprintln(c.streams.Err, "To apply it: sudo tljh-install install")
 	case len(pending) > 0:
-		fmt.Fprintln(c.streams.Err, "To put it into effect: sudo tljh-install config reload")
+		fmt.Fprintln(c.streams.Err, "To apply it: sudo tljh-install config reload")
 	}
 	return nil
 }
@@ -392,7 +396,7 @@ func (c *configCommand) judge(ctx context.Context, d *config.Document) (config.R
 func (c *configCommand) validate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "validate [FILE]",
-		Short:   "Tell what is wrong with the config, or with another file (- is standard input)",
+		Short:   "Check the config, or another file (- for standard input)",
 		Example: "  sudo tljh-install config validate\n  tljh-install config validate draft.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -458,7 +462,7 @@ func readLimited(name string) ([]byte, error) {
 func (c *configCommand) explain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "explain USER|KEY",
-		Short:   "Show what the config means for a user, and by which key, or what a key is set to",
+		Short:   "Show which settings apply to a user and which key sets them, or how a key is set",
 		Example: "  sudo tljh-install config explain alice\n  sudo tljh-install config explain limits.memory",
 		Args:    argsOf(1, "explain USER|KEY"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -551,7 +555,7 @@ func table(w io.Writer, rows [][]string) {
 func (c *configCommand) history() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "history [NUMBER]",
-		Short:   "List the versions of the config that were in effect, or show what one of them changed",
+		Short:   "List the versions of the config that were applied, or show what one of them changed",
 		Example: "  sudo tljh-install config history\n  sudo tljh-install config history 7",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -578,7 +582,7 @@ func (c *configCommand) runHistory(args []string) error {
 		return json.NewEncoder(c.streams.Out).Encode(versions)
 	}
 	if len(versions) == 0 {
-		fmt.Fprintln(c.streams.Out, "No config has been put into effect yet.")
+		fmt.Fprintln(c.streams.Out, "No config has been applied yet.")
 		return nil
 	}
 	rows := [][]string{{"VERSION", "TIME", "WHO", "HOW"}}

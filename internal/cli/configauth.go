@@ -20,9 +20,10 @@ import (
 func (c *configCommand) testAuth() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test-auth NAME",
-		Short: "Try whether a user could log in with the config as it is, without logging in",
-		Long: "Ask the authenticator that the config names whether it would let a user in. The password is asked for on a terminal, and read as one line from\n" +
-			"standard input otherwise. Nothing is stored. Try it before you reload a config with another authenticator.",
+		Short: "Check whether a user could log in with the config as it is, without logging in",
+		Long: "Ask the authenticator that the config names whether it would accept a user. The password is read from the terminal,\n" +
+			"or as one line from standard input if there is no terminal. Nothing is stored. Use it before you reload a config\n" +
+			"with a different authenticator.",
 		Args: argsOf(1, "test-auth NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.runTestAuth(cmd.Context(), args[0]) },
 	}
@@ -45,7 +46,7 @@ func (c *configCommand) runTestAuth(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the authenticator gives no answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the authenticator does not answer"))
 	defer cancel()
 	result, err := host.Local(nil).Runner.Run(ctx, host.Command{
 		Argv: []string{layout.Hub + "/bin/python", "-m", "tljh.try_auth", name}, Stdin: strings.NewReader(password + "\n"),
@@ -76,22 +77,23 @@ type authAnswer struct {
 func (a authAnswer) verdict(name string) string {
 	switch {
 	case !a.Tried:
-		return fmt.Sprintf("cannot be tried from here: %s", a.Reason)
+		return fmt.Sprintf("cannot be checked from here: %s", a.Reason)
 	case !a.OK:
-		return fmt.Sprintf("%s would not be let in: %s", name, a.Reason)
+		return fmt.Sprintf("%s could not log in: %s", name, a.Reason)
 	case a.Admin != nil && *a.Admin:
-		return name + " would be let in, as an admin."
+		return name + " could log in, as an admin."
 	}
-	return name + " would be let in."
+	return name + " could log in."
 }
 
 func (c *configCommand) breakGlass() *cobra.Command {
 	var off bool
 	cmd := &cobra.Command{
 		Use:   "break-glass NAME",
-		Short: "Open a way in for an admin for ten minutes, whatever the authenticator says",
-		Long: "For when the authenticator lets nobody in: print a password with which NAME can log in as an admin for ten minutes, at the login form or, where that\n" +
-			"belongs to another site, at /hub/break-glass. Nothing is restarted. Every use stands in the hub's journal.",
+		Short: "Let an admin log in for ten minutes, bypassing the authenticator",
+		Long: "Print a password with which NAME can log in as an admin for ten minutes, for when the authenticator accepts nobody.\n" +
+			"It works at the login form or, if users log in on another site, at /hub/break-glass. Nothing is restarted. Every\n" +
+			"use is recorded in the hub's journal.",
 		Example: "  sudo tljh-install config break-glass alice\n  sudo tljh-install config break-glass --off",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if off {
@@ -106,7 +108,7 @@ func (c *configCommand) breakGlass() *cobra.Command {
 			return c.runBreakGlass(args[0])
 		},
 	}
-	cmd.Flags().BoolVar(&off, "off", false, "close it before the time is over")
+	cmd.Flags().BoolVar(&off, "off", false, "revoke the password before it expires")
 	return cmd
 }
 
@@ -120,7 +122,7 @@ func (c *configCommand) runBreakGlass(name string) error {
 		return err
 	}
 	if !slices.Contains(running.Users.Admin, admin.Name) {
-		return &installer.BadInput{Err: host.Hint(fmt.Errorf("%s is no admin of the hub as it runs: the way in is for those of users.admin", admin.Name), "they are %s", adminsOf(running))}
+		return &installer.BadInput{Err: host.Hint(fmt.Errorf("%s is not an admin of the running hub: this login is only for users.admin", admin.Name), "the admins are: %s", adminsOf(running))}
 	}
 	password := installer.GeneratePassword(0)
 	until := time.Now().Add(installer.GlassTime)
@@ -139,18 +141,18 @@ func (c *configCommand) running() (*config.Config, error) {
 	}
 	data, err := c.file().Host.Files.Read(layout.Applied)
 	if err != nil {
-		return nil, host.Hint(fmt.Errorf("cannot tell what the hub runs with: %w", err), "start it: tljh-install config reload")
+		return nil, host.Hint(fmt.Errorf("cannot read the config of the running hub: %w", err), "start it: tljh-install config reload")
 	}
 	cfg, report := config.Parse(layout.Applied, data)
 	if cfg == nil {
-		return nil, host.Hint(fmt.Errorf("cannot tell what the hub runs with: %w", report.Err()), "start it anew: tljh-install config reload")
+		return nil, host.Hint(fmt.Errorf("cannot read the config of the running hub: %w", report.Err()), "restart it: tljh-install config reload")
 	}
 	return cfg, nil
 }
 
 func adminsOf(cfg *config.Config) string {
 	if len(cfg.Users.Admin) == 0 {
-		return "none: tljh-install config add users.admin NAME --reload makes one"
+		return "none; to add one: tljh-install config add users.admin NAME --reload"
 	}
 	return strings.Join(cfg.Users.Admin, ", ")
 }
@@ -159,6 +161,6 @@ func (c *configCommand) closeGlass() error {
 	if err := c.file().Host.Files.Remove(layout.BreakGlass); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(c.streams.Out, "The way in is closed.")
+	_, err := fmt.Fprintln(c.streams.Out, "The break-glass password is revoked.")
 	return err
 }

@@ -9,10 +9,10 @@ import (
 func TestWhatAnAuthenticatorSays(t *testing.T) {
 	yes := true
 	for words, answer := range map[string]authAnswer{
-		"alice would be let in.":                                  {OK: true, Tried: true},
-		"alice would be let in, as an admin.":                     {OK: true, Tried: true, Admin: &yes},
-		"alice would not be let in: the password is wrong":        {Tried: true, Reason: "the password is wrong"},
-		"cannot be tried from here: users log in on another site": {Reason: "users log in on another site"},
+		"alice could log in.":                                       {OK: true, Tried: true},
+		"alice could log in, as an admin.":                          {OK: true, Tried: true, Admin: &yes},
+		"alice could not log in: the password is wrong":             {Tried: true, Reason: "the password is wrong"},
+		"cannot be checked from here: users log in on another site": {Reason: "users log in on another site"},
 	} {
 		assert.Equal(t, words, answer.verdict("alice"))
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,15 +31,15 @@ func (c *configCommand) edit() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "edit",
-		Short: "Edit the config in an editor; only what is valid is saved, and it takes effect at once",
-		Long: "Edit a private copy of the config in $SUDO_EDITOR, $VISUAL, $EDITOR or the machine's usual editor. When it is closed, the copy is checked; what is\n" +
-			"wrong is shown with its line, to edit again or to give up. Then the change is shown, saved, and put into effect. If the hub does not come\n" +
-			"up with it, the config before is put back.",
+		Short: "Edit the config in an editor, check it, save it and apply it",
+		Long: "Edit a private copy of the config in $SUDO_EDITOR, $VISUAL, $EDITOR or the default editor. When you close the editor,\n" +
+			"the copy is checked. Errors are shown with their lines, and you can edit again or give up. Then the change is\n" +
+			"shown, saved and applied. If the hub does not start with it, the previous config is restored.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runEdit(cmd.Context(), wait) },
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait when somebody else is editing")
-	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait if someone else is editing")
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command and its output")
 	return cmd
 }
 
@@ -89,7 +90,7 @@ func (c *configCommand) editDraft(ctx context.Context, file installer.ConfigFile
 	fmt.Fprint(c.streams.Out, config.Diff(d.before, after, "before", "after"))
 	// Whoever does not come by this command may have written meanwhile.
 	if now, err := file.Read(); err != nil || !bytes.Equal(now, d.before) {
-		return false, errors.Join(errors.New("somebody changed the config while it was being edited; nothing was saved"), err)
+		return false, errors.Join(errors.New("the config was changed by someone else while you were editing; nothing was saved"), err)
 	}
 	return true, file.Save(after)
 }
@@ -104,7 +105,7 @@ func (c *configCommand) editUntilValid(ctx context.Context, d *draft) ([]byte, e
 		}
 		text, err := os.ReadFile(d.path)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read what was edited: %w", err)
+			return nil, fmt.Errorf("cannot read the edited file: %w", err)
 		}
 		cfg, report, err := file.Check(ctx, text)
 		if err != nil {
@@ -119,7 +120,7 @@ func (c *configCommand) editUntilValid(ctx context.Context, d *draft) ([]byte, e
 			return nil, err
 		case !again:
 			d.unwanted = asked
-			fmt.Fprintln(c.streams.Err, "The config stays as it was.")
+			fmt.Fprintln(c.streams.Err, "The config was not changed.")
 			return nil, &errTold{exitBadInput}
 		}
 	}
@@ -204,7 +205,7 @@ func (d *draft) kept(err error, w io.Writer) error {
 func (d *draft) open(ctx context.Context) error {
 	chosen := editor()
 	if chosen == "" {
-		return host.Hint(errors.New("there is no editor on this machine; the config stays as it was"), "%s; or: sudo tljh-install config set", check.InstallHint(host.Files{}, "nano"))
+		return host.Hint(errors.New("there is no editor on this machine; the config was not changed"), "%s; or: sudo tljh-install config set", check.InstallHint(host.Files{}, "nano"))
 	}
 	editing.Store(true)
 	defer editing.Store(false)
@@ -212,6 +213,7 @@ func (d *draft) open(ctx context.Context) error {
 	signal.Notify(quits, syscall.SIGQUIT)
 	defer signal.Stop(quits)
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", chosen+` "$1"`, "sh", d.path)
+	cmd.Env = editorEnv(os.Environ())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -220,7 +222,7 @@ func (d *draft) open(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return host.Hint(fmt.Errorf("the editor failed: %w; the config stays as it was", err), "name another: sudo EDITOR=nano tljh-install config edit")
+		return host.Hint(fmt.Errorf("the editor failed: %w; the config was not changed", err), "choose another editor: sudo EDITOR=nano tljh-install config edit")
 	}
 	return nil
 }
@@ -232,11 +234,12 @@ func editor() string {
 			return value
 		}
 	}
+	folders := systemFolders(os.Getenv("PATH"))
 	for _, name := range check.Editors {
-		if _, err := exec.LookPath(name); err != nil {
+		if !isProgramIn(folders, name) {
 			continue
 		}
-		if _, err := exec.LookPath(check.EditorChooser); err == nil {
+		if isProgramIn(folders, check.EditorChooser) {
 			return check.EditorChooser
 		}
 		return name
@@ -244,23 +247,49 @@ func editor() string {
 	return ""
 }
 
+// editorEnv is the environment of an editor, and of what an editor starts.
+func editorEnv(environ []string) []string {
+	env := slices.Clone(environ)
+	for n, pair := range env {
+		if value, ok := strings.CutPrefix(pair, "PATH="); ok {
+			env[n] = "PATH=" + strings.Join(systemFolders(value), ":")
+		}
+	}
+	return env
+}
+
+// systemFolders returns the folders of a search path without the user environment, which sudo's path ends with: others than root put programs there, and root
+// would run one of them where the system has none of that name.
+func systemFolders(path string) []string {
+	return slices.DeleteFunc(filepath.SplitList(path), func(folder string) bool {
+		return !filepath.IsAbs(folder) || strings.HasPrefix(filepath.Clean(folder)+"/", layout.Root+"/")
+	})
+}
+
+func isProgramIn(folders []string, name string) bool {
+	return slices.ContainsFunc(folders, func(folder string) bool {
+		info, err := os.Stat(filepath.Join(folder, name))
+		return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+	})
+}
+
 func (c *configCommand) reloadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload",
-		Short: "Put the config into effect",
-		Long: "Put the config into effect. What it changed decides what is touched: the hub, the edge, sudo rules, groups, shared folders, or nothing. Users'\n" +
-			"servers go on running. If the hub does not come up, the config before is put back.",
+		Short: "Apply the config",
+		Long: "Apply the config. Only what the changed keys affect is touched: the hub, the edge, sudo rules, groups, shared\n" +
+			"folders, or nothing. Single-user servers keep running. If the hub does not start, the previous config is restored.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runReload(cmd.Context()) },
 	}
-	cmd.Flags().BoolVar(&c.json, "json", false, "report as JSON, one object a line")
-	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	cmd.Flags().BoolVar(&c.json, "json", false, "report as JSON, one object per line")
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command and its output")
 	return cmd
 }
 
 func (c *configCommand) runReload(ctx context.Context) error {
 	if c.path != layout.Config {
-		return &usageError{fmt.Errorf("the hub reads %s only: leave --config-path out", layout.Config)}
+		return &usageError{fmt.Errorf("the hub reads only %s: omit --config-path", layout.Config)}
 	}
 	if _, err := c.read(); err != nil {
 		return err
@@ -297,7 +326,7 @@ func (c *configCommand) applyWith(ctx context.Context, r *run, how string) error
 		return err
 	}
 	if cfg == nil {
-		return &installer.BadInput{Err: host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "tljh-install config edit, or tljh-install config revert to take the last one that worked")}
+		return &installer.BadInput{Err: host.Hint(fmt.Errorf("the config is not valid:\n%s", strings.TrimRight(problems.Text(), "\n")), "correct it with tljh-install config edit, or restore the last one that worked with tljh-install config revert")}
 	}
 	if err := installer.Ready(ctx, r.host, cfg, problems, file.InEffect()); err != nil {
 		return err
@@ -323,19 +352,19 @@ func (c *configCommand) concludeApply(applied *installer.Applied) error {
 	}
 	but := ""
 	if len(applied.Left) > 0 {
-		but = " but for " + strings.Join(applied.Left, ", ")
+		but = " except for " + strings.Join(applied.Left, ", ")
 	}
 	if len(applied.Changed) == 0 {
 		fmt.Fprintf(c.streams.Out, "The config is in effect%s: there was nothing to do.\n", but)
 	} else {
-		servers := "Users' servers went on running."
+		servers := "Single-user servers kept running."
 		if applied.Ended {
-			servers = "Users' servers were ended, as their addresses are others now (base_url). Users start them again."
+			servers = "Single-user servers were stopped because their addresses changed (base_url). Users can start them again."
 		}
 		fmt.Fprintf(c.streams.Out, "The config is in effect%s (%s). %s\n", but, seconds(applied.Seconds), servers)
 	}
 	if but != "" {
-		fmt.Fprintln(c.streams.Out, "What is left takes effect with: sudo tljh-install install")
+		fmt.Fprintln(c.streams.Out, "To apply the rest: sudo tljh-install install")
 	}
 	return nil
 }
@@ -343,9 +372,10 @@ func (c *configCommand) concludeApply(applied *installer.Applied) error {
 func (c *configCommand) revert() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revert [NUMBER]",
-		Short: "Go back to the version of the config before, or to the one with this number, and put it into effect",
-		Long: "Go back to the version of the config before, or to the one with this number, and put it into effect. A file that does not say what is in effect counts\n" +
-			"as one version: without a number, the last that worked comes back. tljh-install config history lists the numbers.",
+		Short: "Restore the previous version of the config, or version NUMBER, and apply it",
+		Long: "Restore the previous version of the config, or version NUMBER, and apply it. If the file differs from the config in\n" +
+			"effect, it counts as a version: without NUMBER, the last config that worked is restored. To list the numbers, use\n" +
+			"tljh-install config history.",
 		Example: "  sudo tljh-install config revert\n  sudo tljh-install config revert 7",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -355,7 +385,7 @@ func (c *configCommand) revert() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return c.runRevert(cmd.Context(), args) },
 	}
-	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command and its output")
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"tljh/internal/host"
+	"tljh/internal/layout"
 )
 
 // terminal returns both ends of one: what a person types at, and what a program reads from.
@@ -93,7 +94,7 @@ func TestEditSeesThatAnotherOneWrote(t *testing.T) {
 	var out, errors bytes.Buffer
 	c := &configCommand{streams: Streams{In: &bytes.Buffer{}, Out: &out, Err: &errors}, path: file}
 	assert.Equal(t, exitFailed, tell(c.runEdit(t.Context(), false), &errors))
-	assert.Contains(t, errors.String(), "somebody changed the config")
+	assert.Contains(t, errors.String(), "the config was changed by someone else")
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	assert.Equal(t, "base_url: /other/\n", string(data))
@@ -171,4 +172,16 @@ func TestWhichEditor(t *testing.T) {
 		t.Setenv(key, "of "+key)
 		assert.Equal(t, "of "+key, editor())
 	}
+}
+
+// sudo's secure_path ends with the user environment, into which a course may have put an editor of its own.
+func TestRootTakesNoEditorOfTheUserEnvironment(t *testing.T) {
+	system := t.TempDir()
+	t.Setenv("PATH", system+":"+layout.Shims+":"+layout.User+"/bin::relative:"+layout.Generations+"/user-3/bin")
+	assert.Equal(t, []string{"PATH=" + system, "HOME=/root"}, editorEnv([]string{"PATH=" + os.Getenv("PATH"), "HOME=/root"}))
+	for _, key := range []string{"SUDO_EDITOR", "VISUAL", "EDITOR"} {
+		t.Setenv(key, "")
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(system, "vi"), []byte("#!/bin/sh\n"), 0o755))
+	assert.Equal(t, "vi", editor())
 }

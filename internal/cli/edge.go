@@ -51,15 +51,15 @@ func newEdgeCommand() *cobra.Command {
 	flags.StringVar(&options.Origins.UserDomain, "user-domain", "", "the domain below which each single-user server has a name")
 	flags.StringVar(&options.Origins.HubDomain, "hub-domain", "", "the hub's own name")
 	flags.StringVar(&public, "public-url", "", "the origin that visitors have in their browsers")
-	flags.StringArrayVar(&trusted, "trusted-proxy", nil, "address, network or unix socket of a proxy that is believed")
+	flags.StringArrayVar(&trusted, "trusted-proxy", nil, "address, network or unix socket of a proxy to trust")
 	flags.StringVar(&https.Pair, "pair", "", "file with certificate and key, made by edge certificate")
-	flags.BoolVar(&https.HSTS.Off, "no-hsts", false, "tell browsers to forget that this name is visited over HTTPS only")
-	flags.StringVar(&https.HSTS.State, "state", "", "folder to keep since when there is a trusted certificate")
+	flags.BoolVar(&https.HSTS.Off, "no-hsts", false, "tell browsers to forget that this name needs HTTPS")
+	flags.StringVar(&https.HSTS.State, "state", "", "folder for the time since which there is a trusted certificate")
 	flags.StringArrayVar(&acme.Domains, "acme-domain", nil, "domain to get a certificate for")
 	flags.StringVar(&acme.Email, "acme-email", "", "address for the authority")
 	flags.StringVar(&acme.Directory, "acme-directory", "", "the authority's directory (Let's Encrypt's)")
-	flags.BoolVar(&acme.Staging, "acme-staging", false, "use Let's Encrypt's authority for trying out")
-	flags.StringVar(&acme.CA, "acme-ca", "", "certificates to know the authority by")
+	flags.BoolVar(&acme.Staging, "acme-staging", false, "use Let's Encrypt's staging authority")
+	flags.StringVar(&acme.CA, "acme-ca", "", "certificates to verify the authority with")
 	flags.StringVar(&acme.State, "acme-state", "", "folder to keep certificates in")
 	cmd.MarkFlagsMutuallyExclusive("pair", "acme-domain")
 	cmd.MarkFlagsRequiredTogether("acme-domain", "acme-state")
@@ -84,7 +84,7 @@ func newEdgeCertificateCommand() *cobra.Command {
 	flags.StringVar(&folder, "to", layout.EdgeRuntime, "the edge's folder")
 	flags.StringVar(&sources.Cert, "cert", "", "file with the certificate")
 	flags.StringVar(&sources.Key, "key", "", "file with its key")
-	flags.StringVar(&sources.CA, "ca", "", "file with certificates to know the authority by")
+	flags.StringVar(&sources.CA, "ca", "", "file with certificates to verify the authority with")
 	return cmd
 }
 
@@ -95,17 +95,17 @@ func runEdgeCertificate(folder string, sources edge.Sources, mainPID string) err
 		return nil
 	}
 	if _, err := edge.Provide(folder, sources); err != nil {
-		return host.Hint(err, "put it right, then run: systemctl reload %s", layout.EdgeUnit)
+		return host.Hint(err, "fix it, then run: systemctl reload %s", layout.EdgeUnit)
 	}
 	if mainPID == "" {
 		return nil // the edge looks by itself every few seconds
 	}
 	pid, err := strconv.Atoi(mainPID)
 	if err != nil || pid <= 1 {
-		return fmt.Errorf("cannot tell the edge: %q is no process", mainPID)
+		return fmt.Errorf("cannot notify the edge: %q is not a process ID", mainPID)
 	}
 	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
-		return fmt.Errorf("cannot tell the edge: %w", err)
+		return fmt.Errorf("cannot notify the edge: %w", err)
 	}
 	return nil
 }

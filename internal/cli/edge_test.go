@@ -33,7 +33,7 @@ func TestEdgeCertificate(t *testing.T) {
 		t.Fatal("the door was not told")
 	}
 	for _, pid := range []string{"x", "-1", "0", "1"} {
-		require.ErrorContains(t, runEdgeCertificate(folder, edge.Sources{}, pid), "is no process")
+		require.ErrorContains(t, runEdgeCertificate(folder, edge.Sources{}, pid), "is not a process ID")
 	}
 }
 

@@ -31,34 +31,29 @@ func newEnvCommand(streams Streams) *cobra.Command {
 	c := &envCommand{streams: streams}
 	cmd := &cobra.Command{
 		Use:   "env",
-		Short: "Look after the environment that all users share",
-		Long: "Look after the environment that all users share. Admins change it from within the hub, with conda or pip. After each command that changed it, a\n" +
-			"snapshot is taken. Users' servers that run go on with what they have.\n\n" +
-			"Kept are all snapshots of the last day, the last of each day for a month and the last of each month for a year; the last ten, the first and those with\n" +
-			"a name stay in any case.",
+		Short: "Manage the user environment, which all users share",
+		Long: "Manage the user environment, which all users share. Admins change it from within the hub, with conda or pip. A\n" +
+			"snapshot is taken after each command that changed it. Running single-user servers keep what they have loaded.\n\n" +
+			"All snapshots of the last day are kept, the last one of each day for a month, and the last one of each month for a\n" +
+			"year. The last ten, the first and those with a name are always kept.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	verbs := []*cobra.Command{
 		{
-			Use: "history", Short: "List the snapshots, and what each changed", Args: noArgs,
+			Use: "history", Short: "List the snapshots and what each of them changed", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return c.history() },
 		},
 		{
-			Use: "list", Short: "List what is installed", Args: noArgs,
+			Use: "list", Short: "List the installed packages", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return c.list() },
 		},
 		{
-			Use: "diff NUMBER NUMBER", Short: "Show what differs between two snapshots", Args: argsOf(2, "diff NUMBER NUMBER"),
+			Use: "diff NUMBER NUMBER", Short: "Show the differences between two snapshots", Args: argsOf(2, "diff NUMBER NUMBER"),
 			RunE: func(_ *cobra.Command, args []string) error { return c.diff(args) },
 		},
 		newExportCommand(c),
-		{
-			Use: "check", Short: "Tell whether it is whole and users' servers can start", Args: noArgs,
-			Long: "Compare all files with the records of their packages, import what a server needs, and compare JupyterHub's version with the hub's.\n\n" +
-				"Exit codes: 0 it is whole; 1 it is not.",
-			RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
-		},
+		newCheckCommand(c),
 		{
 			Use: "install PACKAGE…", Short: "Install packages for all users", Args: argsOf(-1, "install PACKAGE…"),
 			RunE: func(cmd *cobra.Command, args []string) error { return c.install(cmd.Context(), args) },
@@ -68,7 +63,7 @@ func newEnvCommand(streams Streams) *cobra.Command {
 	verbs = append(verbs, newReturnCommands(c)...)
 	for _, verb := range verbs {
 		verb.Flags().BoolVar(&c.json, "json", false, "print JSON")
-		verb.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command with its output")
+		verb.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show every command and its output")
 		cmd.AddCommand(verb)
 	}
 	return cmd
@@ -106,7 +101,7 @@ func (c *envCommand) history() error {
 		return json.NewEncoder(c.streams.Out).Encode(all)
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(c.streams.Out, "There is no snapshot yet.")
+		fmt.Fprintln(c.streams.Out, "There are no snapshots yet.")
 		return nil
 	}
 	rows := [][]string{{"SNAPSHOT", "TIME", "WHO", "PACKAGES", "CHANGED"}}
@@ -186,9 +181,10 @@ func (c *envCommand) list() error {
 func newExportCommand(c *envCommand) *cobra.Command {
 	locked := false
 	cmd := &cobra.Command{
-		Use: "export [FOLDER]", Short: "Print what is installed as a requirements.txt, or write a folder that env apply takes", Args: atMostOne("export [FOLDER]"),
-		Long: "Print what is installed as a requirements.txt, or write a folder that env apply takes. With --lock, the folder holds each of conda's packages by its\n" +
-			"address and checksum: env apply installs just these then, without a solver, and conda verifies every file.",
+		Use: "export [FOLDER]", Short: "Print the installed packages as a requirements.txt, or write a folder for env apply", Args: atMostOne("export [FOLDER]"),
+		Long: "Print the installed packages as a requirements.txt, or write a folder for env apply. With --lock, the folder lists\n" +
+			"each conda package by address and checksum: env apply then installs exactly these, without a solver, and conda\n" +
+			"verifies every file.",
 		Example: "  tljh-install env export > requirements.txt\n  tljh-install env export course\n  tljh-install env export --lock course",
 		RunE:    func(_ *cobra.Command, args []string) error { return c.export(args, locked) },
 	}
@@ -228,7 +224,7 @@ func (c *envCommand) exportFolder(dir string, locked bool) error {
 		return err
 	}
 	if len(entries) > 0 {
-		return &installer.BadInput{Err: host.Hint(fmt.Errorf("%s is not empty", dir), "name another folder: what is in this one stays as it is")}
+		return &installer.BadInput{Err: host.Hint(fmt.Errorf("%s is not empty", dir), "choose another folder; the contents of this one were not changed")}
 	}
 	for _, name := range slices.Sorted(maps.Keys(described)) {
 		mode := os.FileMode(0o644)
@@ -274,12 +270,32 @@ func (c *envCommand) diff(args []string) error {
 	return nil
 }
 
-func (c *envCommand) check(ctx context.Context) error {
+func newCheckCommand(c *envCommand) *cobra.Command {
+	scheduled := false
+	cmd := &cobra.Command{
+		Use: "check", Short: "Verify the files and that servers can start", Args: noArgs,
+		Long: "Compare all files with the records of their packages, import what a server needs, and compare JupyterHub's\n" +
+			"version with the hub's. The result is recorded, and status reports damage. A timer does this once a day, without\n" +
+			"starting anything of the environment.\n\nExit codes: 0 healthy; 1 damaged.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context(), scheduled) },
+	}
+	cmd.Flags().BoolVar(&scheduled, "scheduled", false, "record the result only, and run nothing of the environment")
+	_ = cmd.Flags().MarkHidden("scheduled")
+	return cmd
+}
+
+func (c *envCommand) check(ctx context.Context, scheduled bool) error {
 	r := installOptions{verbose: c.verbose}.begin(c.streams)
 	defer r.close()
-	health, err := installer.NewKeeper(r.host, r.report, r.builder, time.Now).Builder.Examine(ctx)
+	health, err := installer.NewKeeper(r.host, r.report, r.builder, time.Now).Check(ctx, scheduled)
 	if err != nil {
 		return err
+	}
+	if scheduled {
+		if !health.Healthy() {
+			fmt.Fprintln(c.streams.Out, health.Words()) // for the journal
+		}
+		return nil
 	}
 	if c.json {
 		err = json.NewEncoder(c.streams.Out).Encode(map[string]any{"whole": health.Healthy(), "troubles": health.Troubles, "notes": health.Notes})
@@ -304,7 +320,7 @@ func (c *envCommand) showHealth(health environment.Health) {
 	}
 	show(health.Notes, "note: ")
 	if health.Healthy() {
-		fmt.Fprintln(c.streams.Out, "The user environment is whole.")
+		fmt.Fprintln(c.streams.Out, "The user environment is healthy.")
 		return
 	}
 	show(health.Troubles, "")
@@ -314,14 +330,14 @@ func (c *envCommand) showHealth(health environment.Health) {
 func (c *envCommand) install(ctx context.Context, packages []string) error {
 	for _, name := range packages {
 		if strings.HasPrefix(name, "-") || strings.ContainsAny(name, "\n\r") {
-			return &installer.BadInput{Err: fmt.Errorf("%q is not the name of a package", name)}
+			return &installer.BadInput{Err: fmt.Errorf("%q is not a package name", name)}
 		}
 	}
 	return c.change(ctx, journal.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		if err := k.Install(ctx, packages); err != nil {
 			return err
 		}
-		fmt.Fprintln(c.streams.Out, "All users have it.")
+		fmt.Fprintln(c.streams.Out, "Installed for all users.")
 		return nil
 	})
 }

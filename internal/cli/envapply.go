@@ -17,14 +17,14 @@ func newApplyCommand(c *envCommand) *cobra.Command {
 	var options installer.ApplyOptions
 	cmd := &cobra.Command{
 		Use:   "apply SOURCE",
-		Short: "Make what a folder, an archive or a git address describes the environment of all users",
-		Long: "Make what SOURCE describes the environment of all users: a folder, an archive (.zip, .tar.gz; a file or an address), or an address of git\n" +
-			"(#BRANCH or #TAG after it). Its files are those that repo2docker knows, in its order: apt.txt, environment.yml, or else runtime.txt and\n" +
-			"requirements.txt, postBuild, start. A folder binder or .binder in it takes the place of the files beside it. What is not supported is told\n" +
-			"before anything runs.\n\n" +
-			"The new environment is built beside the one in use, tried, and switched to; users' servers have it from their next start, and env rollback\n" +
-			"goes back. With --kernel it becomes one more kernel instead.\n\n" +
-			"Exit codes: 0 done; 1 failed, and all is as before; 3 there is something wrong with SOURCE; 5 another command is at work.",
+		Short: "Build the user environment from a folder, an archive or a git address",
+		Long: "Build the user environment from SOURCE: a folder, an archive (.zip or .tar.gz; a file or an address), or a git\n" +
+			"address (with #BRANCH or #TAG at the end). SOURCE contains files that repo2docker knows, processed in its order:\n" +
+			"apt.txt, environment.yml or else runtime.txt and requirements.txt, postBuild, start. If it has a folder binder or\n" +
+			".binder, the files in that folder are used instead. Unsupported files are reported before anything runs.\n\n" +
+			"The new environment is built next to the current one, tested, and switched to. Servers use it from their next\n" +
+			"start, and env rollback undoes it. With --kernel, it becomes an extra kernel instead.\n\n" +
+			"Exit codes: 0 done; 1 failed, and the environment is as before; 3 SOURCE is not valid; 5 another command is running.",
 		Example: "  sudo tljh-install env apply https://example.org/course.git#2026\n  sudo tljh-install env apply ./statistics --kernel statistics --group stats",
 		Args:    argsOf(1, "apply SOURCE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,19 +33,19 @@ func newApplyCommand(c *envCommand) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				what := "The environment of all users is"
+				what := "The user environment"
 				if options.Kernel != "" {
-					what = "The kernel " + options.Kernel + " is"
+					what = "The kernel " + options.Kernel
 				}
-				fmt.Fprintf(c.streams.Out, "%s what %s describes (%s). Servers have it from their next start.\n", what, args[0], strings.Join(source.Names(), ", "))
+				fmt.Fprintf(c.streams.Out, "%s now matches %s (%s). Servers use it from their next start.\n", what, args[0], strings.Join(source.Names(), ", "))
 				return nil
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&options.Kernel, "kernel", "", "make it an extra kernel of this `NAME`, and leave the environment as it is")
-	flags.StringVar(&options.Group, "group", "", "only members of this Linux `GROUP` see the kernel")
-	flags.StringVar(&options.Manager, "package-manager", "", "what builds it: `conda|uv`; without it, what built the one in use")
+	flags.StringVar(&options.Kernel, "kernel", "", "create an extra kernel with this `NAME` instead of changing the user environment")
+	flags.StringVar(&options.Group, "group", "", "show the kernel only to members of this Linux `GROUP`")
+	flags.StringVar(&options.Manager, "package-manager", "", "build with `conda|uv` instead of what built the current environment")
 	return cmd
 }
 
@@ -61,12 +61,12 @@ func newKernelsCommand(c *envCommand) *cobra.Command {
 				if err := k.RemoveKernel(remove); err != nil {
 					return err
 				}
-				fmt.Fprintf(c.streams.Out, "The kernel %s is gone.\n", remove)
+				fmt.Fprintf(c.streams.Out, "Removed the kernel %s.\n", remove)
 				return nil
 			})
 		},
 	}
-	cmd.Flags().StringVar(&remove, "remove", "", "remove the kernel of this `NAME`")
+	cmd.Flags().StringVar(&remove, "remove", "", "remove the kernel with this `NAME`")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func (c *envCommand) kernels() error {
 		return json.NewEncoder(c.streams.Out).Encode(all)
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(c.streams.Out, "There is no extra kernel. tljh-install env apply SOURCE --kernel NAME makes one.")
+		fmt.Fprintln(c.streams.Out, "There are no extra kernels. To create one: sudo tljh-install env apply SOURCE --kernel NAME")
 		return nil
 	}
 	rows := [][]string{{"KERNEL", "FOR"}}

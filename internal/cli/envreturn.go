@@ -25,32 +25,36 @@ type returning struct {
 func newReturnCommands(c *envCommand) []*cobra.Command {
 	r := &returning{envCommand: c}
 	repair := &cobra.Command{
-		Use: "repair", Short: "Install what is broken again, or else restore the healthy state that loses least", Args: noArgs,
-		Long: "Install the broken packages again, from where they came, or from sources.* of the config. Where that does not help, build other states beside the\n" +
-			"environment and check them, that which loses least first: the snapshots, and their packages fetched again. Nothing is switched before one is healthy.\n" +
-			"What would be lost is shown, and you are asked. Where nothing helps, everything stays as it is.\n\n" +
-			"Exit codes: 0 it is healthy; 1 it is not, or you said no; 2 there was nobody to ask; 5 another command is at work.",
+		Use: "repair", Short: "Reinstall broken packages, or else restore the healthy state that loses least", Args: noArgs,
+		Long: "Reinstall the broken packages, from where they came or from sources.* in the config. If that does not help, build\n" +
+			"other states next to the environment and check them, starting with the one that loses least: the snapshots, and\n" +
+			"their packages fetched again. The environment is switched only to a healthy state. It shows first what would be\n" +
+			"lost and asks for confirmation. If nothing helps, nothing is changed.\n\n" +
+			"Exit codes: 0 healthy; 1 still damaged, or you answered no; 2 there is no terminal for the confirmation; 5 another\n" +
+			"command is running.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.repair(cmd.Context()) },
 	}
 	rollback := &cobra.Command{
-		Use: "rollback [NUMBER]", Short: "Go back to the state before, or to a snapshot", Args: atMostOne("rollback [NUMBER]"),
-		Long: "Go back to the state before the last change, or to a snapshot. What that changes is shown, and you are asked. Another rollback goes further back, as undo\n" +
-			"does, and env redo goes forward again. A state that did not pass the check is passed over.",
+		Use: "rollback [NUMBER]", Short: "Restore the previous snapshot, or snapshot NUMBER", Args: atMostOne("rollback [NUMBER]"),
+		Long: "Restore the state before the last change, or snapshot NUMBER. It shows first what would change and asks for\n" +
+			"confirmation. A second rollback goes back one more step, and env redo undoes a rollback. Snapshots that did not\n" +
+			"pass the check are skipped.",
 		RunE: func(cmd *cobra.Command, args []string) error { return r.rollback(cmd.Context(), args) },
 	}
 	redo := &cobra.Command{
-		Use: "redo", Short: "Go forward again after a rollback", Args: noArgs,
+		Use: "redo", Short: "Undo a rollback", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.redo(cmd.Context()) },
 	}
 	for _, verb := range []*cobra.Command{repair, rollback, redo} {
-		verb.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask")
+		verb.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask for confirmation")
 	}
 	snapshot := &cobra.Command{
-		Use: "snapshot", Short: "Take a snapshot now, and with --keep never delete it", Args: noArgs,
-		Long: "Wait until commands that change the environment have ended, and take a snapshot, unless the last one has the same packages.",
+		Use: "snapshot", Short: "Take a snapshot now; with --keep, never delete it", Args: noArgs,
+		Long: "Wait for commands that change the environment to end, then take a snapshot, unless the last one has the same\n" +
+			"packages.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.snapshot(cmd.Context()) },
 	}
-	snapshot.Flags().StringVar(&r.name, "keep", "", "give the snapshot this `NAME`; it is never deleted")
+	snapshot.Flags().StringVar(&r.name, "keep", "", "give the snapshot this `NAME` and never delete it")
 	return []*cobra.Command{repair, rollback, redo, snapshot}
 }
 
@@ -74,9 +78,9 @@ func (r *returning) repair(ctx context.Context) error {
 		switch {
 		case err != nil:
 		case len(before) == 0:
-			fmt.Fprintln(r.streams.Out, "The user environment is whole: there is nothing to repair.")
+			fmt.Fprintln(r.streams.Out, "The user environment is healthy: there is nothing to repair.")
 		default:
-			fmt.Fprintln(r.streams.Out, "The user environment is whole again.")
+			fmt.Fprintln(r.streams.Out, "The user environment is healthy again.")
 		}
 		return r.answered(err)
 	})
@@ -107,7 +111,7 @@ func (r *returning) redo(ctx context.Context) error {
 		if found := line.Forward(); found != nil {
 			return *found, nil
 		}
-		return environment.Snapshot{}, &installer.BadInput{Err: host.Hint(errors.New("there is nothing to go forward to"), "env redo takes back a rollback; tljh-install env history lists the snapshots")}
+		return environment.Snapshot{}, &installer.BadInput{Err: host.Hint(errors.New("there is no rollback to undo"), "to list the snapshots: sudo tljh-install env history")}
 	})
 }
 
@@ -124,7 +128,7 @@ func (r *returning) goTo(ctx context.Context, title string, choose func(environm
 		if err := k.Rollback(ctx, snapshot, r.agree(), title); err != nil {
 			return r.answered(err)
 		}
-		fmt.Fprintf(r.streams.Out, "The user environment is that of snapshot %d again. Servers have it from their next start.\n", snapshot.Number)
+		fmt.Fprintf(r.streams.Out, "The user environment is back at snapshot %d. Servers use it from their next start.\n", snapshot.Number)
 		return nil
 	})
 }
@@ -134,7 +138,7 @@ var snapshotName = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,40}$`)
 
 func (r *returning) snapshot(ctx context.Context) error {
 	if r.name != "" && !snapshotName.MatchString(r.name) {
-		return &installer.BadInput{Err: fmt.Errorf("%q is no name for a snapshot: letters, digits, spaces, dots and dashes", r.name)}
+		return &installer.BadInput{Err: fmt.Errorf("%q is not a valid snapshot name: use letters, digits, spaces, dots and dashes", r.name)}
 	}
 	files := host.Files{}
 	if r.name == "" && environment.NothingToKeep(files) {

@@ -23,16 +23,16 @@ func newFirewallCommand(streams Streams) *cobra.Command {
 	mayListen := false
 	apply := &cobra.Command{
 		Use:   "apply",
-		Short: "Bring the packet filter up to date",
+		Short: "Update the packet filter",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runFirewall(cmd.Context(), streams, mayListen)
 		},
 	}
-	apply.Flags().BoolVar(&mayListen, "may-listen", false, "let users' processes be reached")
+	apply.Flags().BoolVar(&mayListen, "may-listen", false, "let users' processes accept connections from outside")
 	show := &cobra.Command{
 		Use:   "show",
-		Short: "Show the packet filter that fits this machine now, in nft's language",
+		Short: "Show the packet filter for this machine, in nft syntax",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plan, err := firewall.Gather(cmd.Context(), host.Local(report.NewLog()))

@@ -22,7 +22,7 @@ func handBack(streams Streams) error {
 	if err != nil || kept == "" {
 		return err
 	}
-	fmt.Fprintf(streams.Err, "The hub is of the release %s, and this program of %s: the program of %s takes its place again.\nTo upgrade instead: sudo tljh-install upgrade\n", release, version.Version, release)
+	fmt.Fprintf(streams.Err, "The hub is release %s, but this program is %s: switching back to the program of %s.\nTo upgrade instead: sudo tljh-install upgrade\n", release, version.Version, release)
 	if err := os.Setenv(handedBack, version.Version); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ const helpColumns = 80
 func complete(root *cobra.Command) *cobra.Command {
 	root.Version = versionText()
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.Flags().Bool("version", false, "print the version of this program and of what it installs")
+	root.Flags().Bool("version", false, "print the version of this program and of the software it installs")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newCompletionCommand())
 	root.SetHelpCommand(newHelpCommand())
@@ -34,7 +34,7 @@ func complete(root *cobra.Command) *cobra.Command {
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
-		Short: "Show what a command does and its options",
+		Short: "Show help for a command",
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			of, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
@@ -92,10 +92,10 @@ func helpText(cmd *cobra.Command, width int) string {
 	section("Examples", cmd.Example)
 	section("Commands", commandRows(cmd, width))
 	section("Options", flagRows(cmd.LocalFlags(), width))
-	section("Options of all its commands", flagRows(cmd.InheritedFlags(), width))
+	section("Global options", flagRows(cmd.InheritedFlags(), width))
 	section("Exit codes", codeRows(codes, width))
 	if len(shown(cmd)) > 0 {
-		text.WriteString("\n" + report.Wrap(fmt.Sprintf("%s COMMAND --help shows more about a command.", cmd.CommandPath()), width, "") + "\n")
+		text.WriteString("\n" + report.Wrap(fmt.Sprintf("Use %s COMMAND --help for more information about a command.", cmd.CommandPath()), width, "") + "\n")
 	}
 	return text.String()
 }

@@ -43,29 +43,34 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	var options installOptions
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Install the hub on this machine, or bring an installation up to its config",
-		Long: "Install a JupyterHub on this machine: the hub, its proxy, the environment that all users share, and what systemd and sudo need\n" +
-			"to know. Run again, it puts right what is missing and leaves alone what is in order. An older TLJH, the one written in Python, is taken over:\n" +
-			"what becomes of it is shown first, and if the new hub does not work, the older one is running again.\n\n" +
-			"Exit codes: 0 the hub is up; 1 failed; 2 usage; 3 bad input; 4 the machine is not ready (nothing was changed); 5 another command\n" +
-			"is at work; 6 installed, but the hub does not work or the users' requirements failed; 130 interrupted.",
+		Short: "Install the hub, or repair an installation and apply its config",
+		Long: "Install a JupyterHub on this machine: the hub, its proxy, the user environment, systemd units and sudo rules.\n" +
+			"Run it again to repair what is missing or broken; it leaves everything else alone. If The Littlest JupyterHub\n" +
+			"1.x/2.x (Python) is installed, install adopts it: it shows first what will change, and if the new hub does not\n" +
+			"work, it restores the legacy hub.\n\n" +
+			"Exit codes: 0 the hub is up; 1 failed; 2 usage error; 3 invalid input; 4 the machine is not ready (nothing was\n" +
+			"changed); 5 another command is running; 6 installed, but the hub does not work or the user requirements failed;\n" +
+			"130 interrupted.",
 		Example: "  sudo tljh-install install --admin alice\n  sudo tljh-install install --admin alice --user-requirements course.txt\n  sudo tljh-install install --plan",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runInstall(cmd.Context(), streams, options) },
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; may be repeated. Without PASSWORD, one is generated and shown once. sudo logs its command line: give no PASSWORD here, but let it be generated, or use --admin-password-file")
-	flags.StringArrayVar(&options.plugins, "plugin", nil, "add a plugin of the older TLJH: a `PACKAGE`, or NAME @ URL. It is kept in hub.packages of the config; may be repeated")
-	flags.StringVar(&options.passwordFile, "admin-password-file", "", "take the password of the admin from the first line of this `FILE` (- is standard input); with several admins, each line is NAME:PASSWORD")
-	flags.StringVar(&options.configFile, "config", "", "take the config from this `FILE`")
-	flags.StringVar(&options.packageManager, "package-manager", "auto", "what builds the user environment: `auto|conda|uv`")
+	flags.StringArrayVar(&options.admins, "admin", nil, "make `NAME[:PASSWORD]` an admin; can be repeated. Without PASSWORD, one is generated and shown once. "+
+		"sudo logs its command line, so do not write PASSWORD here: let it be generated, or use --admin-password-file")
+	flags.StringArrayVar(&options.plugins, "plugin", nil, "add a plugin for The Littlest JupyterHub: a `PACKAGE`, or NAME @ URL; can be repeated. "+
+		"It is added to hub.packages in the config")
+	flags.StringVar(&options.passwordFile, "admin-password-file", "", "read the admin's password from the first line of `FILE` (- for standard input); "+
+		"with several admins, each line is NAME:PASSWORD")
+	flags.StringVar(&options.configFile, "config", "", "use the config in `FILE`")
+	flags.StringVar(&options.packageManager, "package-manager", "auto", "build the user environment with `auto|conda|uv`")
 	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
-	flags.BoolVar(&options.newEnvironment, "new-environment", false, "of an older TLJH: build a new user environment, and keep its own as a kernel")
-	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated ("+strings.Join(check.Names(), ", ")+")")
-	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
-	flags.BoolVar(&options.json, "json", false, "report as JSON, one object a line")
-	flags.BoolVarP(&options.yes, "yes", "y", false, "do not ask; install asks only before it takes over an older TLJH")
-	flags.BoolVarP(&options.verbose, "verbose", "v", false, "show every command with its output")
+	flags.BoolVar(&options.newEnvironment, "new-environment", false, "when adopting a legacy hub: build a new user environment, and keep the legacy one as a kernel")
+	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "continue even if the check `NAME` fails; can be repeated ("+strings.Join(check.Names(), ", ")+")")
+	flags.BoolVar(&options.plan, "plan", false, "only show what would be done")
+	flags.BoolVar(&options.json, "json", false, "report as JSON, one object per line")
+	flags.BoolVarP(&options.yes, "yes", "y", false, "do not ask for confirmation; install asks only before it adopts a legacy hub")
+	flags.BoolVarP(&options.verbose, "verbose", "v", false, "show every command and its output")
 	return cmd
 }
 
@@ -76,7 +81,7 @@ func (o installOptions) read(in io.Reader) (installer.Options, error) {
 	switch o.packageManager {
 	case installer.Auto, "conda", "uv":
 	default:
-		return options, &usageError{fmt.Errorf("--package-manager %s: give auto, conda or uv", o.packageManager)}
+		return options, &usageError{fmt.Errorf("--package-manager %s: use auto, conda or uv", o.packageManager)}
 	}
 	named, err := withPasswords(o.admins, o.passwordFile, in)
 	if err != nil {
@@ -112,7 +117,7 @@ func runInstall(ctx context.Context, streams Streams, o installOptions) (err err
 	}
 	for _, admin := range options.Admins {
 		if admin.Password != "" && installer.TooShort(admin.Name, admin.Password) != nil {
-			r.report.Warn("change it: sudo tljh-install password "+admin.Name, "the password of the admin %s is easy to guess, and gives whoever guesses it root on this machine", admin.Name)
+			r.report.Warn("change it: sudo tljh-install password "+admin.Name, "the password of the admin %s is easy to guess; anyone who guesses it becomes root on this machine", admin.Name)
 		}
 	}
 	i := &installer.Installer{Host: r.host, Report: r.report, Builder: r.builder, Now: time.Now, Ignore: o.ignore, Redact: r.log.Redact, Begin: r.begin, Who: who()}
@@ -240,11 +245,11 @@ func (o installOptions) finish(r *report.Reporter, err error) error {
 	}
 	code := exitCode(err)
 	if code == exitInterrupted {
-		err = host.Hint(errors.New("interrupted; nothing is left half-done"), "run the same command again: it takes up from here")
+		err = host.Hint(errors.New("interrupted; nothing is left half-done"), "run the same command again to continue")
 	}
 	r.Fail(err)
 	if _, statErr := os.Lstat(layout.Log); statErr == nil && !o.json && code != exitRefused && code != exitBadInput {
-		r.Note("every command and its output: %s", layout.Log)
+		r.Note("log of every command and its output: %s", layout.Log)
 	}
 	return &errTold{code}
 }
@@ -270,10 +275,10 @@ func resultText(result *installer.Result, paint report.Paint, width int) string 
 	var text strings.Builder
 	headline := fmt.Sprintf("The hub is up (%s, %s received).", seconds(result.Seconds), megabytes(result.Received))
 	if !result.Changed {
-		headline = fmt.Sprintf("Nothing to do: the hub is up and everything is as it should be (%s).", seconds(result.Seconds))
+		headline = fmt.Sprintf("Nothing to do: the hub is up and healthy (%s).", seconds(result.Seconds))
 	}
 	if len(result.Failed) > 0 {
-		headline = "The hub is up, but not all is done: see the error above."
+		headline = "The hub is up, but not everything was installed: see the error above."
 	}
 	fmt.Fprintf(&text, "\n%s\n\n", paint.Strong(headline))
 	rows := [][2]string{}
@@ -288,7 +293,7 @@ func resultText(result *installer.Result, paint report.Paint, width int) string 
 	for n, advice := range result.Advice {
 		fmt.Fprintf(&text, "%s%s\n", map[bool]string{true: "\n"}[n == 0], report.WrapLines(advice, width, ""))
 	}
-	fmt.Fprintf(&text, "\n%s\n", report.WrapLines("Pages of the hub and of single-user servers: "+result.Origins.State+".", width, ""))
+	fmt.Fprintf(&text, "\n%s\n", report.WrapLines("Hub pages and pages of single-user servers: "+result.Origins.State+".", width, ""))
 	if result.Origins.Hint != "" {
 		hint := result.Origins.Hint
 		fmt.Fprintln(&text, report.WrapLines(strings.ToUpper(hint[:1])+hint[1:], width, ""))
@@ -324,11 +329,11 @@ func nextText(next []installer.Next, paint report.Paint, width int) string {
 func memoryText(memory installer.Memory) string {
 	switch {
 	case memory.Limit == "":
-		return "no limit for a server (limits.memory)"
+		return "no limit per server (limits.memory)"
 	case memory.Auto:
-		return fmt.Sprintf("%s for each server: a quarter of the %s that all may take together, at least 1G (limits.memory)", memory.Limit, memory.All)
+		return fmt.Sprintf("%s per server: a quarter of the %s that all servers share, at least 1G (limits.memory)", memory.Limit, memory.All)
 	}
-	return memory.Limit + " for each server (limits.memory)"
+	return memory.Limit + " per server (limits.memory)"
 }
 
 func label(n int, text string) string {
@@ -345,7 +350,7 @@ func passwordNote(admin installer.AdminResult) string {
 	case admin.Password != "":
 		return "  password " + admin.Password + "  (shown only now)"
 	}
-	return "  with the password given"
+	return "  with the password you set"
 }
 
 func seconds(s float64) string {

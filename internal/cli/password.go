@@ -29,10 +29,10 @@ func newPasswordCommand(streams Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "password NAME…",
 		Short: "Set a hub user's password",
-		Long: "Set the password of a user of the hub: an admin, a student who forgot it, or one who comes back. It is asked for on a terminal,\n" +
-			"and read as one line from standard input otherwise. Takes effect at once: who is logged in under this\n" +
-			"name is logged out, and servers run on.\n\n" +
-			"With --one-time, each user gets a generated password, which is printed beside the name, and has to choose another with it at\n" +
+		Long: "Set the password of a hub user: an admin, a student who forgot it, or one who returns. It is read from the terminal,\n" +
+			"or as one line from standard input if there is no terminal. It takes effect at once: the user is logged out, and\n" +
+			"running servers keep running.\n\n" +
+			"With --one-time, each user gets a generated password, printed next to the name, and must choose a new password at\n" +
 			"the next login.",
 		Example: "  sudo tljh-install password alice\n  sudo tljh-install password --generate bob\n" +
 			"  sudo tljh-install password --one-time bob carol\n  sudo tljh-install password --one-time --all > slips.txt\n" +
@@ -45,23 +45,23 @@ func newPasswordCommand(streams Streams) *cobra.Command {
 			return runPassword(cmd.Context(), streams, args[0], wishes.generate)
 		},
 	}
-	cmd.Flags().BoolVar(&wishes.generate, "generate", false, "make up a password and print it")
-	cmd.Flags().BoolVar(&wishes.oneTime, "one-time", false, "make up passwords with which users choose their own at the next login")
-	cmd.Flags().BoolVar(&wishes.all, "all", false, "with --one-time: for all users who have no password; admins are left out")
-	cmd.Flags().BoolVar(&wishes.unused, "unused", false, "with --one-time: new ones for all who have not used theirs; those end")
+	cmd.Flags().BoolVar(&wishes.generate, "generate", false, "generate a password and print it")
+	cmd.Flags().BoolVar(&wishes.oneTime, "one-time", false, "generate passwords that users must replace at the next login")
+	cmd.Flags().BoolVar(&wishes.all, "all", false, "with --one-time: for all users without a password, except admins")
+	cmd.Flags().BoolVar(&wishes.unused, "unused", false, "with --one-time: replace all one-time passwords that were not used yet")
 	return cmd
 }
 
 func (w passwordWishes) check(args []string) error {
 	switch {
 	case (w.all || w.unused) && !w.oneTime:
-		return &usageError{errors.New("--all and --unused go with --one-time: tljh-install password --one-time --all")}
+		return &usageError{errors.New("--all and --unused need --one-time: tljh-install password --one-time --all")}
 	case w.all && w.unused:
-		return &usageError{errors.New("give either --all or --unused")}
+		return &usageError{errors.New("--all and --unused cannot be used together")}
 	case (w.all || w.unused) && len(args) > 0:
-		return &usageError{errors.New("give either names, or --all or --unused")}
+		return &usageError{errors.New("give either names, --all or --unused")}
 	case w.oneTime && w.generate:
-		return &usageError{errors.New("--one-time makes passwords up by itself: leave --generate out")}
+		return &usageError{errors.New("--one-time already generates passwords: omit --generate")}
 	case w.oneTime && (w.all || w.unused || len(args) > 0):
 		return nil
 	case w.oneTime:
@@ -114,18 +114,18 @@ func whoNeedsOne(ctx context.Context, h *host.Host, streams Streams, wishes pass
 			return nil, err
 		}
 	}
-	const again = "new ones for them, in place of those: sudo tljh-install password --one-time --unused"
-	left := fmt.Sprintf("one-time passwords that were made before and not used yet: %d", len(unused))
+	const again = "to replace them: sudo tljh-install password --one-time --unused"
+	left := fmt.Sprintf("one-time passwords not used yet: %d", len(unused))
 	switch {
 	case len(names) > 0 && wishes.all && len(unused) > 0:
 		_, err = fmt.Fprintf(streams.Err, "%s; %s\n", left, again)
 	case len(names) > 0:
 	case wishes.unused:
-		_, err = fmt.Fprintln(streams.Err, "There is no one-time password that was not used.")
+		_, err = fmt.Fprintln(streams.Err, "There are no unused one-time passwords.")
 	case len(unused) > 0:
-		err = &installer.BadInput{Err: host.Hint(fmt.Errorf("nothing was made; %s", left), again)}
+		err = &installer.BadInput{Err: host.Hint(fmt.Errorf("no password was generated; %s", left), again)}
 	default:
-		_, err = fmt.Fprintln(streams.Err, "Every user has a password already. For one who forgot it: sudo tljh-install password --one-time NAME")
+		_, err = fmt.Fprintln(streams.Err, "Every user already has a password. For a user who forgot it: sudo tljh-install password --one-time NAME")
 	}
 	return names, err
 }
@@ -196,12 +196,12 @@ func readPassword(streams Streams, name string) (string, error) {
 	if err != nil || !ok || !term.IsTerminal(int(in.Fd())) {
 		return first, err
 	}
-	second, err := ask(streams, in, "The same again: ")
+	second, err := ask(streams, in, "Repeat the password: ")
 	if err != nil {
 		return "", err
 	}
 	if first != second {
-		return "", errors.New("the two passwords differ; nothing was changed")
+		return "", errors.New("the passwords do not match; nothing was changed")
 	}
 	return first, nil
 }

@@ -30,13 +30,13 @@ func (o upgradeOptions) releaseAddress(files host.Files, releases *installer.Rel
 	configured, known := installer.ConfiguredRelease(files)
 	unless := ""
 	if !known {
-		unless = "; whether upgrade.url of the config says otherwise, only root can see"
+		unless = "; only root can read upgrade.url in the config"
 	}
 	candidates := []releaseAddress{
 		{o.from, askedNow},
 		{os.Getenv("TLJH_RELEASE_URL"), "by TLJH_RELEASE_URL"},
-		{configured, "by upgrade.url of the config"},
-		{version.ReleaseURL, "written into this program" + unless},
+		{configured, "by upgrade.url in the config"},
+		{version.ReleaseURL, "built into this program" + unless},
 	}
 	if releases != nil && releases.Live != nil {
 		candidates = append(candidates, releaseAddress{releases.Live.From, "where the installed release came from" + unless})
@@ -46,7 +46,7 @@ func (o upgradeOptions) releaseAddress(files host.Files, releases *installer.Rel
 			return candidate, nil
 		}
 	}
-	return releaseAddress{}, host.Hint(errors.New("this program does not know where releases are published"+unless), "give the address with --from, or for all times: sudo tljh-install config set upgrade.url ADDRESS --reload")
+	return releaseAddress{}, host.Hint(errors.New("no release address is set"+unless), "give it with --from, or permanently: sudo tljh-install config set upgrade.url ADDRESS --reload")
 }
 
 // explain lets an error say whose address it was that did not work.
@@ -54,7 +54,7 @@ func (a releaseAddress) explain(err error) error {
 	if a.by == askedNow {
 		return err
 	}
-	return fmt.Errorf("%w (the address is given %s)", err, a.by)
+	return fmt.Errorf("%w (the address is set %s)", err, a.by)
 }
 
 // beside puts who gave an address behind it.

@@ -23,8 +23,8 @@ func TestWhereReleasesAreLookedFor(t *testing.T) {
 	}{
 		"said now":             {from: "/media", variable: "https://v", config: configured, stamped: "https://s", last: "https://l", url: "/media", by: askedNow},
 		"a variable":           {variable: "https://v", config: configured, stamped: "https://s", last: "https://l", url: "https://v", by: "by TLJH_RELEASE_URL"},
-		"the config":           {config: configured, stamped: "https://s", last: "https://l", url: "https://config.example.org/tljh", by: "by upgrade.url of the config"},
-		"the program":          {config: "upgrade: {}\n", stamped: "https://s", last: "https://l", url: "https://s", by: "written into this program"},
+		"the config":           {config: configured, stamped: "https://s", last: "https://l", url: "https://config.example.org/tljh", by: "by upgrade.url in the config"},
+		"the program":          {config: "upgrade: {}\n", stamped: "https://s", last: "https://l", url: "https://s", by: "built into this program"},
 		"the last upgrade":     {last: "https://l", url: "https://l", by: "where the installed release came from"},
 		"a config that is bad": {config: "upgrade: {url: nowhere}\n", last: "https://l", url: "https://l", by: "where the installed release came from"},
 	} {
@@ -44,7 +44,7 @@ func TestNobodyKnowsWhereReleasesAre(t *testing.T) {
 	t.Setenv("TLJH_RELEASE_URL", "")
 	stamp(t, "")
 	_, err := upgradeOptions{}.releaseAddress(host.Files{Root: t.TempDir()}, nil)
-	assert.ErrorContains(t, err, "does not know where releases are published")
+	assert.ErrorContains(t, err, "no release address is set")
 	assert.Contains(t, host.HintOf(err), "config set upgrade.url")
 }
 
@@ -53,8 +53,8 @@ func TestWordsOfAnAddress(t *testing.T) {
 	assert.Equal(t, "https://x (by TLJH_RELEASE_URL)", beside("https://x", "by TLJH_RELEASE_URL"))
 	err := host.Hint(errors.New("nothing there"), "look elsewhere")
 	assert.Equal(t, err, releaseAddress{"https://x", askedNow}.explain(err))
-	explained := releaseAddress{"https://x", "by upgrade.url of the config"}.explain(err)
-	assert.EqualError(t, explained, "nothing there (the address is given by upgrade.url of the config)")
+	explained := releaseAddress{"https://x", "by upgrade.url in the config"}.explain(err)
+	assert.EqualError(t, explained, "nothing there (the address is set by upgrade.url in the config)")
 	assert.Equal(t, "look elsewhere", host.HintOf(explained))
 }
 

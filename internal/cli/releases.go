@@ -22,13 +22,13 @@ func newReleasesCommand(streams Streams) *cobra.Command {
 		Use:     "releases",
 		Aliases: []string{versionsVerb},
 		Short:   "Show the installed, previous and available releases",
-		Long: "Show the release that is installed, the one before it, which rollback goes back to, the environments on this machine, and the release that " +
-			"upgrade would find.",
+		Long: "Show the installed release, the previous one (which rollback restores), the environments on this machine, and the\n" +
+			"release that upgrade would find.",
 		Example: "  tljh-install releases\n  tljh-install releases --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.CalledAs() == versionsVerb {
-				fmt.Fprintf(streams.Err, "note: versions is called releases now; the old name goes with the next minor release\n")
+				fmt.Fprintf(streams.Err, "note: versions was renamed to releases; the old name will be removed in the next minor release\n")
 			}
 			return runReleases(cmd.Context(), streams, o)
 		},
@@ -68,7 +68,7 @@ func releasesText(v *installer.Versions) string {
 	for _, row := range []struct {
 		what    string
 		release *installer.Release
-	}{{"installed", v.Live}, {"before it", v.Before}} {
+	}{{"installed", v.Live}, {"previous", v.Before}} {
 		if row.release == nil {
 			continue
 		}
@@ -90,10 +90,10 @@ func releasesText(v *installer.Versions) string {
 	case v.Available != "":
 		fmt.Fprintf(&text, "%-11s%s  at %s\n", "available", v.Available, beside(v.At, v.Named))
 	default:
-		fmt.Fprintf(&text, "%-11snot known: %s\n", "available", v.Unavailable)
+		fmt.Fprintf(&text, "%-11sunknown: %s\n", "available", v.Unavailable)
 	}
 	if v.Before != nil {
-		text.WriteString("\nsudo tljh-install rollback goes back to " + v.Before.Version + ".\n")
+		text.WriteString("\nTo roll back to " + v.Before.Version + ": sudo tljh-install rollback\n")
 	}
 	return text.String()
 }

@@ -17,8 +17,8 @@ func newStatusCommand(streams Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of the hub",
-		Long: "Show the state of the installation, the hub, its proxy, the edge, the config and the user environment. Where something was interrupted, the state\n" +
-			"comes with the one command that is right.\n\nExit codes: 0 all is well; 1 something is not; 4 there is no hub, or you are not root.",
+		Long: "Show the state of the installation, the hub, its proxy, the edge, the config and the user environment. If a command\n" +
+			"was interrupted, show how to complete it.\n\nExit codes: 0 healthy; 1 there is a problem; 4 there is no hub, or you are not root.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), streams, asJSON) },
 	}

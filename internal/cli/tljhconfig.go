@@ -14,23 +14,23 @@ func newTLJHConfigCommand(streams Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tljh-config",
 		Short: "Show and change the hub's config",
-		Long: "Show and change " + layout.Config + ", with the command line of the older TLJH.\n" +
-			"tljh-install config --help tells what there is beyond it.",
+		Long: "Show and change " + layout.Config + ", with the command line of The Littlest JupyterHub 1.x/2.x.\n" +
+			"For more commands, see tljh-install config --help.",
 		SilenceUsage: true, SilenceErrors: true, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
 		PersistentPreRunE: permitHere,
 	}
-	root.PersistentFlags().StringVar(&c.path, "config-path", layout.Config, "work on this `FILE` instead of the hub's")
-	root.PersistentFlags().Bool("validate", true, "of no effect: a config is always checked before it is saved")
-	root.PersistentFlags().Bool("no-validate", false, "of no effect: a config is always checked before it is saved")
+	root.PersistentFlags().StringVar(&c.path, "config-path", layout.Config, "use this `FILE` instead of the hub's config")
+	root.PersistentFlags().Bool("validate", true, "ignored: the config is always checked before it is saved")
+	root.PersistentFlags().Bool("no-validate", false, "ignored: the config is always checked before it is saved")
 	show := c.show()
 	show.Use, show.Args = "show", noArgs
 	root.AddCommand(show,
 		c.change("set KEY VALUE", "Set a key", 2, changeSet),
-		c.change("unset KEY", "Take a key out, so that its default holds", 1, changeUnset),
-		c.change("add-item KEY VALUE", "Add to a list", 2, changeAdd),
-		c.change("remove-item KEY VALUE", "Take out of a list", 2, changeRemove),
+		c.change("unset KEY", "Remove a key (back to its default)", 1, changeUnset),
+		c.change("add-item KEY VALUE", "Add an item to a list", 2, changeAdd),
+		c.change("remove-item KEY VALUE", "Remove an item from a list", 2, changeRemove),
 		c.olderReload(),
 	)
 	return complete(root)

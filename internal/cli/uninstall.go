@@ -28,28 +28,30 @@ func newUninstallCommand(streams Streams) *cobra.Command {
 	var options uninstallOptions
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Take the hub off this machine again",
-		Long: "Stop the hub and its users' servers, and take back what the installer did to this machine. What will be deleted and what stays is shown\n" +
-			"first. Files that somebody changed are kept and named. Config, database, passwords, accounts and homes stay, so that installing again\n" +
-			"finds them, unless the options say otherwise; homes and shared folders go only with --remove-users and --purge together.\n\n" +
-			"Exit codes: 0 done, or there was nothing to do; 1 not all could be undone, and what is told; 2 usage, or nobody is there to be\n" +
-			"asked; 4 it cannot begin (nothing was changed); 5 another command is at work; 130 interrupted.",
+		Short: "Remove the hub from this machine",
+		Long: "Stop the hub and all single-user servers, and undo what the installer did to this machine. It shows first what will\n" +
+			"be deleted and what stays. Files that were changed are kept and listed. Config, database, passwords, accounts and\n" +
+			"homes stay, so that a later installation uses them, unless the options say otherwise; homes and shared folders are\n" +
+			"deleted only with --remove-users and --purge together.\n\n" +
+			"Exit codes: 0 done, or nothing to do; 1 some things could not be removed (they are listed), or you answered no;\n" +
+			"2 usage error, or there is no terminal for the confirmation; 4 cannot start (nothing was changed); 5 another\n" +
+			"command is running; 130 interrupted.",
 		Example: "  sudo tljh-install uninstall --plan\n  sudo tljh-install uninstall\n  sudo tljh-install uninstall --remove-users --purge",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runUninstall(cmd.Context(), streams, options) },
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&options.keepUsers, "keep-users", false, "keep the accounts that the hub made, which is what happens anyway")
-	flags.BoolVar(&options.removeUsers, "remove-users", false, "delete the accounts that the hub made")
-	flags.BoolVar(&options.purge, "purge", false, "delete config, database and passwords; with --remove-users, homes and shared folders as well")
-	flags.BoolVar(&options.plan, "plan", false, "only tell what would be done")
+	flags.BoolVar(&options.keepUsers, "keep-users", false, "keep the accounts that the hub created (the default)")
+	flags.BoolVar(&options.removeUsers, "remove-users", false, "delete the accounts that the hub created")
+	flags.BoolVar(&options.purge, "purge", false, "delete config, database and passwords; with --remove-users, also homes and shared folders")
+	flags.BoolVar(&options.plan, "plan", false, "only show what would be done")
 	options.common(cmd)
 	return cmd
 }
 
 func runUninstall(ctx context.Context, streams Streams, o uninstallOptions) error {
 	if o.keepUsers && o.removeUsers {
-		return &usageError{errors.New("--keep-users and --remove-users say the opposite of each other: give one of them")}
+		return &usageError{errors.New("--keep-users and --remove-users cannot be used together")}
 	}
 	r := o.begin(streams)
 	defer r.close()
@@ -103,10 +105,10 @@ func (o uninstallOptions) show(streams Streams, removal *uninstall.Removal, text
 func agree(streams Streams) error {
 	in, ok := atTerminal(streams)
 	if !ok {
-		return &usageError{host.Hint(errors.New("uninstall asks before it deletes anything, and there is no terminal to ask on; nothing has been changed"),
-			"look at the plan (--plan), then run the same command with --yes")}
+		return &usageError{host.Hint(errors.New("cannot ask for confirmation: no terminal; nothing was changed"),
+			"review the plan (--plan), then run the same command with --yes")}
 	}
-	fmt.Fprint(streams.Err, "\nGo on? [y/N] ")
+	fmt.Fprint(streams.Err, "\nContinue? [y/N] ")
 	yes, err := readYes(in)
 	if err != nil || yes {
 		return err
@@ -120,12 +122,12 @@ var headings = []struct {
 	verb         step.Verb
 	inPlan, done string
 }{
-	{step.Stop, "Stops", ""},
-	{step.SetAside, "Sets aside, as somebody may have changed it", "Set aside, as somebody may have changed it"},
-	{step.Delete, "Deletes", ""},
-	{step.Restore, "Puts back", "Put back"},
-	{step.Close, "Closes to all but root", "Closed to all but root"},
-	{step.Keep, "Keeps", "Kept"},
+	{step.Stop, "Stop", ""},
+	{step.SetAside, "Set aside (may have been changed)", "Set aside (may have been changed)"},
+	{step.Delete, "Delete", ""},
+	{step.Restore, "Restore", "Restored"},
+	{step.Close, "Restrict to root", "Restricted to root"},
+	{step.Keep, "Keep", "Kept"},
 }
 
 const (
@@ -147,14 +149,14 @@ func removalText(removal *uninstall.Removal, end bool) string {
 		}
 	}
 	if len(removal.Failed) > 0 && !end {
-		fmt.Fprintf(&text, "Cannot tell yet\n  %s\n", strings.ReplaceAll(strings.Join(removal.Failed, "\n"), "\n", "\n  "))
+		fmt.Fprintf(&text, "Cannot be checked yet\n  %s\n", strings.ReplaceAll(strings.Join(removal.Failed, "\n"), "\n", "\n  "))
 	}
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
 // plurals name many things of a kind.
 var plurals = map[string]string{
-	"unit": "units", "server": "users' servers", "file": "files", "link": "links", "folder": "folders", "shared folder": "shared folders", "group": "groups",
+	"unit": "units", "server": "servers", "file": "files", "link": "links", "folder": "folders", "shared folder": "shared folders", "group": "groups",
 	"account": "accounts", "home": "homes", "step": "steps",
 }
 
@@ -211,7 +213,7 @@ func fold(text string, width int, indent string) string {
 }
 
 func nothingText(removal *uninstall.Removal) string {
-	text := "There is no hub on this machine: nothing is to be done.\n"
+	text := "nothing to do: " + installer.NotInstalled + "\n"
 	if len(removal.Items) > 0 {
 		text += "\n" + removalText(removal, atEnd)
 	}
@@ -221,18 +223,18 @@ func nothingText(removal *uninstall.Removal) string {
 func doneText(removal *uninstall.Removal) string {
 	kept := removalText(removal, atEnd)
 	if len(removal.Failed) > 0 {
-		text := "\nNot everything could be undone:\n\n"
+		text := "\nSome things could not be removed:\n\n"
 		for _, failed := range removal.Failed {
 			text += "  " + strings.ReplaceAll(failed, "\n", "\n    ") + "\n"
 		}
-		return strings.TrimSuffix(text+"\n"+kept, "\n") + "\n\nSee to what could not be undone, then run the same command again: it does the rest.\n"
+		return strings.TrimSuffix(text+"\n"+kept, "\n") + "\n\nFix what is listed above, then run the same command again to remove the rest.\n"
 	}
 	text := fmt.Sprintf("\nThe hub is uninstalled (%s).\n", seconds(removal.Seconds))
 	if kept != "" {
 		text += "\n" + kept
 	}
 	if keeps(removal, layout.State) {
-		text += "\nInstalling again finds what was kept.\n"
+		text += "\nA later installation will use what was kept.\n"
 	}
 	return text
 }

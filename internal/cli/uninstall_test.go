@@ -68,11 +68,11 @@ func TestUninstallAsks(t *testing.T) {
 		require.NoError(t, err)
 		var said bytes.Buffer
 		assert.Equal(t, code, tell(agree(Streams{In: program, Err: &said}), &said), "%q", typed)
-		assert.Contains(t, said.String(), "Go on? [y/N]")
+		assert.Contains(t, said.String(), "Continue? [y/N]")
 		assert.Equal(t, code != exitOK, strings.Contains(said.String(), "Nothing was changed"), "%q", typed)
 	}
 	var said bytes.Buffer
 	assert.Equal(t, exitUsage, tell(agree(Streams{In: strings.NewReader("y\n"), Err: &said}), &said))
 	assert.Contains(t, said.String(), "--yes")
-	assert.NotContains(t, said.String(), "Go on?")
+	assert.NotContains(t, said.String(), "Continue?")
 }

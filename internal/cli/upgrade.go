@@ -32,24 +32,27 @@ func newUpgradeCommand(streams Streams) *cobra.Command {
 	var o upgradeOptions
 	cmd := &cobra.Command{
 		Use:   "upgrade",
-		Short: "Upgrade to the next release, or go back to what was when it does not work",
-		Long: "Upgrade to a release of the same minor or the next one. It is fetched from --from, upgrade.url of the config, or the address that this program came from,\n" +
-			"and its signature is checked. All that is new is built while the hub runs; the hub is away for a few seconds then, and users' servers run on. The new release proves\n" +
-			"itself by a server and a notebook cell of a probe user. If it can't, everything is as it was.\n\n" +
-			"Exit codes: 0 done, or nothing to do; 1 failed, and the release before is running; 2 usage; 3 the config or the release can't be used; 4 refused:\n" +
-			"the machine is not ready, or the release is not one that can be gone to; 5 another command is at work; 10 with --check: there is an upgrade;\n" +
-			"130 interrupted, and the release before is running.",
+		Short: "Upgrade to the next release; roll back automatically on failure",
+		Long: "Upgrade to a release of the same minor version or the next one. It is fetched from --from, from upgrade.url in the\n" +
+			"config, or from the address that this program came from, and its signature is verified. Everything new is built\n" +
+			"while the hub runs; then the hub is down for a few seconds, and single-user servers keep running. The new release\n" +
+			"is tested by starting a server and running a notebook cell for a probe user. On failure, the previous release is\n" +
+			"restored.\n\n" +
+			"Exit codes: 0 done, or nothing to do; 1 failed, and the previous release is running; 2 usage error; 3 the config or\n" +
+			"the release cannot be used; 4 refused: the machine is not ready, or there is no upgrade path to the release;\n" +
+			"5 another command is running; 10 with --check: an upgrade is available; 130 interrupted, and the previous release\n" +
+			"is running.",
 		Example: "  tljh-install upgrade --check\n  sudo tljh-install upgrade --plan\n  sudo tljh-install upgrade\n  sudo tljh-install upgrade --to 0.8 --from https://hub.example.org/tljh --yes",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runUpgrade(cmd.Context(), streams, o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.to, "to", "", "go to this `VERSION`: MAJOR.MINOR.PATCH, or MAJOR.MINOR")
-	flags.StringVar(&o.from, "from", "", "take the release from this `URL|FOLDER|FILE`; a file has SHA256SUMS and its signature beside it")
-	flags.BoolVar(&o.check, "check", false, "only tell whether there is an upgrade")
-	flags.BoolVar(&o.plan, "plan", false, "only tell what would be done")
+	flags.StringVar(&o.to, "to", "", "upgrade to this `VERSION`: MAJOR.MINOR.PATCH or MAJOR.MINOR")
+	flags.StringVar(&o.from, "from", "", "take the release from this `URL|FOLDER|FILE`; a file needs SHA256SUMS and its signature next to it")
+	flags.BoolVar(&o.check, "check", false, "only check whether an upgrade is available")
+	flags.BoolVar(&o.plan, "plan", false, "only show what would be done")
 	o.common(cmd)
-	flags.StringArrayVar(&o.ignore, "ignore-preflight", nil, "go on although the check `NAME` fails; may be repeated")
+	flags.StringArrayVar(&o.ignore, "ignore-preflight", nil, "continue even if the check `NAME` fails; can be repeated")
 	flags.BoolVar(&o.staged, "staged", false, "")
 	flags.BoolVar(&o.settle, "settle", false, "")
 	for _, name := range []string{"staged", "settle"} {
@@ -82,7 +85,7 @@ func (o installOptions) ask(streams Streams) func(text, question string) error {
 		}
 		file, ok := atTerminal(streams)
 		if !ok || o.json {
-			return &usageError{host.Hint(errors.New("nobody is there to ask"), "--yes does it without a question")}
+			return &usageError{host.Hint(errors.New("cannot ask for confirmation: no terminal, or --json"), "to proceed without confirmation, pass --yes")}
 		}
 		fmt.Fprintf(streams.Out, "%s [y/N] ", question)
 		if yes, err := readYes(file); err != nil || yes {
@@ -135,7 +138,7 @@ func (o upgradeOptions) handOver(ctx context.Context, streams Streams, u *instal
 		return o.finish(u.Installer.Report, err)
 	}
 	if by.by != askedNow {
-		u.Installer.Report.Note("releases are looked for at %s", beside(offer.From, by.by))
+		u.Installer.Report.Note("looking for releases at %s", beside(offer.From, by.by))
 	}
 	move, err := installer.Judge(releases, offer)
 	if err != nil {
@@ -219,7 +222,7 @@ func (o upgradeOptions) upToDate(streams Streams, u *installer.Upgrader, release
 	if o.json {
 		return writeJSON(streams.Out, map[string]any{"installed": releases.Live.Version, "upgrade": false})
 	}
-	_, err := fmt.Fprintf(streams.Out, "Nothing to do: %s is installed, and there is nothing newer.\n", releases.Live.Version)
+	_, err := fmt.Fprintf(streams.Out, "Nothing to do: %s is installed, and no newer release is available.\n", releases.Live.Version)
 	return err
 }
 
@@ -248,14 +251,14 @@ func (o upgradeOptions) runCheck(ctx context.Context, streams Streams, u *instal
 			"installed": releases.Live.Version, "available": offer.Version.String(), "from": offer.From, "named": by.by, "upgrade": newer, "reachable": move == release.Forward, "signed": signedTime(offer),
 		}})
 	case move == release.Forward:
-		fmt.Fprintf(streams.Out, "%s is installed, %s is at %s. To upgrade: sudo tljh-install upgrade\n", releases.Live.Version, offer.Version, at)
+		fmt.Fprintf(streams.Out, "%s is installed, %s is available at %s. To upgrade: sudo tljh-install upgrade\n", releases.Live.Version, offer.Version, at)
 	case move == release.TooFar:
 		fmt.Fprintf(streams.Out, "%v\n%s\n", err, host.HintOf(err))
 	default:
-		fmt.Fprintf(streams.Out, "%s is installed; %s has %s. There is nothing to upgrade.\n", releases.Live.Version, at, offer.Version)
+		fmt.Fprintf(streams.Out, "%s is installed; %s offers %s. No upgrade is available.\n", releases.Live.Version, at, offer.Version)
 	}
 	if age, old := installer.Age(time.Now(), offer.Signed); !o.json {
-		fmt.Fprintf(streams.Out, "The release %s is %s.\n", offer.Version, age)
+		fmt.Fprintf(streams.Out, "Release %s is %s.\n", offer.Version, age)
 		if old {
 			fmt.Fprintf(streams.Out, "hint: %s\n", installer.OldHint)
 		}
@@ -278,10 +281,12 @@ func newRollbackCommand(streams Streams) *cobra.Command {
 	var o upgradeOptions
 	cmd := &cobra.Command{
 		Use:   "rollback",
-		Short: "Go back to the release before",
-		Long: "Go back to the release before the last upgrade, with its program, hub environment, config and, where the two releases' databases differ, the copy\n" +
-			"of the database that the upgrade kept. First it shows what would be lost, and asks. Homes, passwords and users' packages stay; users' servers run on.\n\n" +
-			"Exit codes: 0 done; 1 failed (the same command tries again); 2 usage; 4 there is no release to go back to; 5 another command is at work.",
+		Short: "Roll back to the previous release",
+		Long: "Roll back to the release before the last upgrade: its program, hub environment, config and, if the two releases use\n" +
+			"different database formats, the copy of the database that the upgrade kept. It shows first what would be lost and\n" +
+			"asks for confirmation. Homes, passwords and user packages stay; single-user servers keep running.\n\n" +
+			"Exit codes: 0 done; 1 failed (run the same command to try again); 2 usage error; 4 there is no release to roll back\n" +
+			"to; 5 another command is running.",
 		Example: "  sudo tljh-install rollback\n  sudo tljh-install rollback --yes",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runRollback(cmd.Context(), streams, o) },
@@ -303,5 +308,5 @@ func runRollback(ctx context.Context, streams Streams, o upgradeOptions) error {
 		return o.finish(u.Installer.Report, host.Hint(errors.New("an upgrade was interrupted"), "complete it first: tljh-install upgrade"))
 	}
 	result, err := u.Rollback(ctx)
-	return o.tellChange(streams, u, result, err, "Went back")
+	return o.tellChange(streams, u, result, err, "Rolled back")
 }

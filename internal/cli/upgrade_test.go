@@ -21,11 +21,11 @@ func TestWordsOfVersions(t *testing.T) {
 		Available: "0.9.0", At: "https://hub.example.org/tljh",
 	}
 	assert.Equal(t, `installed  0.8.1  (JupyterHub 6.1.1, proxy 5.3.0, Python 3.14.6) since 2026-11-25 10:00:00, from https://hub.example.org/tljh
-before it  0.7.2  (JupyterHub 5.5.4, proxy 5.3.0, Python 3.14.6) since 2026-11-25 10:00:00
+previous   0.7.2  (JupyterHub 5.5.4, proxy 5.3.0, Python 3.14.6) since 2026-11-25 10:00:00
            hub-2  built by 0.8.1 on 2026-11-25 10:00:00  in use
 available  0.9.0  at https://hub.example.org/tljh
 
-sudo tljh-install rollback goes back to 0.7.2.
+To roll back to 0.7.2: sudo tljh-install rollback
 `, releasesText(v))
 }
 

@@ -21,9 +21,10 @@ func newVerifyReleaseCommand(streams Streams) *cobra.Command {
 		self bool
 	)
 	cmd := &cobra.Command{
-		Use:    "verify-release DIR",
-		Short:  "Check whether a release may take this program's place (for bootstrap.sh)",
-		Long:   "Check that the release whose checksums and signature are in DIR is signed by the key of this program, is no older than one seen before, and is one that install goes on with.",
+		Use:   "verify-release DIR",
+		Short: "Check whether a release may replace this program (for bootstrap.sh)",
+		Long: "Check that the release whose checksums and signature are in DIR is signed by the key of this program, is no older\n" +
+			"than one seen before, and can be installed here.",
 		Hidden: true,
 		Args:   cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -43,11 +44,11 @@ func newVerifyReleaseCommand(streams Streams) *cobra.Command {
 				return err
 			}
 			age, _ := installer.Age(time.Now(), offer.Signed)
-			_, err = fmt.Fprintf(streams.Out, "  the release %s is signed by the key that the installed program trusts (%s)\n", offer.Version, age)
+			_, err = fmt.Fprintf(streams.Out, "  release %s is signed by the key that the installed program trusts (%s)\n", offer.Version, age)
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", os.Getenv("TLJH_RELEASE_URL"), "the `ADDRESS` that it comes from")
-	cmd.Flags().BoolVar(&self, "self", false, "only report whether this very program may take the place of the installed one")
+	cmd.Flags().StringVar(&from, "from", os.Getenv("TLJH_RELEASE_URL"), "`ADDRESS` of the release")
+	cmd.Flags().BoolVar(&self, "self", false, "only check whether this program may replace the installed one")
 	return cmd
 }

@@ -15,7 +15,7 @@ func newVersionCommand(streams Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version of this program and of what it installs",
+		Short: "Print the version of this program and of the software it installs",
 		Args:  noArgs,
 		RunE:  func(*cobra.Command, []string) error { return runVersion(streams, asJSON) },
 	}

@@ -287,7 +287,6 @@ func (c *Client) client() *http.Client {
 		transport.Proxy = func(r *http.Request) (*url.URL, error) { return ProxyFor(c.Environ, r.URL) }
 		transport.TLSClientConfig = TLS(c.Files, c.Environ, "")
 		transport.MaxIdleConnsPerHost = 16
-		transport.DialTLSContext = nil
 		c.http = &http.Client{Transport: &trusting{c, transport}}
 	})
 	return c.http

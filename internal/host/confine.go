@@ -8,10 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Confine encloses a command that runs code of others. Where systemd runs the machine, the command gets a unit of its own: it sees a file system
@@ -189,9 +192,37 @@ func (h *Host) EndLeftovers(ctx context.Context, uid int) error {
 	if uid == 0 || !slices.ContainsFunc(all, mine) {
 		return nil
 	}
-	_, err := h.Runner.Run(ctx, Command{Argv: []string{"sh", "-c", "kill -KILL -1; exit 0"}, UID: uint32(uid), GID: uint32(uid), Quiet: true})
-	if err != nil {
+	_ = killAll(uid) // where it cannot be done in one go, they are ended one by one
+	if err := h.Files.End(ctx, mine); err != nil {
 		return fmt.Errorf("cannot end what runs as account %d: %w", uid, err)
 	}
-	return h.Files.End(ctx, mine)
+	return nil
+}
+
+// noAccount is a number that neither distributions nor systemd give to an account.
+const noAccount = 65533
+
+// killAll kills all processes of an account in one go, as the kernel does it for a process of that account that signals all that it may. A program that runs
+// as the account could be killed or stopped by them before it does that. So a thread of this program does it: by its effective account it may signal them, and
+// as its real and saved account are nobody's, they may not signal it.
+func killAll(uid int) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		if unix.Gettid() == os.Getpid() {
+			done <- killAll(uid) // the first thread does not end, so another one has to do it
+			runtime.UnlockOSThread()
+			return
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, noAccount, uintptr(uid), noAccount); errno != 0 {
+			done <- errno
+			return
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_KILL, ^uintptr(0), uintptr(unix.SIGKILL), 0); errno != 0 {
+			done <- errno
+			return
+		}
+		done <- nil
+	}()
+	return <-done
 }

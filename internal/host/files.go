@@ -311,6 +311,12 @@ func (f Files) Boot() string {
 	return strings.TrimSpace(string(id))
 }
 
+// SHA256 returns the hexadecimal SHA-256 of bytes.
+func SHA256(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
 // SHA256 returns the hexadecimal SHA-256 of the file p.
 func (f Files) SHA256(p string) (string, error) {
 	file, err := os.Open(f.Path(p))

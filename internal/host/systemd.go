@@ -34,6 +34,7 @@ type UnitState struct {
 	Enabled      string // enabled, disabled, static … or empty
 	Result       string // success, exit-code, signal, oom-kill, timeout … (services)
 	MainPID      int
+	Restarts     int    // how often systemd started it again in a row (services)
 	Invocation   string // changes with every start
 	NeedsReload  bool   // the unit file changed since systemd read it
 	FragmentPath string
@@ -157,6 +158,9 @@ func unitState(props map[string]any) UnitState {
 	}
 	if pid, ok := props["MainPID"].(uint32); ok {
 		state.MainPID = int(pid)
+	}
+	if restarts, ok := props["NRestarts"].(uint32); ok {
+		state.Restarts = int(restarts)
 	}
 	state.NeedsReload, _ = props["NeedDaemonReload"].(bool)
 	if id, ok := props["InvocationID"].([]byte); ok {

@@ -20,13 +20,15 @@ var byPath = reasons(map[string]string{
 	"downloads, in the cache or tools folder": "environment: Fetch Fetched InstallMiniforge InstallUV MiniforgeFetched bringWheel constraint explicit fetchByPip forgetWheels " +
 		"buildForHub makeCache pip shareWheels tmp wheelHere wheelOf withPip packPip pack",
 	"the hub environment and the carried CPython, root's in all":                                                   "environment: CompilePython PluginsIn UnpackPython carryEnsurepip copyTree extract fillRescue prunePython",
+	"the state folder, which is root's":                                                                            "environment: ForgetCheck Record lastCheck",
 	"snapshots, which only root enters":                                                                            "environment: Snapshots keep prune write",
 	"folders beside the generations, and links to them":                                                            "environment: RemoveGeneration Switch adoptMeta begin describe differs readMeta seal",
 	"an environment that is being made and still root's in all":                                                    "environment: lockFile removeAll rewrite",
 	"folders of Miniforges and beside them, where only root makes entries; a link there is replaced, not followed": "environment: giveNamedBack keepNamed linkNamed TakeNamed",
 	"an empty folder whose name only root can change":                                                              "environment: fit prepare run",
 	"root's own settings": "environment: pipSetting",
-	"/proc":               "environment: Changers",
+	"the record of the last check, in root's state folder": "environment: Record ForgetCheck lastCheck",
+	"/proc": "environment: Changers",
 	"kernels' descriptions, which are root's":    "installer: RemoveKernel describeKernel kernel",
 	"a source's folder before it is handed over": "installer: bring newUnpacking",
 })

@@ -41,7 +41,7 @@ var layers = [][]string{
 var apart = []string{"integration-tests", "internal/dist", "internal/imports", "bootstrap_test"}
 
 // forTests are modules that only tests may use: they are not to be part of what runs as root.
-var forTests = []string{"github.com/stretchr/testify", "github.com/rogpeppe/go-internal", "github.com/coder/websocket", "github.com/letsencrypt/pebble", "github.com/letsencrypt/challtestsrv"}
+var forTests = []string{"github.com/stretchr/testify", "github.com/rogpeppe/go-internal", "github.com/letsencrypt/pebble", "github.com/letsencrypt/challtestsrv"}
 
 type source struct {
 	file    string
@@ -176,7 +176,7 @@ func TestWrongImportsAreFound(t *testing.T) {
 		{"installer", "fmt", ""},
 		{"internal/host/hosttest", "tljh/internal/host", ""},
 		{"integration-tests/cmd/try", "tljh/integration-tests/guest", ""},
-		{"integration-tests/cmd/try", "github.com/coder/websocket", ""},
+		{"integration-tests/cmd/try", "github.com/letsencrypt/pebble/v2/wfe", ""},
 	}
 	for _, test := range tests {
 		got := wrong(test.folder, test.imported)

@@ -34,14 +34,16 @@ const (
 	Passwords     = State + "/passwords.sqlite"
 	ConfigHistory = State + "/config-history"
 	Applied       = State + "/config.applied.yaml"
+	AppliedValues = State + "/config.applied.json" // what the hub reads of it
 	Manager       = State + "/package-manager"
 	Problems      = State + "/config.problems.json"
 	BreakGlass    = State + "/break-glass.json"
-	RoomTold      = State + "/room.json"     // the hub's word that the disk is full
-	DatabaseTold  = State + "/database.json" // the hub's word that its database was damaged
-	RescueTold    = State + "/rescue.json"   // the hub's word that servers start from the rescue environment
-	Snippets      = State + "/snippets.json" // the hub's word on the files in ConfigD
-	Plugins       = State + "/plugins.json"  // the plugins of the older TLJH that were served
+	RoomTold      = State + "/room.json"              // the hub's word that the disk is full
+	DatabaseTold  = State + "/database.json"          // the hub's word that its database was damaged
+	Checked       = State + "/environment-check.json" // what the last check of all files of the user environment found
+	RescueTold    = State + "/rescue.json"            // the hub's word that servers start from the rescue environment
+	Snippets      = State + "/snippets.json"          // the hub's word on the files in ConfigD
+	Plugins       = State + "/plugins.json"           // the plugins of the older TLJH that were served
 	Upgrade       = State + "/upgrade.json"
 	Adopt         = State + "/adopt.json"
 	Room          = State + "/room" // of the disk, that going back may need; there only while something is switched
@@ -87,6 +89,8 @@ const (
 	WatchPath  = "tljh-environment.path"
 	WatchTimer = "tljh-environment.timer"
 	WatchUnit  = "tljh-environment.service"
+	CheckUnit  = "tljh-check.service"
+	CheckTimer = "tljh-check.timer"
 	UsersSlice = "tljh-users.slice"
 
 	FirewallUnit  = "tljh-firewall.service"
@@ -111,6 +115,21 @@ const (
 	ProxyAddress    = "127.0.0.1:972"
 	ProxyAPIAddress = "127.0.0.1:973"
 )
+
+// InternalAddresses are those that the edge can have none of.
+var InternalAddresses = []string{HubAddress, ProxyAddress, ProxyAPIAddress}
+
+// PythonMinor is the Python of the hub environment, and of a user environment that is built anew.
+const PythonMinor = "3.14"
+
+// SitePackages is where an environment of that Python has its packages.
+const SitePackages = "lib/python" + PythonMinor + "/site-packages"
+
+// ServersTemporary is the folder beside users' homes in which the hub keeps temporary files of their servers.
+const ServersTemporary = ".tljh-tmp"
+
+// ProxyTokenVariable is what ProxyEnv assigns the token of the proxy's API to.
+const ProxyTokenVariable = "CONFIGPROXY_AUTH_TOKEN"
 
 // SnapshotNote begins what stands in the lock while a change of the user environment is being kept: for a moment, which others wait for.
 const SnapshotNote = "a snapshot of the user environment"

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/elf"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -227,7 +226,7 @@ func (s *Shop) fetchPacked(ctx context.Context, offer *Offer, to string) error {
 	if err != nil {
 		return fmt.Errorf("cannot unpack %s: %w", offer.file+packed, err)
 	}
-	if got := sha256.Sum256(data); hex.EncodeToString(got[:]) != offer.sum {
+	if host.SHA256(data) != offer.sum {
 		return host.Hint(fmt.Errorf("%s does not hold the program that %s names", offer.file+packed, Sums), "tell whoever publishes the release")
 	}
 	if err := files.Write(to, data, host.Attr{Mode: 0o755}); err != nil {
@@ -253,8 +252,8 @@ func copyFile(files host.Files, from, to, sum string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the release: %w", err)
 	}
-	if got := sha256.Sum256(data); hex.EncodeToString(got[:]) != sum {
-		return host.Hint(fmt.Errorf("%s is not the file that %s names: its sha256 is %x instead of %s", from, Sums, got, sum), "copy all of the release again")
+	if got := host.SHA256(data); got != sum {
+		return host.Hint(fmt.Errorf("%s is not the file that %s names: its sha256 is %s instead of %s", from, Sums, got, sum), "copy all of the release again")
 	}
 	return files.Write(to, data, host.Attr{Mode: 0o755})
 }

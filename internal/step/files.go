@@ -3,8 +3,6 @@ package step
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,7 +42,7 @@ func (f File) Before(_ context.Context, c *Context) (Before, error) {
 }
 
 // Leaves implements Leaver.
-func (f File) Leaves() Left { return Left{SHA256: digest(f.Content)} }
+func (f File) Leaves() Left { return Left{SHA256: host.SHA256(f.Content)} }
 
 // Apply implements Step.
 func (f File) Apply(ctx context.Context, c *Context) error {
@@ -226,7 +224,7 @@ func fileBefore(c *Context, id, path string) (Before, error) {
 	if err != nil {
 		return before, err
 	}
-	before.SHA256 = digest(data)
+	before.SHA256 = host.SHA256(data)
 	if slices.Contains(c.Left(id), Left{SHA256: before.SHA256}) {
 		return before, nil
 	}
@@ -250,9 +248,4 @@ func ignoreAbsent(err error) error {
 		return nil
 	}
 	return err
-}
-
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
 }

@@ -129,7 +129,7 @@ func (f File) Fate(_ context.Context, c *Context, t Trace) (Fate, error) {
 	if err != nil {
 		return fate, err
 	}
-	sum := digest(data)
+	sum := host.SHA256(data)
 	switch {
 	case !regular && !c.Host.Files.Exists(f.Path):
 	case !regular && t.First != nil && t.First.Target != "":

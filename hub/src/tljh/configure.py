@@ -41,7 +41,7 @@ from tljh import (
     stops,
     words,
 )
-from tljh.paths import PROBE_USER, Paths
+from tljh.paths import PROBE_USER, PROXY_TOKEN, Paths
 from tljh.values import misfit
 
 log = logging.getLogger("tljh")
@@ -335,9 +335,9 @@ def proxy_token(paths: Paths) -> str:
     text = files.read_secret(paths.proxy_env) or ""
     for line in text.splitlines():
         key, _, value = line.partition("=")
-        if key.strip() == "CONFIGPROXY_AUTH_TOKEN" and value.strip():
+        if key.strip() == PROXY_TOKEN and value.strip():
             return value.strip().strip("\"'")
-    sys.exit(f"{paths.proxy_env} holds no CONFIGPROXY_AUTH_TOKEN. Run: sudo tljh-install install")
+    sys.exit(f"{paths.proxy_env} holds no {PROXY_TOKEN}. Run: sudo tljh-install install")
 
 
 def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator], level: int = logging.ERROR) -> None:

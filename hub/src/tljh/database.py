@@ -22,6 +22,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tljh.files import sync_folder
+from tljh.paths import PROBE_USER
 
 # What SQLite keeps beside a database, by what follows its name.
 BESIDE = ("-journal", "-wal", "-shm")
@@ -153,8 +154,8 @@ def back(kept: Path, live: Path) -> None:
 
 # What people would miss: a name, and the question whose answers are compared.
 MISSED = {
-    "users": "SELECT name FROM users WHERE name != 'tljh-probe'",
-    "admins": "SELECT name FROM users WHERE admin AND name != 'tljh-probe'",
+    "users": f"SELECT name FROM users WHERE name != '{PROBE_USER}'",  # noqa: S608 - a constant
+    "admins": f"SELECT name FROM users WHERE admin AND name != '{PROBE_USER}'",  # noqa: S608 - a constant
     "groups": "SELECT name FROM groups",
     "members": "SELECT groups.name || ': ' || users.name FROM user_group_map, groups, users WHERE groups.id = group_id AND users.id = user_id",
     "shares": "SELECT scopes FROM shares",
@@ -168,7 +169,7 @@ def answers(path: Path) -> dict[str, list[str]]:
 def lost(kept: Path, live: Path) -> dict[str, list[str] | bool]:
     before, now = answers(kept), answers(live)
     found: dict[str, list[str] | bool] = {name: sorted(set(now[name]) - set(before[name])) for name in MISSED}
-    found["servers"] = sorted({user for (user, _), _ in servers(live).items() - servers(kept).items() if user != "tljh-probe"})
+    found["servers"] = sorted({user for (user, _), _ in servers(live).items() - servers(kept).items() if user != PROBE_USER})
     found["back"] = sorted(set(before["users"]) - set(now["users"]))
     # Whether the release before could not read LIVE: only then is anything lost.
     found["changed"] = revision(kept) != revision(live)

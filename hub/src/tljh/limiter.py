@@ -6,6 +6,7 @@ delay ends: nobody is locked out for good, and attempts during a delay do not ex
 """
 
 import asyncio
+import ipaddress
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -17,6 +18,17 @@ NAME_FREE, NAME_LONGEST = 20, 30
 ADDRESS_FREE, ADDRESS_LONGEST = 100, 60
 FORGET = 3600  # seconds without a failure after which it is as if there had been none
 ENTRIES = 20_000  # of each kind
+
+
+def network(address: str) -> str:
+    """What counts as one address: a machine with IPv6 has a whole /64 to itself. The edge counts connections in the same way."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 @dataclass
@@ -70,17 +82,20 @@ class Limiter:
 
     def wait(self, name: str, address: str) -> float:
         """Seconds until this name may be tried from this address."""
+        address = network(address)
         pair = self.pairs.wait((name, address))
         if (name, address) in self.known:
             return pair
         return max(pair, self.names.wait(name), self.addresses.wait(address))
 
     def failed(self, name: str, address: str) -> None:
+        address = network(address)
         self.pairs.fail((name, address))
         self.names.fail(name)
         self.addresses.fail(address)
 
     def succeeded(self, name: str, address: str) -> None:
+        address = network(address)
         self.pairs.forget((name, address))
         self.addresses.forgive(address)
         self.known.pop((name, address), None)
@@ -102,7 +117,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, address: str):
-        await self._take(address)
+        await self._take(network(address))
         try:
             yield
         finally:

@@ -30,6 +30,11 @@ class Paths:
         return self.state / "config.applied.yaml"
 
     @property
+    def applied_values(self) -> Path:
+        """What the installer's program read in the applied config, and for which one."""
+        return self.state / "config.applied.json"
+
+    @property
     def problems(self) -> Path:
         return self.state / "config.problems.json"
 
@@ -104,3 +109,6 @@ ENVIRONMENTS = Path("/run/tljh/env")
 
 # The hub user that an installation proves itself with.
 PROBE_USER = "tljh-probe"
+
+# What proxy_env assigns the token of the proxy's API to.
+PROXY_TOKEN = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a name

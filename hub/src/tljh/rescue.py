@@ -78,6 +78,11 @@ def cause(stories: list[Story]) -> Story:
     return Story("environment", UNSEEN, lines=stories[-1].lines)
 
 
+# Modules without which a server does not start or runs no kernel, and that of its usual page. tljh-install looks for more (environment/glance.go).
+VITAL = ["jupyter_server", "ipykernel"]
+PAGE = "jupyterlab"
+
+
 def missing_module(environment: Path, modules: list[str]) -> Path | None:
     """The folder of a module that an environment lacks: a server would start without some of them, and show no page or run no kernel. Only files are looked
     at. A package that an admin works on elsewhere is not missing."""

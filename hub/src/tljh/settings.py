@@ -2,18 +2,17 @@
 
 What the file says is for the installer's program to tell: it checks all of it, and gives every value in one form, so that there
 are no two opinions of one file. A config that can't be used does not keep the hub from starting: it starts from the copy of the
-last one that could (state/config.applied.yaml), or else lets in nobody new, and says so.
+last one that could (state/config.applied.yaml), or else lets in nobody new, and says so. The values of that one are kept as well
+(state/config.applied.json), for when the program does not answer.
 """
 
+import hashlib
 import json
-import math
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tljh.files import write_private
 from tljh.paths import Paths
@@ -62,7 +61,7 @@ class Users:
 
 @dataclass
 class Limits:
-    memory: int | str | None = "auto"  # derived from the machine; None is no limit
+    memory: int | str | None = "auto"  # bytes; auto is derived from the machine, None is no limit
     cpu: float | None = None
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)  # what is not there is left to a wider limit; None is no limit
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -80,7 +79,7 @@ class Limits:
         found = [self.groups[group][resource] for group in groups if resource in self.groups.get(group, {})]
         if not found:
             return []
-        return [None if None in found else max(found, key=amount)]
+        return [None if None in found else max(found)]
 
 
 @dataclass
@@ -142,6 +141,7 @@ class Loaded:
     config: Config
     text: str | None
     problems: list[str] = field(default_factory=list)
+    values: dict[str, Any] | None = None  # what the program read in the text
 
 
 def load(paths: Paths) -> Loaded:
@@ -161,7 +161,8 @@ def load(paths: Paths) -> Loaded:
             problems.append(f"{path} is empty")
             continue
         try:
-            return Loaded(read(paths, text), text, problems)
+            values = ask_for_values(paths, text)
+            return Loaded(of_values(values), text, problems, values)
         except ConfigError as error:
             problems += [f"{path} is not valid: {problem}" for problem in error.problems]
         except NoAnswer as error:
@@ -187,9 +188,14 @@ def closed(admins: set[str] = frozenset(), banned: set[str] = frozenset()) -> Co
 def known_good(paths: Paths, text: str) -> Config | None:
     """A config that is, byte by byte, the last one that the hub worked with."""
     try:
-        return parse(text) if paths.applied.read_text(encoding="utf-8") == text else None
-    except OSError, UnicodeError, ConfigError:
+        kept = json.loads(paths.applied_values.read_bytes())
+        return of_values(kept["config"]) if kept["sha256"] == sha256(text) else None
+    except OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError:
         return None
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def last_good(paths: Paths) -> tuple[Config, str] | None:
@@ -199,7 +205,8 @@ def last_good(paths: Paths) -> tuple[Config, str] | None:
         try:
             return read(paths, text), text
         except NoAnswer:
-            return parse(text), text
+            known = known_good(paths, text)
+            return (known, text) if known is not None else None
     except OSError, UnicodeError, ConfigError:
         return None
 
@@ -211,6 +218,8 @@ def remember(paths: Paths, loaded: Loaded) -> None:
     data = loaded.text.encode()
     if not paths.applied.exists() or paths.applied.read_bytes() != data:
         write_private(paths.applied, data)
+    if loaded.values is not None and known_good(paths, loaded.text) is None:
+        write_private(paths.applied_values, json.dumps({"sha256": sha256(loaded.text), "config": loaded.values}).encode())
 
 
 def tell(paths: Paths, loaded: Loaded) -> None:
@@ -230,10 +239,14 @@ def admins_before(paths: Paths) -> set[str]:
 
 def read(paths: Paths, text: str) -> Config:
     """The config that a text says; ConfigError if any of it can't be used, NoAnswer if that can't be told."""
+    return of_values(ask_for_values(paths, text))
+
+
+def ask_for_values(paths: Paths, text: str) -> dict[str, Any]:
     told = ask(paths, text)
     if not told["valid"]:
         raise ConfigError(*(str(problem) for problem in told["problems"]))
-    return of_tree(told["config"])
+    return told["config"]
 
 
 def ask(paths: Paths, text: str) -> dict[str, Any]:
@@ -256,201 +269,34 @@ def ask(paths: Paths, text: str) -> dict[str, Any]:
     return told
 
 
-def parse(text: str) -> Config:
-    """The config that a text says which was found valid before; ConfigError if any of it can't be used."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # Neither the line nor what is said of its surroundings: it may hold a secret.
-        raise ConfigError(f"{where}this is not YAML") from None
-    except yaml.YAMLError, ValueError, RecursionError:
-        raise ConfigError("this is not YAML") from None
-    return of_tree({} if tree is None else tree)
-
-
-def of_tree(tree: Any) -> Config:
-    """The config that sections within sections say. Keys that are not the hub's are passed over."""
-    top = Node("", tree)
-    return Config(
-        base_url=base_url(top.get("base_url", text_value, "/")),
-        default_app=top.section("user_environment").get("default_app", text_value, "jupyterlab"),
-        variables=variables(top.section("user_environment").section("variables")),
-        own_extensions=top.section("user_environment").get("own_extensions", bool_value, False),
-        shared_folders=shared_folders(top.section("shared_folders")),
-        pages=pages(top.section("hub")),
-        origins=origins(top.section("hub")),
-        auth=auth(top.section("auth")),
-        users=users(top.section("users")),
-        limits=limits(top.section("limits")),
-        cull=cull(top.section("services").section("cull")),
+def of_values(values: dict[str, Any]) -> Config:
+    """The config that the program's values say. One that is not there, as in an answer of another release, has its default."""
+    environment, hub = values.get("user_environment", {}), values.get("hub", {})
+    return made(
+        Config,
+        {
+            **{key: values[key] for key in ("base_url",) if key in values},
+            **environment,
+            "shared_folders": {name: made(SharedFolder, folder) for name, folder in values.get("shared_folders", {}).items()},
+            "pages": made(Pages, hub),
+            "origins": made(Origins, hub),
+            "auth": auth(values.get("auth", {})),
+            "users": made(Users, values.get("users", {}), allowed=set, banned=set, admin=set),
+            "limits": made(Limits, values.get("limits", {})),
+            "cull": made(Cull, values.get("services", {}).get("cull", {})),
+        },
     )
 
 
-class Node:
-    """A mapping of the file, with the way that leads to it for messages."""
-
-    def __init__(self, where: str, value: Any):
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise ConfigError(f"{where or 'the file'} must hold keys and values")
-        self.where, self.value = where, value
-
-    def at(self, key: str) -> str:
-        return f"{self.where}.{key}" if self.where else key
-
-    def section(self, key: str) -> Node:
-        value = self.value.get(key)
-        return Node(self.at(key), {} if value is None else value)
-
-    def get[T](self, key: str, read: Callable[[str, Any], T], default: T) -> T:
-        value = self.value.get(key)
-        return default if value is None else read(self.at(key), value)
+def auth(section: dict[str, Any]) -> Auth:
+    """Beside the type, the section has options by the names of classes."""
+    return Auth(section.get("type", FIRST_USE), {name: options for name, options in section.items() if name[:1].isupper()})
 
 
-def text_value(where: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{where} must be text")
-    return value
-
-
-def folder_value(where: str, value: Any) -> str:
-    text = text_value(where, value)
-    if not text.startswith("/") or text.strip("/") == "":
-        raise ConfigError(f"{where} must be the absolute path of a folder")
-    return text
-
-
-def bool_value(where: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where} must be true or false")
-    return value
-
-
-def int_value(where: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{where} must be a whole number")
-    return value
-
-
-def cpu_value(where: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{where} must be a number of cores above 0")
-    return float(value)
-
-
-def memory_value(where: str, value: Any) -> int | str:
-    """Bytes, or a number with K, M, G or T behind it, as JupyterHub reads it."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    text = str(value).strip() if isinstance(value, str) else ""
-    number, unit = text[:-1], text[-1:]
-    try:
-        good = unit in ("K", "M", "G", "T") and math.isfinite(float(number)) and float(number) > 0
-    except ValueError:
-        good = False
-    if not good:
-        raise ConfigError(f"{where} must be a size such as 1G or 512M")
-    return text
-
-
-def names_value(where: str, value: Any) -> list[str]:
-    """Names of users, in small letters as the hub keeps them. A bare number is a name, too: student 1234."""
-    if not isinstance(value, list) or any(isinstance(item, bool) or not isinstance(item, str | int) for item in value):
-        raise ConfigError(f"{where} must be a list of names")
-    return [item if str(item).startswith("group:") else str(item).lower() for item in value]
-
-
-def devices_value(where: str, value: Any) -> str | list[str]:
-    if value in ("auto", "none"):
-        return value
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{where} must be auto, none or a list of devices")
-    return value
-
-
-def base_url(value: str) -> str:
-    inner = value.strip("/")
-    return f"/{inner}/" if inner else "/"
-
-
-def auth(node: Node) -> Auth:
-    options = {key: node.section(key).value for key in node.value if key != "type" and key[:1].isupper()}
-    return Auth(type=node.get("type", text_value, FIRST_USE), options=options)
-
-
-def users(node: Node) -> Users:
-    groups = node.section("extra_user_groups")
-    return Users(
-        allowed=set(node.get("allowed", names_value, [])),
-        banned=set(node.get("banned", names_value, [])),
-        admin=set(node.get("admin", names_value, [])),
-        extra_user_groups={group: groups.get(group, names_value, []) for group in groups.value},
-        account_prefix=node.get("account_prefix", text_value, "jupyter-"),
-        home_root=node.get("home_root", folder_value, "/home"),
-        home_mode=node.get("home_mode", text_value, "0700"),
-        namespaces=node.get("namespaces", bool_value, False),
-        devices=node.get("devices", devices_value, AUTO),
-        setgid=node.get("setgid", bool_value, False),
-        first_login=node.get("first_login", text_value, "open"),
-        class_code=node.get("class_code", text_value, ""),
-    )
-
-
-def limits(node: Node) -> Limits:
-    groups, people = node.section("groups"), node.section("users")
-    return Limits(
-        memory=auto_or_memory(node),
-        cpu=node.get("cpu", cpu_value, None),
-        groups={group: limit(groups.section(group)) for group in groups.value},
-        users={name.lower(): limit(people.section(name)) for name in people.value},
-    )
+def made[T](cls: type[T], values: dict[str, Any], **forms: Callable[[Any], Any]) -> T:
+    """An object whose fields have the values of their names, some in another form."""
+    names = [each.name for each in fields(cls) if each.name in values]
+    return cls(**{name: forms[name](values[name]) if name in forms else values[name] for name in names})
 
 
 AUTO = "auto"
-
-
-def auto_or_memory(node: Node) -> int | str | None:
-    """The limit for all. Here, null is an answer, too."""
-    value = node.value.get("memory", AUTO)
-    return value if value in (AUTO, None) else memory_value(node.at("memory"), value)
-
-
-def limit(node: Node) -> dict[str, Any]:
-    """A limit for some users. Here, null is an answer: none."""
-    readers = {"memory": memory_value, "cpu": cpu_value}
-    return {key: node.get(key, readers[key], None) for key in node.value if key in readers}
-
-
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def amount(value: float | str) -> float:
-    """A limit as a number, to compare."""
-    return float(value[:-1]) * _UNITS[value[-1]] if isinstance(value, str) else float(value)
-
-
-def variables(node: Node) -> dict[str, str]:
-    return {name: node.get(name, text_value, "") for name in node.value if node.value[name] is not None}
-
-
-def shared_folders(node: Node) -> dict[str, SharedFolder]:
-    def one(inner: Node) -> SharedFolder:
-        return SharedFolder(inner.get("read", names_value, []), inner.get("write", names_value, []))
-
-    return {name: one(node.section(name)) for name in node.value}
-
-
-def pages(node: Node) -> Pages:
-    return Pages(*(node.get(key, text_value, "") for key in ("name", "announcement", "logo")))
-
-
-def origins(node: Node) -> Origins:
-    return Origins(node.get("user_port", int_value, 0), node.get("user_domain", text_value, "").lower())
-
-
-def cull(node: Node) -> Cull:
-    default = Cull()
-    numbers = {key: node.get(key, int_value, getattr(default, key)) for key in ("timeout", "every", "concurrency", "max_age")}
-    switches = {key: node.get(key, bool_value, getattr(default, key)) for key in ("enabled", "users", "remove_named_servers")}
-    return Cull(**numbers, **switches)

@@ -30,7 +30,7 @@ from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue, PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
-from tljh import mended, plugins, readonly
+from tljh import mended, plugins, readonly, services
 from tljh.files import write_private
 from tljh.paths import Paths
 from tljh.settings import ConfigError
@@ -131,6 +131,7 @@ class Snippets:
         self.problems: list[Told] = []
         self.notes: list[Told] = []
         self.closed = False  # what was not used may have kept somebody out
+        self.left: set[str] = set()  # services that are not used
 
     def add(self) -> None:
         record = Record.read(self.paths)
@@ -279,11 +280,21 @@ class Snippets:
                 continue
             name = each.get("name") if isinstance(each, dict) else None
             if isinstance(name, str) and name not in taken:
-                kept.append(each)
+                kept += self._judged(option, each)
                 continue
             why = f"the hub needs {name!r} as it is: choose another name" if isinstance(name, str) else "an entry of it has no name"
             self._not_used(self._blame(option), f"JupyterHub.{option}", why)
         return [*kept, *needed]
+
+    def _judged(self, option: str, each: dict) -> list[dict]:
+        """An entry of a list, if it can be used: JupyterHub would not start with a service that cannot, nor with a role of it."""
+        if option == "load_roles":
+            return [each | {"services": [name for name in each["services"] if name not in self.left]}] if each.get("services") else [each]
+        if (why := services.trouble(each)) is None:
+            return [each]
+        self._not_used(self._blame(option), f"JupyterHub.services: {each['name']}", why)
+        self.left.add(each["name"])
+        return []
 
     def _blame(self, option: str) -> str:
         """The last file that speaks of an option of a list."""

@@ -431,8 +431,8 @@ class UserSpawner(SystemdSpawner):
         own = paths.Paths.here().user_bin.parent
         if program is not None or not self._rescue_there() or not self._is_python() or self._environment_folder() != own:
             return program
-        pages = ["jupyterlab"] if (self.default_url or "/lab").startswith("/lab") else []
-        module = rescue.missing_module(own, ["jupyter_server", "ipykernel", *pages])
+        pages = [rescue.PAGE] if (self.default_url or "/lab").startswith("/lab") else []
+        module = rescue.missing_module(own, [*rescue.VITAL, *pages])
         return str(module) if module else None
 
     async def _clear(self):

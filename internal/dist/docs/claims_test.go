@@ -14,9 +14,9 @@ import (
 
 var (
 	// named is the comment at the end of a claim that names the tests which would catch it being false.
-	named = regexp.MustCompile(`<!-- tests?: ([A-Za-z0-9_, ]+) -->`)
+	named = regexp.MustCompile(`<!-- tests?: ([A-Za-z0-9_,\s]+) -->`)
 	// mark ends a claim, or what is no promise: advice, a definition, or what is not protected.
-	mark       = regexp.MustCompile(`<!-- (?:tests?: [A-Za-z0-9_, ]+|no promise) -->`)
+	mark       = regexp.MustCompile(`<!-- (?:tests?: [A-Za-z0-9_,\s]+|no promise) -->`)
 	definition = regexp.MustCompile(`(?m)^(?:func|def|    def|async def) ((?:Test|Fuzz|test_)\w+)\(`)
 	fenced     = regexp.MustCompile("(?ms)^[ ]*```.*?^[ ]*```$")
 )
@@ -123,6 +123,7 @@ func TestUnmarkedClaimsAreFound(t *testing.T) {
 		"| a | b |\n| --- | --- |\n| c | d |\n\n<!-- test: TestX -->": {},
 		"| a | b |\n| --- | --- |\n| c | d |\n\nText." + tested:       {"| a | b |\n| --- | --- |\n| c | d |"},
 		"One. <!-- tests: TestX, test_y -->\nTwo." + tested:           {},
+		"One. <!-- tests: TestX,\ntest_y -->\n\nTwo." + tested:        {},
 		"One. <!-- a remark -->":                                      {"One. <!-- a remark -->"},
 	} {
 		assert.Equal(t, want, unmarked(text), text)

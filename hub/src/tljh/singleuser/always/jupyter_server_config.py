@@ -494,8 +494,9 @@ if KernelManager is not None:
             os.makedirs(folder, exist_ok=True)
 
 
-# Words where Jupyter has none, moved files, apps behind ports, kernels that know no unix sockets, and kernels of the user's own that stand in the way of
-# everybody's.
-for _name in ("own_words", "own_files", "own_apps", "transports", *(["own_kernels"] if KernelManager is not None else [])):
+# Secrets in the journal, words where Jupyter has none, moved files, apps behind ports, kernels that know no unix sockets, and kernels of the user's own
+# that stand in the way of everybody's.
+KERNELS = ("own_kernels",) if KernelManager is not None else ()
+for _name in ("own_masks", "own_words", "own_files", "own_apps", "transports", *KERNELS):
     _spec = importlib.util.spec_from_file_location(f"tljh_{_name}", os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{_name}.py"))
     _spec.loader.exec_module(importlib.util.module_from_spec(_spec))
