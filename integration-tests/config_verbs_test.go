@@ -57,7 +57,7 @@ func TestConfigVerbs(t *testing.T) {
 		want.Contains(t, r.Output(), "127.0.0.1:9/tljh", "given by upgrade.url of the config")
 		want.Lacks(t, r.Output()+h.MustSh(t, "cat /opt/tljh/installer.log; journalctl -o cat"), "s3cret")
 		h.must(t, "tljh-install config set upgrade.url "+h.release.URL()+" --reload")
-		want.Contains(t, h.run(t, "tljh-install upgrade --check").Output(), h.release.URL(), "by upgrade.url of the config")
+		want.Contains(t, h.run(t, "tljh-install upgrade --check").Output(), h.release.URL(), "by upgrade.url in the config")
 		want.Contains(t, h.run(t, "runuser -u nobody -- tljh-install releases").Output(), "only root can read")
 		h.must(t, "tljh-install config unset upgrade.url --reload")
 	})

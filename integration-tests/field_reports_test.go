@@ -38,7 +38,7 @@ func (h *hub) reportsOfConfigs(t *testing.T, carol *client.Browser) {
 	t.Run("servers of another base_url are ended", func(t *testing.T) {
 		start(t, carol)
 		h.must(t, "tljh-install config set shared_folders.course.write '[all]' && tljh-install config set base_url /jupyter/")
-		want.Contains(t, h.must(t, "tljh-install config reload"), "Users' servers were ended")
+		want.Contains(t, h.must(t, "tljh-install config reload"), "Single-user servers were stopped")
 		want.Equal(t, "inactive", h.property(t, "jupyter-carol", "ActiveState"))
 		h.must(t, "tljh-install config set base_url / --reload")
 	})
