@@ -115,12 +115,20 @@ bench-env: tools dist ## user environments by conda and by uv against the bare t
 bench-config: build ## the config's commands on a config of 1,000 users, against a process that does nothing
 	$(GO) run ./integration-tests/cmd/bench-config
 
+# Linters of Go have a module of their own, so that the product does not require what they need. Each finds what the others do not:
+# staticcheck mistakes, things of old and forms of names and comments; unparam parameters and results that never matter; deadcode
+# functions that neither a program nor a test reaches. All of golangci-lint would take minutes to build on a new machine.
+LINTER = $(GO) tool -modfile=internal/dist/lint/go.mod
+
 .PHONY: lint
-lint: ## gofmt, vet, staticcheck, shellcheck, ruff
+lint: ## gofmt, vet, staticcheck, unparam, deadcode, shellcheck, ruff
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$($(GO) list -f '{{.Dir}}' ./...)); \
 	[[ -z $$unformatted ]] || { echo "gofmt -w is due on:" $$unformatted >&2; exit 1; }
 	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(LINTER) staticcheck -checks all ./...
+	$(LINTER) unparam ./...
+	@echo "deadcode -test ./..." && dead=$$($(LINTER) deadcode -test ./...) && \
+	[[ -z $$dead ]] || { printf '%s\n' "$$dead" >&2; exit 1; }
 	$(SHELL_FILES) | xargs -r shellcheck
 	@ruff=$$($(GO) run ./internal/dist/devenv -cache $(CACHE) lint) && echo "ruff check" && \
 	"$$ruff/bin/ruff" check --no-cache . && "$$ruff/bin/ruff" format --no-cache --check .

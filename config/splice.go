@@ -31,11 +31,6 @@ func Add(data []byte, path string, values ...string) ([]byte, error) {
 	return bytesOf(Read("the config", data).Add(path, values...))
 }
 
-// Remove takes values out of a list. Those that are not in it are passed over.
-func Remove(data []byte, path string, values ...string) ([]byte, error) {
-	return bytesOf(Read("the config", data).Remove(path, values...))
-}
-
 func bytesOf(d *Document, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err

@@ -205,7 +205,7 @@ func operate(data []byte, op string) ([]byte, error) {
 	case "add":
 		return Add(data, path, strings.Fields(value)...)
 	}
-	return Remove(data, path, strings.Fields(value)...)
+	return bytesOf(Read("the config", data).Remove(path, strings.Fields(value)...))
 }
 
 func TestSplices(t *testing.T) {
@@ -368,7 +368,7 @@ func FuzzVerbs(f *testing.F) {
 			case "add":
 				return Add(data, op.path, value)
 			}
-			return Remove(data, op.path, value)
+			return bytesOf(Read("the config", data).Remove(op.path, value))
 		}
 		edited, err := do(data)
 		if err != nil {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tljh/config"
 )
 
 func proxies(t *testing.T, public string, trusted ...string) Proxies {
@@ -249,4 +251,19 @@ func TestAUnixSocketIsATrustedProxys(t *testing.T) {
 				r.Header.Get("X-Forwarded-For"), r.Header.Get("X-Forwarded-Proto"), r.Host, r.Header.Get("X-Forwarded-Port")))
 		})
 	}
+}
+
+// The config and the edge each read addresses and networks: what the first gives out, the second takes.
+func TestTheEdgeTakesTheProxiesOfTheConfig(t *testing.T) {
+	c, report := config.Parse("", []byte("http:\n  public_url: https://Hub.example.org:4443/\n"+
+		"  trusted_proxies: [192.0.2.10, 10.1.2.3/8, '2001:DB8::1', '2001:db8:1::/48', '::ffff:192.0.2.11', 'unix:/run/hub/http.sock']\n"))
+	require.NoError(t, report.Err())
+	p, err := ParseProxies(c.HTTP.PublicURL, c.HTTP.TrustedProxies)
+	require.NoError(t, err)
+	assert.True(t, p.Sockets)
+	assert.Len(t, p.Trusted, 5)
+	for _, peer := range []string{"192.0.2.10", "10.200.0.1", "2001:db8::1", "2001:db8:1::7", "192.0.2.11"} {
+		assert.True(t, p.trusts(netip.MustParseAddr(peer)), peer)
+	}
+	assert.False(t, p.trusts(netip.MustParseAddr("192.0.2.12")))
 }

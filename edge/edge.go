@@ -229,6 +229,9 @@ func (s *Server) front(next http.Handler) http.Handler {
 		start := time.Now()
 		r = s.learn(r)
 		answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.options.Stall, stream: r.ProtoMajor > 1, hsts: s.hsts.words(r)}
+		if s.isForHub(r.URL) && r.Body != nil && r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(w, r.Body, hubBody)
+		}
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &incoming{ReadCloser: r.Body, control: answer.control, stall: s.options.Stall, stream: answer.stream}
 		}
@@ -236,9 +239,16 @@ func (s *Server) front(next http.Handler) http.Handler {
 			_ = answer.control.SetWriteDeadline(time.Now().Add(s.options.Stall)) // for what the server itself still has to send
 			s.note(r, answer, start)
 		}()
+		if s.isForHub(r.URL) && r.ContentLength > hubBody {
+			s.tell(answer, r, bodyTooBig)
+			return
+		}
 		s.limit(next).ServeHTTP(answer, r)
 	})
 }
+
+// hubBody is what a request to the hub may bring, as in tljh/bodies.py: the hub holds it in memory, and ends the connection of one that brings more.
+const hubBody = 256 << 10
 
 // note writes a line of the access log. The query stays out: it may hold a token.
 func (s *Server) note(r *http.Request, answer *answer, start time.Time) {

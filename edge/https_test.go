@@ -111,7 +111,7 @@ func TestHTTPSServesTheHub(t *testing.T) {
 	for _, protocol := range []string{"HTTP/2.0", "HTTP/1.1"} {
 		client := trusting(t, c)
 		client.Transport.(*http.Transport).ForceAttemptHTTP2 = protocol == "HTTP/2.0"
-		request, err := http.NewRequest("POST", "https://"+door.secure+"/hub/login?next=a;b", strings.NewReader(strings.Repeat("x", 1<<20)))
+		request, err := http.NewRequest("POST", "https://"+door.secure+"/hub/login?next=a;b", strings.NewReader(strings.Repeat("x", hubBody)))
 		require.NoError(t, err)
 		request.Host = "hub.example.org"
 		request.Header.Set("X-Forwarded-Proto", "http")
@@ -122,7 +122,7 @@ func TestHTTPSServesTheHub(t *testing.T) {
 		require.NoError(t, err)
 		_ = response.Body.Close()
 		require.Equal(t, protocol, response.Proto)
-		require.Len(t, body, 1<<20)
+		require.Len(t, body, hubBody)
 		require.Empty(t, response.Header.Get("Strict-Transport-Security"))
 		r := <-got
 		_, port, _ := net.SplitHostPort(door.secure)

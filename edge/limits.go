@@ -246,13 +246,6 @@ func (c *connections) forgetLocked(gone *conn) {
 	}
 }
 
-// count returns how many connections are open.
-func (c *connections) count() int {
-	c.lock.Lock()
-	defer c.lock.Unlock()
-	return len(c.all)
-}
-
 // tellLocked writes a line, no more than one a minute of each kind.
 func (c *connections) tellLocked(kind, format string, values ...any) {
 	now := c.now()

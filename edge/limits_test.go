@@ -251,3 +251,10 @@ func TestUnusedConnectionsAreClosedNearTheCeiling(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 200, response.StatusCode, "one that carries a request is never closed")
 }
+
+// count returns how many connections are open.
+func (c *connections) count() int {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	return len(c.all)
+}

@@ -53,6 +53,10 @@ var (
 		Status: http.StatusServiceUnavailable, Title: "Too many big requests at once", Unit: layout.EdgeUnit, Retry: 5,
 		Text: "The cookies that your browser sends are big, and others send such requests, too. Try again in a moment, or remove the cookies of this site in your browser's settings.",
 	}
+	bodyTooBig = trouble{
+		Status: http.StatusRequestEntityTooLarge, Title: "This request is too large for the hub", Home: true,
+		Text: "The hub takes 256 KiB. Files go to a server: upload them there.",
+	}
 	lost = trouble{
 		Status: http.StatusBadGateway, Title: "The connection to the hub was lost", Unit: layout.ProxyUnit,
 		Text: "It ended before the answer came. Your request may or may not have been carried out.",
@@ -78,6 +82,10 @@ func troubleOf(err error) trouble {
 
 // fail answers a request that got no answer from behind the door.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		s.tell(w, r, bodyTooBig)
+		return
+	}
 	if body, ok := r.Context().Value(bodyKey{}).(*incoming); ok && body.failed.Load() {
 		w.Header().Set("Connection", "close")
 		http.Error(w, "The request did not arrive completely.", http.StatusRequestTimeout)

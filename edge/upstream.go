@@ -220,7 +220,9 @@ func (t *turn) refused(r *http.Request, status int) error {
 		return errServerAway
 	}
 	t.hubless = true
-	t.upstream.hubState.set(true, nil)
+	if resendable(r) || t.upstream.hubIsAway(r.Host) { // a hub that is there may end the connection of a request with a body that it does not take
+		t.upstream.hubState.set(true, nil)
+	}
 	if !resendable(r) {
 		return errHubAway
 	}

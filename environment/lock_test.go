@@ -80,7 +80,7 @@ func TestLockOfWhatIsInstalled(t *testing.T) {
 	for name, text := range described {
 		put(t, files, "/locked/"+name, text)
 	}
-	source, err := ReadSource(files, "/locked")
+	source, err := readSource(files, "/locked")
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"https://conda.example.org/noarch/jupyter_core-5.0-0.conda#" + aMD5, "https://conda.example.org/noarch/python-3.14.1-0.conda#sha256:" + aSHA256,
@@ -99,6 +99,6 @@ func TestALockForOtherMachines(t *testing.T) {
 		}
 	}
 	put(t, files, "/source/environment.yml", "dependencies: [python]\n")
-	_, err := ReadSource(files, "/source")
+	_, err := readSource(files, "/source")
 	require.ErrorContains(t, err, "is for another kind of machine")
 }

@@ -61,17 +61,7 @@ var unsupported = map[string]string{
 // sourceLimit is for one of a source's files.
 const sourceLimit = 4 << 20
 
-// ReadSource reads a folder. As with repo2docker, a folder binder or .binder in it takes the place of the files beside it.
-func ReadSource(files host.Files, dir string) (*Source, error) {
-	env, err := files.Within(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer env.Close()
-	return ReadSourceWithin(env, dir)
-}
-
-// ReadSourceWithin reads a folder that is open already; dir is its path.
+// ReadSourceWithin reads a folder, of which dir is the path. As with repo2docker, a folder binder or .binder in it takes the place of the files beside it.
 func ReadSourceWithin(env *host.Within, dir string) (*Source, error) {
 	below, err := binderFolder(env)
 	if err != nil {

@@ -43,7 +43,7 @@ func TestReadSource(t *testing.T) {
 			for file, text := range test.files {
 				put(t, files, "/source/"+file, text)
 			}
-			got, err := ReadSource(files, "/source")
+			got, err := readSource(files, "/source")
 			if test.says != "" {
 				require.ErrorContains(t, err, test.says)
 				return
@@ -77,4 +77,13 @@ func FuzzEnvironmentYML(f *testing.F) {
 			}
 		}
 	})
+}
+
+func readSource(files host.Files, dir string) (*Source, error) {
+	env, err := files.Within(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer env.Close()
+	return ReadSourceWithin(env, dir)
 }

@@ -187,7 +187,7 @@ func (b *Builder) BuildUser(ctx context.Context, manager Manager) (Generation, e
 	return b.build(ctx, generation, manager.Create, b.testUser)
 }
 
-const nobody = 65534
+const nobody = host.Nobody
 
 // testUser starts what a user's server starts, as an account that may do nothing: it proves that users can read all of it, too.
 func (b *Builder) testUser(ctx context.Context, dir string) error {

@@ -18,6 +18,8 @@ import (
 	"tljh/edge"
 	"tljh/environment"
 	"tljh/hub"
+	"tljh/installer/proof"
+	"tljh/installer/uninstall"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -79,10 +81,10 @@ var olderParts = []struct {
 	{"its unit " + layout.HubUnit, unitSays(layout.HubUnit, "TLJH_INSTALL_PREFIX="+layout.Root)},
 	{"its unit " + check.OlderProxyUnit, unitSays(check.OlderProxyUnit, layout.Hub+"/bin/traefik")},
 	{"its user environment, a folder " + layout.User, func(files host.Files) bool {
-		return isFolder(files, layout.User) && files.Exists(layout.User+"/bin/python")
+		return host.IsFolder(files, layout.User) && files.Exists(layout.User+"/bin/python")
 	}},
 	{"its config " + layout.Config, func(files host.Files) bool { return files.Exists(layout.Config) }},
-	{"its folder of state " + layout.State, func(files host.Files) bool { return isFolder(files, layout.State) }},
+	{"its folder of state " + layout.State, func(files host.Files) bool { return host.IsFolder(files, layout.State) }},
 }
 
 func unitSays(name, says string) func(host.Files) bool {
@@ -98,15 +100,10 @@ func isOlderHub(files host.Files) bool {
 	return found && len(missing) == 0
 }
 
-func isFolder(files host.Files, p string) bool {
-	info, err := files.Lstat(p)
-	return err == nil && info.IsDir()
-}
-
 // recogniseOlder tells whether there is an older TLJH, and what a whole one would have besides. Its hub environment is a folder with a Python, where
 // ours is a link.
 func recogniseOlder(files host.Files) (found bool, missing []string) {
-	if !isFolder(files, layout.Hub) || !files.Exists(layout.Hub+"/bin/python3") && !files.Exists(layout.Hub+"/bin/python") {
+	if !host.IsFolder(files, layout.Hub) || !files.Exists(layout.Hub+"/bin/python3") && !files.Exists(layout.Hub+"/bin/python") {
 		return false, nil
 	}
 	for _, part := range olderParts {
@@ -197,23 +194,23 @@ func askOlderPython(ctx context.Context, h *host.Host, name string, answer any, 
 
 // olderServers are the units of users' servers that the older hub has started: those of ours are in a slice.
 func olderServers(files host.Files) []string {
-	names, _ := files.List(transient)
+	names, _ := files.List(uninstall.Transient)
 	return slices.DeleteFunc(names, func(name string) bool {
-		data, regular, _ := files.ReadFile(path.Join(transient, name))
-		return !strings.HasPrefix(name, "jupyter-") || path.Ext(name) != ".service" || !regular || isOurServer(data)
+		data, regular, _ := files.ReadFile(path.Join(uninstall.Transient, name))
+		return !strings.HasPrefix(name, "jupyter-") || path.Ext(name) != ".service" || !regular || uninstall.IsOurServer(data)
 	})
 }
 
 // olderAnswers tells whether its hub answers at its public address.
 func olderAnswers(ctx context.Context, cfg *config.Config, patience time.Duration) error {
-	address := "http://" + publicAddress(cfg.HTTP.Address, cfg.HTTP.Port)
+	address := "http://" + proof.EdgeAddress(cfg.HTTP.Address, cfg.HTTP.Port)
 	if cfg.HTTPS.Enabled {
-		address = "https://" + publicAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
+		address = "https://" + proof.EdgeAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no hub answers at %s", address))
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{Proxy: nil, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
-	return host.Poll(ctx, pollEvery, func(ctx context.Context) (bool, error) {
+	return host.Poll(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+cfg.BaseURL+"hub/api", nil)
 		if err != nil {
 			return false, err

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tljh/environment"
+	"tljh/installer/journal"
+	"tljh/installer/uninstall"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
@@ -292,7 +294,7 @@ func TestUninstallLeavesAnOlderTLJHThatIsBeingTakenOver(t *testing.T) {
 	before := s.tree()
 	for _, options := range manners {
 		_, err := s.uninstaller().Plan(t.Context(), options)
-		var cannot *CannotBeginError
+		var cannot *uninstall.CannotBeginError
 		require.ErrorAs(t, err, &cannot)
 		_, err = s.uninstaller().Uninstall(t.Context(), options)
 		require.ErrorAs(t, err, &cannot)
@@ -310,7 +312,7 @@ func TestUninstallTakesBackWhatWasBuiltBesideAnOlderTLJH(t *testing.T) {
 		_, err := i.beginAdoption(t.Context(), s.olderInputs(olderConfig).older, false)
 		require.NoError(t, err)
 		for _, each := range []step.Step{step.Dir{Path: layout.Generations, Attr: rootDir}, step.Account{Name: layout.EnvironmentUser}} {
-			require.NoError(t, i.run(t.Context(), func() (Plan, error) { return Plan{Nodes: []Node{{Step: each}}}, nil }))
+			require.NoError(t, i.run(t.Context(), func() (journal.Plan, error) { return journal.Plan{Nodes: []journal.Node{{Step: each}}}, nil }))
 		}
 		s.put(layout.Generations+"/hub-1/bin/python", "")
 		s.put(layout.Cache+"/wheels/one", "")
@@ -332,7 +334,7 @@ func TestTheOlderOnesGroupsBecomeOurs(t *testing.T) {
 	i := s.installer()
 	require.NoError(t, i.ownGroups())
 	require.NoError(t, i.ownGroups())
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(t, err)
 	for _, trace := range receipt.Traces() {
 		require.NotNil(t, trace.First)
@@ -356,7 +358,7 @@ func TestStepsOfAdoptionAreKnown(t *testing.T) {
 		require.NoError(t, err)
 		for _, node := range append(ahead.Nodes, over.Nodes...) {
 			if _, _, known := step.ByID(node.Step.ID()); !known {
-				_, unknown := taskUndoer(node.Step.ID()).(kept)
+				unknown := !uninstall.KnownTask(node.Step.ID())
 				assert.False(t, unknown, node.Step.ID())
 			}
 		}

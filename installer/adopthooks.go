@@ -61,10 +61,10 @@ var wide = []string{"/", "/srv", "/opt", "/mnt", "/media", "/var", "/var/lib", "
 // folderToPermit is the folder to name in hub.writable_paths for something that is written to; "" where the config takes none.
 func folderToPermit(files host.Files, p string) string {
 	dir := p
-	if !isFolder(files, dir) && path.Ext(dir) != "" {
+	if !host.IsFolder(files, dir) && path.Ext(dir) != "" {
 		dir = path.Dir(dir)
 	}
-	for !isFolder(files, dir) && !slices.Contains(wide, path.Dir(dir)) {
+	for !host.IsFolder(files, dir) && !slices.Contains(wide, path.Dir(dir)) {
 		dir = path.Dir(dir)
 	}
 	if config.CheckWritable(dir) != nil {
@@ -108,7 +108,7 @@ func permitting(files host.Files, writes []olderHook) []string {
 		case slices.Contains(permit, dir):
 		default:
 			permit = append(permit, dir)
-			if !isFolder(files, dir) {
+			if !host.IsFolder(files, dir) {
 				absent = append(absent, dir)
 			}
 		}

@@ -14,9 +14,12 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
+	"tljh/installer/uninstall"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
+	"tljh/internal/report"
 	"tljh/internal/step"
 )
 
@@ -94,33 +97,33 @@ func (e *NotAdoptedError) Error() string {
 func (e *NotAdoptedError) Unwrap() error { return e.Err }
 
 // adopt takes over the older TLJH, or leaves it running as it was.
-func (i *Installer) adopt(ctx context.Context, in *Inputs) (Outcome, error) {
+func (i *Installer) adopt(ctx context.Context, in *Inputs) (journal.Outcome, error) {
 	files, a := i.Host.Files, in.adoption
 	if a != nil && a.Phase == phaseBack {
-		return Outcome{}, i.giveBack(ctx, in, a, errors.New(a.Why))
+		return journal.Outcome{}, i.giveBack(ctx, in, a, errors.New(a.Why))
 	}
 	if a == nil && len(in.older.missing) > 0 {
-		return Outcome{}, errors.New("the older TLJH is not whole: it cannot be taken over")
+		return journal.Outcome{}, errors.New("the older TLJH is not whole: it cannot be taken over")
 	}
 	if a == nil {
 		var err error
 		if a, err = i.beginAdoption(ctx, in.older, in.fresh); err != nil {
-			return Outcome{}, err
+			return journal.Outcome{}, err
 		}
 	}
 	if a.Phase == phasePreparing {
 		taker, err := i.prepareAdoption(ctx, in, a)
 		if err != nil {
-			return Outcome{}, i.notPrepared(ctx, a, err)
+			return journal.Outcome{}, i.notPrepared(ctx, a, err)
 		}
 		defer taker.end()
 		in.taker = taker
 		if err := errors.Join(reserveRoom(files, backRoom), a.enter(files, phaseSwitching)); err != nil {
 			a.Phase = phasePreparing
-			return Outcome{}, i.notPrepared(ctx, a, errors.Join(err, files.Remove(layout.Room)))
+			return journal.Outcome{}, i.notPrepared(ctx, a, errors.Join(err, files.Remove(layout.Room)))
 		}
 	}
-	var outcome Outcome
+	var outcome journal.Outcome
 	if a.Phase == phaseSwitching {
 		var err error
 		if outcome, err = i.takeOver(ctx, in, a); err != nil {
@@ -141,7 +144,7 @@ func (i *Installer) prepareAdoption(ctx context.Context, in *Inputs, a *Adoption
 	if err := i.chooseEnvironment(a, in.fresh); err != nil {
 		return nil, err
 	}
-	if err := i.run(ctx, func() (Plan, error) { return aheadOfAdoption(in, i.Builder) }); err != nil {
+	if err := i.run(ctx, func() (journal.Plan, error) { return aheadOfAdoption(in, i.Builder) }); err != nil {
 		return nil, err
 	}
 	// How its units stand may have changed since it was journalled.
@@ -172,7 +175,7 @@ func (i *Installer) beginTaking(ctx context.Context, cfg *config.Config, a *Adop
 
 // notPrepared ends an adoption before anything of the older one was touched. On a disk that is full, what was built for it does not stay: people work there.
 func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) error {
-	if !outOfSpace(i.Host.Files, cause) {
+	if !host.OutOfSpace(i.Host.Files, layout.Root, cause) {
 		return host.Hint(cause, "the older TLJH works as before. What was built beside it stays for the next try; tljh-install uninstall removes it")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
@@ -187,14 +190,14 @@ func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) e
 func (i *Installer) abandon(ctx context.Context, a *Adoption) error {
 	files := i.Host.Files
 	if check.Ours(files) {
-		if err := i.dismantleOurs(ctx); err != nil {
+		if err := uninstall.ForAdoption(ctx, i.Host, i.Report, i.Now); err != nil {
 			return err
 		}
 		if err := files.Remove(layout.Receipt); err != nil {
 			return err
 		}
 	}
-	return errors.Join(forgetOurs(files, layout.State, a.State), files.RemoveWhole(layout.Older)) // its journal, too
+	return errors.Join(uninstall.RemoveAllBut(files, layout.State, a.State), files.RemoveWhole(layout.Older)) // its journal, too
 }
 
 // chooseEnvironment removes what was built by a run that was told otherwise.
@@ -252,23 +255,23 @@ func (i *Installer) olderUnitsNow(ctx context.Context) ([]olderUnit, error) {
 }
 
 // run carries out a plan.
-func (i *Installer) run(ctx context.Context, make func() (Plan, error)) error {
+func (i *Installer) run(ctx context.Context, make func() (journal.Plan, error)) error {
 	plan, err := make()
 	if err != nil {
 		return err
 	}
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
 		return err
 	}
-	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	executor := &journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	_, err = executor.Run(ctx, plan)
 	return err
 }
 
-func (i *Installer) takeOver(ctx context.Context, in *Inputs, a *Adoption) (Outcome, error) {
-	if err := i.run(ctx, func() (Plan, error) { return i.adoptionPlan(in, a) }); err != nil {
-		return Outcome{}, err
+func (i *Installer) takeOver(ctx context.Context, in *Inputs, a *Adoption) (journal.Outcome, error) {
+	if err := i.run(ctx, func() (journal.Plan, error) { return i.adoptionPlan(in, a) }); err != nil {
+		return journal.Outcome{}, err
 	}
 	if user, ok := environment.NewestUser(i.Host.Files); ok {
 		in.Manager = ManagerChoice{Name: user.Manager} // which may not be what was asked first
@@ -293,7 +296,7 @@ const phaseOlder = "the older TLJH"
 const olderKernel = "older"
 
 // aheadOfAdoption builds all that is new while the older hub runs.
-func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
+func aheadOfAdoption(in *Inputs, b *environment.Builder) (journal.Plan, error) {
 	p := &planner{in: in, builder: b}
 	for _, dir := range folders {
 		p.then(phaseFolders, dir)
@@ -303,7 +306,7 @@ func aheadOfAdoption(in *Inputs, b *environment.Builder) (Plan, error) {
 	p.then(phaseFolders, step.Group{Name: layout.ProxyGroup})
 	p.manual()
 	if err := p.authorities(phaseFolders); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	p.pythonAndUV()
 	p.hubAhead(p.last)
@@ -354,7 +357,7 @@ func (p *planner) freshUser() {
 }
 
 // adoptionPlan makes what was built live, with what the older one knows. From its first step to its last there is no hub.
-func (i *Installer) adoptionPlan(in *Inputs, a *Adoption) (Plan, error) {
+func (i *Installer) adoptionPlan(in *Inputs, a *Adoption) (journal.Plan, error) {
 	p := &planner{builder: i.Builder}
 	p.then(phaseOlder, step.Task{
 		Name: idOlderServices, What: "stop the older hub, its proxy and its users' servers",
@@ -535,11 +538,11 @@ func (l olderLink) back(files host.Files) error  { return nameBack(files, l.path
 // olderDir is a folder, where ours has a link.
 type olderDir struct{ path string }
 
-func (d olderDir) stands(files host.Files) bool { return isFolder(files, d.path) }
+func (d olderDir) stands(files host.Files) bool { return host.IsFolder(files, d.path) }
 func (d olderDir) aside(files host.Files) error { return files.Rename(d.path, olderPlace(d.path)) }
 
 func (d olderDir) back(files host.Files) error {
-	if !isFolder(files, olderPlace(d.path)) {
+	if !host.IsFolder(files, olderPlace(d.path)) {
 		return nil
 	}
 	if _, err := files.Readlink(d.path); err == nil {
@@ -618,7 +621,7 @@ func takeCertificates(files host.Files, https config.HTTPS) error {
 	if err != nil || len(inherited) == 0 { // which was said before
 		return nil
 	}
-	folder := privateOf(layout.EdgeState)
+	folder := uninstall.PrivateOf(layout.EdgeState)
 	if info, err := files.Lstat(folder); err == nil && host.AttrOf(info).UID != 0 {
 		return nil
 	}
@@ -723,22 +726,22 @@ func (i *Installer) removeOlder(ctx context.Context, a *Adoption) error {
 
 // ownGroups journals that the older one's groups are ours from now on: uninstalling takes them away.
 func (i *Installer) ownGroups() error {
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
 		return err
 	}
 	for _, name := range []string{layout.AdminsGroup, layout.UsersGroup} {
 		group := step.Group{Name: name}
-		if receipt.knows(group.ID()) {
+		if receipt.Knows(group.ID()) {
 			continue
 		}
-		for _, record := range []Record{{Event: eventBegin, Step: group.ID(), Before: &step.Before{}}, {Event: eventEnd, Step: group.ID()}} {
-			if err := receipt.write(record); err != nil {
+		for _, record := range []journal.Record{{Event: journal.EventBegin, Step: group.ID(), Before: &step.Before{}}, {Event: journal.EventEnd, Step: group.ID()}} {
+			if err := receipt.Write(record); err != nil {
 				return err
 			}
 		}
 	}
-	return receipt.write(Record{Event: eventDone})
+	return receipt.Write(journal.Record{Event: journal.EventDone})
 }
 
 // giveBack takes away what is ours and starts the older one again. It is not interrupted: half of it would be worse than either whole.
@@ -773,7 +776,7 @@ func (i *Installer) restoreOlder(ctx context.Context, in *Inputs, a *Adoption) e
 		// What comes back must not be taken for ours that somebody changed, also when an earlier try brought it back and could not take ours away.
 		left = i.asideAgain(a)
 		if left == nil {
-			left = i.dismantleOurs(ctx)
+			left = uninstall.ForAdoption(ctx, i.Host, i.Report, i.Now)
 		}
 		if left == nil {
 			left = files.Remove(layout.Receipt)
@@ -785,10 +788,10 @@ func (i *Installer) restoreOlder(ctx context.Context, in *Inputs, a *Adoption) e
 	if err := errors.Join(left, i.startOlder(ctx, in, a)); err != nil {
 		return err
 	}
-	if err := forgetOurs(files, layout.ConfigDir, a.Config); err != nil {
+	if err := uninstall.RemoveAllBut(files, layout.ConfigDir, a.Config); err != nil {
 		return err
 	}
-	if err := forgetOurs(files, layout.State, append(slices.Clone(a.State), path.Base(layout.Adopt))); err != nil {
+	if err := uninstall.RemoveAllBut(files, layout.State, append(slices.Clone(a.State), path.Base(layout.Adopt))); err != nil {
 		return err
 	}
 	return errors.Join(files.RemoveWhole(layout.Older), files.Remove(layout.Adopt))
@@ -843,17 +846,6 @@ func (i *Installer) piecesBack() error {
 	return nil
 }
 
-// forgetOurs removes from a folder what was not there before us.
-func forgetOurs(files host.Files, dir string, but []string) error {
-	names, err := files.List(dir)
-	for _, name := range names {
-		if err == nil && !slices.Contains(but, name) {
-			err = files.RemoveWhole(path.Join(dir, name))
-		}
-	}
-	return err
-}
-
 // answerAgain is how long the older hub may take to answer when it was started again.
 const answerAgain = 2 * time.Minute
 
@@ -889,20 +881,21 @@ func (i *Installer) enableAgain(ctx context.Context, name string) error {
 	return i.Host.Systemd.Enable(ctx, name)
 }
 
-// dismantleOurs undoes what the receipt tells, but for accounts of people, config, state and this program.
-func (i *Installer) dismantleOurs(ctx context.Context) error {
-	u := &Uninstaller{Host: i.Host, Report: i.Report, Now: i.Now, back: true}
-	d, err := u.prepare(UninstallOptions{})
-	if err != nil {
-		return err
+// NewUninstaller returns what takes an installation back, and leaves an older TLJH as it is.
+func NewUninstaller(h *host.Host, r *report.Reporter, now func() time.Time) *uninstall.Uninstaller {
+	return &uninstall.Uninstaller{Host: h, Report: r, Now: now, Adoption: adoptionToAbandon}
+}
+
+// adoptionToAbandon is what uninstalling asks for.
+func adoptionToAbandon(files host.Files) (state []string, found bool, err error) {
+	a, err := loadAdoption(files)
+	if err != nil || a == nil {
+		return nil, false, err
 	}
-	if err := d.run(ctx); err != nil {
-		return err
+	if a.begun() {
+		return nil, false, adopting(files)
 	}
-	if len(d.removal.Failed) > 0 {
-		return errors.New(strings.Join(d.removal.Failed, "\n"))
-	}
-	return nil
+	return a.State, true, nil
 }
 
 // adopting tells whether an older TLJH is being taken over, for commands that can't do their work meanwhile.

@@ -14,6 +14,8 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -199,7 +201,7 @@ func (a *Applier) installed() error {
 
 // enact brings the machine to what a config asks for, and proves that the hub works with just that.
 func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([]string, error) {
-	receipt, err := LoadReceipt(a.Host.Files, a.Now)
+	receipt, err := journal.LoadReceipt(a.Host.Files, a.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +209,7 @@ func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([
 	if err != nil {
 		return nil, err
 	}
-	executor := &Executor{Host: a.Host, Receipt: receipt, Report: a.Report}
+	executor := &journal.Executor{Host: a.Host, Receipt: receipt, Report: a.Report}
 	outcome, err := executor.Run(ctx, plan)
 	if err != nil {
 		return outcome.Changed, err
@@ -224,7 +226,9 @@ func (a *Applier) enact(ctx context.Context, text []byte, cfg *config.Config) ([
 	}
 	prove := a.Prove
 	if prove == nil {
-		prove = func(ctx context.Context, cfg *config.Config) error { return NewProof(a.Host, a.Report, cfg).Quick(ctx) }
+		prove = func(ctx context.Context, cfg *config.Config) error {
+			return proof.New(a.Host, a.Report, cfg).Quick(ctx)
+		}
 	}
 	if err := prove(ctx, cfg); err != nil {
 		return outcome.Changed, err

@@ -17,6 +17,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -457,7 +458,7 @@ func TestLockTellsWhoHoldsIt(t *testing.T) {
 	require.NoError(t, err)
 	second := file
 	second.Who = "bob"
-	var busy *BusyError
+	var busy *journal.BusyError
 	_, err = second.Lock(t.Context(), 0, nil)
 	require.ErrorAs(t, err, &busy)
 	assert.ErrorContains(t, err, "alice (sudo), process ")

@@ -14,6 +14,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 )
@@ -123,7 +124,7 @@ func (f ConfigFile) Lock(ctx context.Context, patience time.Duration, busy func(
 		switch {
 		case err != nil || ok:
 		case patience != WaitForEver && waited >= patience:
-			err = host.Hint(&BusyError{Holder: "somebody is editing the config: " + holder}, "wait until they have ended, then run the same command again")
+			err = host.Hint(&journal.BusyError{Holder: "somebody is editing the config: " + holder}, "wait until they have ended, then run the same command again")
 		case waited >= time.Second && !told:
 			told = true
 			busy(holder)

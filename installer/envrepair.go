@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tljh/environment"
+	"tljh/installer/hubnotes"
 	"tljh/internal/host"
 )
 
@@ -37,7 +38,7 @@ func (k *Keeper) Repair(ctx context.Context, agree Agree) (before []environment.
 
 // forgetDamage drops what the hub and the last check said of an environment that is healthy now.
 func (k *Keeper) forgetDamage() error {
-	return errors.Join(forgetRescued(k.Host.Files), environment.ForgetCheck(k.Host.Files))
+	return errors.Join(hubnotes.ForgetRescue(k.Host.Files), environment.ForgetCheck(k.Host.Files))
 }
 
 func (k *Keeper) repair(ctx context.Context, before []environment.Trouble, agree Agree) error {

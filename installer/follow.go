@@ -131,24 +131,21 @@ func (u *Upgrader) follow(ctx context.Context, cfg *config.Config, old Release) 
 }
 
 // Should this program be killed while the hub is stopped, systemd starts it again: by then, whatever was being done has ended with us.
-const (
-	returnUnit = "tljh-start-hub"
-	returnTime = time.Minute
-)
+const returnTime = time.Minute
 
 // stopHub stops the hub for a moment.
 func (u *Upgrader) stopHub(ctx context.Context) error {
 	u.hubIsBack(ctx) // which another run may not have come to say
 	// Where that can't be had, it is a reboot or the same command that starts the hub.
 	_, _ = u.Host.Runner.Run(ctx, host.Command{Argv: []string{
-		"systemd-run", "--quiet", "--no-ask-password", "--collect", "--unit=" + returnUnit, fmt.Sprintf("--on-active=%d", returnTime/time.Second),
+		"systemd-run", "--quiet", "--no-ask-password", "--collect", "--unit=" + layout.ReturnUnit, fmt.Sprintf("--on-active=%d", returnTime/time.Second),
 		"--timer-property=AccuracySec=1s", "systemctl", "start", "--no-block", layout.HubUnit,
 	}})
 	return u.Host.Systemd.Do(ctx, "stop", layout.HubUnit)
 }
 
 func (u *Upgrader) hubIsBack(ctx context.Context) {
-	_ = u.Host.Systemd.Do(context.WithoutCancel(ctx), "stop", returnUnit+".timer")
+	_ = u.Host.Systemd.Do(context.WithoutCancel(ctx), "stop", layout.ReturnUnit+".timer")
 }
 
 // databaseTime is far more than the largest database takes.

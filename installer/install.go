@@ -19,6 +19,9 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/hubnotes"
+	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -83,15 +86,6 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("this machine is not ready: %s. Nothing has been changed", strings.Join(names, ", "))
 }
 
-// BusyError tells that another command is at work.
-type BusyError struct {
-	Holder string
-}
-
-func (e *BusyError) Error() string {
-	return "another command is changing this installation: " + e.Holder
-}
-
 // UnprovedError tells that everything was installed and yet the hub does not work, or not with its config.
 type UnprovedError struct {
 	Err error
@@ -148,14 +142,14 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
 	}
 	if receipt == nil {
-		receipt = newReceipt(i.Host.Files, i.Now)
+		receipt = journal.NewReceipt(i.Host.Files, i.Now)
 	}
-	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	executor := &journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	if _, err := executor.DryRun(ctx, plan); err != nil {
 		return err
 	}
@@ -281,7 +275,7 @@ func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (fun
 }
 
 // plan is what Install is going to do.
-func (i *Installer) plan(in *Inputs) (Plan, error) {
+func (i *Installer) plan(in *Inputs) (journal.Plan, error) {
 	if in.older == nil {
 		return InstallPlan(in, i.Builder)
 	}
@@ -290,7 +284,7 @@ func (i *Installer) plan(in *Inputs) (Plan, error) {
 
 // lockAll keeps others from changing the installation, and from editing its config.
 func (i *Installer) lockAll(ctx context.Context) (func(), error) {
-	unlock, err := Lock(ctx, i.Host.Files, i.Now())
+	unlock, err := journal.Lock(ctx, i.Host.Files, i.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -331,7 +325,7 @@ func sweep(files host.Files) error {
 }
 
 // change runs the plan and the proof. A hub that does not work with other hub.packages runs without them again.
-func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
+func (i *Installer) change(ctx context.Context, in *Inputs) (journal.Outcome, error) {
 	before, had := environment.Current(i.Host.Files, environment.Hub)
 	outcome, err := i.enact(ctx, in)
 	live, _ := environment.Current(i.Host.Files, environment.Hub)
@@ -350,7 +344,7 @@ func (i *Installer) change(ctx context.Context, in *Inputs) (Outcome, error) {
 func (i *Installer) backToHub(ctx context.Context, in *Inputs, before environment.Generation) error {
 	cfg, back := *in.Config, *in
 	cfg.Hub.Packages, back.Config, back.goingBack = before.Packages, &cfg, true
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
 		return err
 	}
@@ -358,21 +352,21 @@ func (i *Installer) backToHub(ctx context.Context, in *Inputs, before environmen
 	if err != nil {
 		return err
 	}
-	_, err = (&Executor{Host: i.Host, Receipt: receipt, Report: i.Report}).Run(ctx, plan)
+	_, err = (&journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}).Run(ctx, plan)
 	return err
 }
 
-func (i *Installer) enact(ctx context.Context, in *Inputs) (Outcome, error) {
-	receipt, err := LoadReceipt(i.Host.Files, i.Now)
+func (i *Installer) enact(ctx context.Context, in *Inputs) (journal.Outcome, error) {
+	receipt, err := journal.LoadReceipt(i.Host.Files, i.Now)
 	if err != nil {
-		return Outcome{}, err
+		return journal.Outcome{}, err
 	}
 	plan, err := InstallPlan(in, i.Builder)
 	if err != nil {
-		return Outcome{}, err
+		return journal.Outcome{}, err
 	}
 	proved := receipt.Finished()
-	executor := &Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
+	executor := &journal.Executor{Host: i.Host, Receipt: receipt, Report: i.Report}
 	outcome, err := executor.Run(ctx, plan)
 	if start := new(step.StartError); errors.As(err, &start) && start.Unit == layout.HubUnit {
 		return outcome, unproved(err)
@@ -381,10 +375,10 @@ func (i *Installer) enact(ctx context.Context, in *Inputs) (Outcome, error) {
 		return outcome, err
 	}
 	changed := len(outcome.Changed) > 0
-	proof := NewProof(i.Host, i.Report, in.Config)
-	prove := proof.Whole
-	if told, err := readRescued(i.Host.Files); proved && !changed && err == nil && told == nil {
-		prove = proof.Quick
+	hub := proof.New(i.Host, i.Report, in.Config)
+	prove := hub.Whole
+	if told, err := hubnotes.ReadRescue(i.Host.Files); proved && !changed && err == nil && told == nil {
+		prove = hub.Quick
 	}
 	if err := prove(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -446,7 +440,7 @@ func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, m
 		return nil
 	}
 	if only := refused.Findings[0]; len(refused.Findings) == 1 && only.Name == "lock" {
-		return host.Hint(&BusyError{Holder: only.Message}, "%s", only.Hint)
+		return host.Hint(&journal.BusyError{Holder: only.Message}, "%s", only.Hint)
 	}
 	if strings.HasPrefix(refused.Findings[0].Name, olderCheck) {
 		return host.Hint(refused, "see to what is named above and run the same command again")
@@ -481,33 +475,6 @@ func (i *Installer) checkEnv(in *Inputs) *check.Env {
 		Python:    environment.PythonProgram(files),
 		HomeRoots: homeRoots(in.Config.Users.HomeRoot),
 	}
-}
-
-// snapshotLimit is how long a snapshot may take on a slow machine.
-const snapshotLimit = 2 * time.Minute
-
-// Lock keeps other commands from changing the installation.
-func Lock(ctx context.Context, files host.Files, now time.Time) (func(), error) {
-	return lock(ctx, files, now, "", func(holder string) bool { return strings.HasPrefix(holder, layout.SnapshotNote) })
-}
-
-// LockForSnapshot does so for a snapshot, which waits for whatever is going on.
-func LockForSnapshot(ctx context.Context, files host.Files, now time.Time) (func(), error) {
-	return lock(ctx, files, now, layout.SnapshotNote+", ", func(string) bool { return true })
-}
-
-func lock(ctx context.Context, files host.Files, now time.Time, what string, wait func(holder string) bool) (unlock func(), err error) {
-	note := fmt.Sprintf("%sprocess %d since %s", what, os.Getpid(), now.Format(time.RFC3339))
-	end := time.Now().Add(snapshotLimit)
-	err = host.Poll(ctx, 100*time.Millisecond, func(context.Context) (bool, error) {
-		got, holder, ok, err := files.Lock(layout.Lock, note)
-		if err == nil && !ok && (!wait(holder) || what == "" && time.Now().After(end)) {
-			err = host.Hint(&BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
-		}
-		unlock = got
-		return ok, err
-	})
-	return unlock, err
 }
 
 // passwords gives every admin without a password the one that was given, or a new one. One that is there is never changed:
@@ -613,14 +580,6 @@ func GeneratePassword(least int) string {
 func ShortestPassword(cfg *config.Config) int {
 	least, _ := cfg.Auth.Options["FirstUseAuthenticator"]["min_password_length"].(int64)
 	return int(least)
-}
-
-// publicAddress is where this machine reaches its own edge.
-func publicAddress(address string, port int) string {
-	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() {
-		address = "127.0.0.1"
-	}
-	return net.JoinHostPort(address, strconv.Itoa(port))
 }
 
 // addresses lists where users may open the hub: its own name where the config has one, names that a certificate holds, or else this machine's addresses, those

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,4 +135,20 @@ func TestAHubThatDoesNotStartIsNotProved(t *testing.T) {
 	var unproved *UnprovedError
 	require.ErrorAs(t, err, &unproved)
 	assert.EqualError(t, err, "everything is installed, but the hub does not work: it ends at once")
+}
+
+func TestGeneratedPasswordsDifferAndAreAccepted(t *testing.T) {
+	seen := []string{}
+	for range 100 {
+		password := GeneratePassword(0)
+		assert.Len(t, password, 19)
+		assert.NoError(t, checkPassword("x", password))
+		assert.False(t, slices.Contains(seen, password))
+		seen = append(seen, password)
+	}
+	for least := range 70 {
+		password := GeneratePassword(least)
+		assert.GreaterOrEqual(t, len(password), least)
+		assert.NoError(t, checkPassword("x", password))
+	}
 }

@@ -18,6 +18,9 @@ import (
 	"tljh/conda"
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
+	"tljh/installer/proof"
+	"tljh/installer/uninstall"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/manual"
@@ -35,14 +38,14 @@ const (
 )
 
 // InstallPlan makes the plan that brings a machine to what the inputs ask for. It looks at nothing but the inputs.
-func InstallPlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+func InstallPlan(in *Inputs, builder *environment.Builder) (journal.Plan, error) {
 	p := &planner{in: in, builder: builder}
 	return p.whole()
 }
 
-func (p *planner) whole() (Plan, error) {
+func (p *planner) whole() (journal.Plan, error) {
 	if err := p.folders(); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	p.environments()
 	later := p.match || p.in.switching // as many files as it has are not looked at while the hub is away
@@ -50,7 +53,7 @@ func (p *planner) whole() (Plan, error) {
 		p.userEnvironment()
 	}
 	if err := p.services(idHub); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	if later {
 		p.userDone = append(p.userDone, idHubUnit)
@@ -67,15 +70,15 @@ func (p *planner) whole() (Plan, error) {
 }
 
 // applyPlan makes the plan that puts another config into effect on a machine with an installation.
-func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration) (Plan, error) {
+func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration) (journal.Plan, error) {
 	p := &planner{in: in, builder: builder, patience: patience}
 	// Whatever it was written by, it is root's alone afterwards.
 	p.then(phaseServices, step.File{Path: layout.Config, What: "config", Content: in.ConfigText, Attr: secret})
 	if err := p.authorities(phaseServices); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	if err := p.services(); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	p.watch()
 	return p.plan, p.plan.Valid()
@@ -84,7 +87,7 @@ func applyPlan(in *Inputs, builder *environment.Builder, patience time.Duration)
 type planner struct {
 	in       *Inputs
 	builder  *environment.Builder
-	plan     Plan
+	plan     journal.Plan
 	userDone []string  // the steps after which nobody changes the user environment any more
 	match    bool      // the user environment is to have the hub's JupyterHub, whatever was done to it
 	follow   step.Step // of an upgrade: what makes the new environments, which are there, the live ones
@@ -111,7 +114,7 @@ func (p *planner) then(phase string, s step.Step, after ...string) {
 
 // beside adds a step that waits for those named and no others.
 func (p *planner) beside(phase string, s step.Step, after ...string) {
-	p.plan.Nodes = append(p.plan.Nodes, Node{Step: s, Phase: phase, After: after})
+	p.plan.Nodes = append(p.plan.Nodes, journal.Node{Step: s, Phase: phase, After: after})
 }
 
 var (
@@ -541,30 +544,29 @@ func hubStep(b *environment.Builder, in *Inputs) step.Task {
 // conda brings Miniforge, which the user environment is built with.
 func (p *planner) conda(user step.Task) {
 	b := p.builder
-	works := func(_ context.Context, c *step.Context) (step.State, error) {
-		if b.MiniforgeWorks() {
-			return step.Same, nil
-		}
-		return step.Absent, nil
-	}
 	p.beside(phaseEnvironments, step.Task{
 		Name: idFetchMiniforge, What: "fetch Miniforge " + conda.Version,
-		Look: func(ctx context.Context, c *step.Context) (step.State, error) {
-			if b.MiniforgeFetched() {
-				return step.Same, nil
-			}
-			return works(ctx, c)
-		},
+		Look: unless(func() bool { return b.MiniforgeFetched() || b.MiniforgeWorks() }),
 		Do: func(ctx context.Context, c *step.Context) error {
 			return b.FetchMiniforge(ctx, func(bytes, total int64) { c.Progress("fetching", bytes, total) })
 		},
 	}, p.last)
 	p.beside(phaseEnvironments, step.Task{
-		Name: idMiniforge, What: "install Miniforge", Look: works,
+		Name: idMiniforge, What: "install Miniforge", Look: unless(b.MiniforgeWorks),
 		Do: func(ctx context.Context, _ *step.Context) error { return b.InstallMiniforge(ctx) },
 	}, idFetchMiniforge)
 	p.beside(phaseEnvironments, step.File{Path: layout.Conda + "/.condarc", What: "conda's settings", Content: b.Conda.Condarc(), Attr: readable}, idMiniforge)
 	p.beside(phaseEnvironments, user, idUV, idCompile, "file "+layout.Conda+"/.condarc")
+}
+
+// unless is the check of what is there or not.
+func unless(there func() bool) func(context.Context, *step.Context) (step.State, error) {
+	return func(context.Context, *step.Context) (step.State, error) {
+		if there() {
+			return step.Same, nil
+		}
+		return step.Absent, nil
+	}
 }
 
 // readyHub returns a hub environment of this program's with the config's packages, which it builds unless one is there.
@@ -770,7 +772,7 @@ func (p *planner) cleaning() {
 
 // access is who may do what: groups and their shared folders, and sudo rules.
 func (p *planner) access() {
-	if root := p.in.Config.Users.HomeRoot; root != usualHomes {
+	if root := p.in.Config.Users.HomeRoot; root != layout.Homes {
 		p.then(phaseServices, homeRootStep(root))
 	}
 	groups, shared := sharedFolders(p.in.Config)
@@ -808,7 +810,7 @@ func (p *planner) running(content map[string][]byte) []step.Unit {
 		{Name: layout.UsersSlice, What: "the users' slice", Stamp: fixed(unit(layout.UsersSlice))},
 		{Name: layout.FirewallUnit, What: "the packet filter for users' ports", OnDemand: true, Stamp: fixed(unit(layout.FirewallUnit), version.Version)},
 		{Name: layout.FirewallTimer, What: "the watch on the packet filter", Stamp: fixed(unit(layout.FirewallTimer))},
-		{Name: layout.ProxyUnit, What: "the proxy", Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: carryRoutes(p.builder.Host)},
+		{Name: layout.ProxyUnit, What: "the proxy", Stamp: fixed(unit(layout.ProxyUnit), environment.ProxyDigest()), Carry: proof.CarryRoutes(p.builder.Host)},
 		{Name: layout.HubUnit, What: "the hub", Stamp: p.hubStamp(unit(layout.HubUnit), proxy), Patience: p.patience, TooLong: errHubPatience},
 		{
 			Name: layout.EdgeSocket, What: "the edge's socket", Holds: []string{layout.EdgeUnit},
@@ -879,10 +881,10 @@ func httpsParams(https config.HTTPS) *systemdunits.HTTPS {
 
 // homeRoots are the folders that the hub makes homes in. Users whose homes were made before another was set keep them.
 func homeRoots(root string) []string {
-	if root == usualHomes {
-		return []string{usualHomes}
+	if root == layout.Homes {
+		return []string{layout.Homes}
 	}
-	return []string{usualHomes, root}
+	return []string{layout.Homes, root}
 }
 
 // withTarget adds the folder that a linked /home leads to: what has to be mounted before the hub starts is there. systemd looks at the name alone.
@@ -893,12 +895,10 @@ func withTarget(roots []string, target string) []string {
 	return append(roots, target)
 }
 
-const usualHomes = "/home"
-
 // homeRootStep makes the folder of homes where there is none. One that is there is the site's.
 func homeRootStep(root string) step.Task {
 	return step.Task{
-		Name: homesTask + root, What: "make the folder for homes " + root,
+		Name: uninstall.HomesTask + root, What: "make the folder for homes " + root,
 		Look: present(func(files host.Files) bool { return files.Exists(root) }),
 		Had:  func(_ context.Context, c *step.Context) (any, error) { return missingFolders(c.Host.Files, root), nil },
 		Do: func(_ context.Context, c *step.Context) error {

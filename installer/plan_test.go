@@ -13,6 +13,7 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/fetch"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
@@ -84,7 +85,7 @@ func TestTheHubIsAwayForNothingElse(t *testing.T) {
 		assert.NotContains(t, strings.Join(waits[idHubUnit], " "), "unit ", "the hub waits for another unit")
 		assert.NotContains(t, strings.Join(waits["unit "+layout.EdgeSocket], " "), "unit ", "the edge waits for the hub")
 		assert.NotEmpty(t, waits["unit "+layout.ProxyUnit])
-		for _, plan := range []Plan{upgrade, settle, adoption} {
+		for _, plan := range []journal.Plan{upgrade, settle, adoption} {
 			after := map[string]bool{idHubUnit: true}
 			for _, node := range plan.Nodes {
 				after[node.Step.ID()] = after[node.Step.ID()] || slices.ContainsFunc(node.After, func(id string) bool { return after[id] })

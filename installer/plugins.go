@@ -125,7 +125,7 @@ func (w *pluginWork) ask(ctx context.Context, verb string, given []byte, answer 
 	var said bytes.Buffer
 	cmd := w.command(verb)
 	cmd.Stdin, cmd.Stdout, cmd.Quiet = bytes.NewReader(given), &said, true
-	cmd.UID, cmd.GID, cmd.Confine = nobody, nobody, &host.Confine{Throwaway: true, Offline: true}
+	cmd.UID, cmd.GID, cmd.Confine = host.Nobody, host.Nobody, &host.Confine{Throwaway: true, Offline: true}
 	if _, err := w.Host.Runner.Run(ctx, cmd); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -151,24 +152,27 @@ func TestWhatAnInterruptedChangeIsTakenUpBy(t *testing.T) {
 // What only the new release brought goes; what both have stays for the old program to write.
 func TestUndoOfWhatIsNew(t *testing.T) {
 	setVersion(t, "0.1.0")
-	x := newExecutor(t)
-	x.Host.Systemd = &hosttest.Systemd{}
-	files := x.Host.Files
+	files := host.Files{Root: t.TempDir()}
+	require.NoError(t, os.MkdirAll(files.Path(layout.State), 0o700))
+	h := &host.Host{Files: files, Systemd: &hosttest.Systemd{}}
+	run := func(plan journal.Plan) {
+		receipt, err := journal.LoadReceipt(files, time.Now)
+		require.NoError(t, err)
+		_, err = (&journal.Executor{Host: h, Receipt: receipt, Report: report.New()}).Run(t.Context(), plan)
+		require.NoError(t, err)
+	}
 	require.NoError(t, os.MkdirAll(files.Path("/etc"), 0o755))
 	attr := host.Attr{Mode: 0o644, UID: os.Getuid(), GID: os.Getgid()}
-	both := func(text string) Node {
-		return Node{Step: step.File{Path: "/etc/both", What: "b", Content: []byte(text), Attr: attr}}
+	both := func(text string) journal.Node {
+		return journal.Node{Step: step.File{Path: "/etc/both", What: "b", Content: []byte(text), Attr: attr}}
 	}
-	_, err := x.Run(context.Background(), Plan{Nodes: []Node{both("old")}})
-	require.NoError(t, err)
+	run(journal.Plan{Nodes: []journal.Node{both("old")}})
 
 	setVersion(t, "0.2.0")
-	x = reopened(t, x.Host)
-	plan := Plan{Nodes: []Node{both("new"), {Step: step.File{Path: "/etc/only", What: "o", Content: []byte("new"), Attr: attr}}}}
-	_, err = x.Run(context.Background(), plan)
-	require.NoError(t, err)
+	plan := journal.Plan{Nodes: []journal.Node{both("new"), {Step: step.File{Path: "/etc/only", What: "o", Content: []byte("new"), Attr: attr}}}}
+	run(plan)
 
-	u := &Upgrader{Installer: Installer{Host: x.Host, Report: report.New(), Now: time.Now}}
+	u := &Upgrader{Installer: Installer{Host: h, Report: report.New(), Now: time.Now}}
 	require.NoError(t, u.undoNew(context.Background(), &Change{New: "0.2.0"}, plan))
 	assert.False(t, files.Exists("/etc/only"))
 	assert.Equal(t, "new", read(t, files, "/etc/both"))

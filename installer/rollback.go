@@ -12,6 +12,8 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -23,7 +25,7 @@ import (
 const backTime = 20 * time.Minute
 
 // goBack puts the old release back in its place. It is not interrupted: half of it would be worse than either whole.
-func (u *Upgrader) goBack(ctx context.Context, change *Change, plan Plan, cause error) error {
+func (u *Upgrader) goBack(ctx context.Context, change *Change, plan journal.Plan, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
 	defer cancel()
 	change.Why = cause.Error()
@@ -65,19 +67,19 @@ func (u *Upgrader) FinishBack(ctx context.Context) error {
 }
 
 // presentPlan is what this program would install with the config that is there; empty when it can't read that.
-func (u *Upgrader) presentPlan(ctx context.Context) (Plan, error) {
+func (u *Upgrader) presentPlan(ctx context.Context) (journal.Plan, error) {
 	text, err := u.Host.Files.Read(layout.Config)
 	if err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	cfg, _ := config.Parse(layout.Config, text)
 	if cfg == nil {
-		return Plan{}, nil
+		return journal.Plan{}, nil
 	}
 	return InstallPlan(&Inputs{Facts: u.Host.Facts(ctx), ConfigText: text, Config: cfg}, u.Builder)
 }
 
-func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan Plan) (err error) {
+func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan journal.Plan) (err error) {
 	defer func() {
 		if err != nil {
 			u.startWhatIsThere(ctx)
@@ -114,8 +116,8 @@ func (u *Upgrader) startWhatIsThere(ctx context.Context) {
 }
 
 // undoNew takes away what only the new release has: units, links and files that were not there before it came. What both have, the old program writes anew.
-func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan Plan) error {
-	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan journal.Plan) error {
+	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,7 @@ func (u *Upgrader) undoNew(ctx context.Context, change *Change, plan Plan) error
 		planned[node.Step.ID()] = true
 	}
 	c := &step.Context{
-		Host: u.Host, Recorded: receipt.Recorded, Save: receipt.save, Left: receipt.Left,
+		Host: u.Host, Recorded: receipt.Recorded, Save: receipt.Save, Left: receipt.Left,
 		Aside: func(p string, _ []byte) string { return layout.Aside + p }, Deleted: func(string) bool { return false },
 	}
 	var errs error
@@ -257,15 +259,15 @@ func (u *Upgrader) Settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
 	if err != nil {
 		return err
 	}
-	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
 	if _, err := executor.Run(ctx, plan); err != nil {
 		return err
 	}
-	if err := NewProof(u.Host, u.Report, in.Config).Whole(ctx); err != nil {
+	if err := proof.New(u.Host, u.Report, in.Config).Whole(ctx); err != nil {
 		return &UnprovedError{Err: err}
 	}
 	if err := remember(u.Host.Files, u.Now, in.ConfigText, u.Who, "back to "+version.Version); err != nil {

@@ -11,17 +11,8 @@ const backRoom = 64 << 20
 // configRoom is what going back to another config writes.
 const configRoom = 4 << 20
 
-// littleSpace is free on a disk that counts as full.
-const littleSpace = 16 << 20
-
 // reserveRoom takes room on the disk that going back may need.
 func reserveRoom(files host.Files, size int64) error { return host.Reserve(files, layout.Room, size) }
-
-// outOfSpace reports whether a failure came from a disk that is full, or left it so.
-func outOfSpace(files host.Files, err error) bool {
-	free, inodes, statErr := files.FreeSpace(layout.Root)
-	return host.DiskFull(err) || statErr == nil && (free < littleSpace || inodes == 0)
-}
 
 // reserveRoom also holds a copy of the database, which a release before may need in its own format.
 func (u *Upgrader) reserveRoom() error {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/installer/hubnotes"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 )
@@ -15,23 +16,23 @@ import (
 func TestStatusNamesTheFilesThatTheHubDoesNotUse(t *testing.T) {
 	files := host.Files{Root: t.TempDir()}
 	require.NoError(t, os.MkdirAll(files.Path(layout.State), 0o700))
-	write := func(told snippets) {
+	write := func(told hubnotes.Snippets) {
 		data, err := json.Marshal(told)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(files.Path(layout.Snippets), data, 0o600))
 	}
 	_, ok := lookAtSnippets(files)
 	assert.False(t, ok)
-	write(snippets{})
+	write(hubnotes.Snippets{})
 	_, ok = lookAtSnippets(files)
 	assert.False(t, ok, "there are no files")
 
-	write(snippets{Files: []string{"a.py", "b.py"}, Notes: []snippetWord{{"b.py", "c.DockerSpawner has no effect"}}})
+	write(hubnotes.Snippets{Files: []string{"a.py", "b.py"}, Notes: []hubnotes.SnippetNote{{File: "b.py", Words: "c.DockerSpawner has no effect"}}})
 	part, ok := lookAtSnippets(files)
 	assert.True(t, ok)
 	assert.Equal(t, PartStatus{Name: "jupyterhub_config.d", State: "in effect: a.py, b.py; b.py: c.DockerSpawner has no effect"}, part)
 
-	write(snippets{Files: []string{"a.py"}, Problems: []snippetWord{{"a.py", "left out as a whole"}, {"a.py", "and more"}}, Closed: true})
+	write(hubnotes.Snippets{Files: []string{"a.py"}, Problems: []hubnotes.SnippetNote{{File: "a.py", Words: "left out as a whole"}, {File: "a.py", Words: "and more"}}, Closed: true})
 	part, _ = lookAtSnippets(files)
 	assert.True(t, part.Problem)
 	assert.Equal(t, "a.py: left out as a whole; a.py: and more; only admins can log in until this is fixed", part.State)

@@ -25,9 +25,6 @@ Match all
 // sshUnread is there while sshd is to read the rule and may not have done it. A start of the machine has it read in any case.
 const sshUnread = layout.Runtime + "/sshd.unread"
 
-// sshUnits are the names under which distributions run sshd.
-var sshUnits = []string{"ssh.service", "sshd.service"}
-
 // sshStep is the rule's file, or its absence.
 func sshStep(cfg *config.Config) step.Step {
 	if !closesSSH(cfg) {
@@ -72,7 +69,7 @@ func unread(c *step.Context, look func(context.Context, *step.Context) (step.Sta
 
 // tellSSH makes the change and has sshd read it, if one runs. An sshd that does not is somebody's own, and keeps nobody from a hub.
 func tellSSH(ctx context.Context, c *step.Context, change func(context.Context, *step.Context) error) error {
-	unit, err := runningSSH(ctx, c.Host)
+	unit, err := step.RunningSSH(ctx, c.Host)
 	if err != nil {
 		return err
 	}
@@ -85,30 +82,11 @@ func tellSSH(ctx context.Context, c *step.Context, change func(context.Context, 
 	if err := change(ctx, c); err != nil {
 		return err
 	}
-	if err := reloadSSH(ctx, c.Host, unit); err != nil {
+	if err := step.ReloadSSH(ctx, c.Host, unit); err != nil {
 		c.Tell("%v", err)
 		return nil
 	}
 	return c.Host.Files.Remove(sshUnread)
-}
-
-// runningSSH returns the unit of the sshd that runs, or "".
-func runningSSH(ctx context.Context, h *host.Host) (string, error) {
-	for _, name := range sshUnits {
-		unit, err := h.Systemd.Unit(ctx, name)
-		if err != nil || unit.Active == "active" {
-			return name, err
-		}
-	}
-	return "", nil
-}
-
-// reloadSSH ends no session.
-func reloadSSH(ctx context.Context, h *host.Host, unit string) error {
-	if _, err := h.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "reload", unit}}); err != nil {
-		return fmt.Errorf("sshd does not read %s: %w; sudo sshd -t tells why", layout.SSHRule, err)
-	}
-	return nil
 }
 
 // vetSSH has an sshd that is there read the rule before it goes live.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/version"
@@ -124,9 +125,9 @@ func (c *Change) state() State {
 
 // installedState tells apart what the receipt and the record of releases know. Damage in either is found by the commands that need it.
 func installedState(files host.Files) (State, error) {
-	receipt, err := LoadReceipt(files, time.Now)
+	receipt, err := journal.LoadReceipt(files, time.Now)
 	known := err == nil && len(receipt.Traces()) > 0
-	if known && receipt.undoing() {
+	if known && receipt.Undoing() {
 		return StateUninstalling, nil
 	}
 	releases, err := LoadReleases(files)
@@ -145,13 +146,6 @@ func installedState(files host.Files) (State, error) {
 		return StateOtherProgram, nil
 	}
 	return StateInstalled, nil
-}
-
-// undoing reports whether the last run on record was an uninstallation that did not end.
-func (r *Receipt) undoing() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.last == eventUninstall
 }
 
 // Need is whether a command needs root.
@@ -288,7 +282,7 @@ func (v Verb) Permit(command string, files host.Files) error {
 		return &CommandRefused{errNotInstalled}
 	}
 	if holder := atWork(files); holder != "" {
-		return host.Hint(&BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
+		return host.Hint(&journal.BusyError{Holder: holder}, "wait until it has ended, then run the same command again")
 	}
 	err = fmt.Errorf("cannot run %s: %s; nothing was changed", command, describe(files, state))
 	if state.Command() == "" {

@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"flag"
 	"maps"
 	"os"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"tljh/installer/statetest"
 	"tljh/internal/host"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
 
 // Every state is recognised by the files that a machine in it has, and names one command that may run in it.
 func TestStates(t *testing.T) {

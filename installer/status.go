@@ -12,6 +12,8 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/hubnotes"
+	"tljh/installer/journal"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -155,7 +157,7 @@ func lookAtReceipt(files host.Files) (PartStatus, bool) {
 		part.Hint = "sudo tljh-install install writes it anew"
 		return part, true
 	}
-	if _, err := LoadReceipt(files, time.Now); err != nil {
+	if _, err := journal.LoadReceipt(files, time.Now); err != nil {
 		part.State, part.Hint = err.Error(), host.HintOf(err)
 		return part, true
 	}
@@ -285,18 +287,18 @@ func packagesInstalled(files host.Files, cfg *config.Config) bool {
 	if len(list) == 0 {
 		return true
 	}
-	receipt, err := LoadReceipt(files, time.Now)
+	receipt, err := journal.LoadReceipt(files, time.Now)
 	return err != nil || receipt.Recorded(idPackages) == host.SHA256(packagesText(list))
 }
 
 func lookAtUserEnvironment(files host.Files) PartStatus {
 	part := PartStatus{Name: "user environment", State: "there"}
-	told, err := readRescued(files)
+	told, err := hubnotes.ReadRescue(files)
 	switch {
 	case err != nil:
 		part.State, part.Problem = err.Error(), true
 	case told != nil:
-		part.State, part.Problem, part.Hint = told.words(), true, repairHint
+		part.State, part.Problem, part.Hint = told.Words(), true, hubnotes.RepairHint
 	default:
 		damage := environment.Damage(files)
 		if damage == "" {
@@ -306,7 +308,7 @@ func lookAtUserEnvironment(files host.Files) PartStatus {
 			part.State = "being changed by: " + changers[0].Command
 			break
 		}
-		part.State, part.Problem, part.Hint = "damaged: "+damage, true, repairHint
+		part.State, part.Problem, part.Hint = "damaged: "+damage, true, hubnotes.RepairHint
 	}
 	return part
 }
@@ -337,4 +339,24 @@ func lookAtGlass(files host.Files) PartStatus {
 		part.State, part.Hint = "open until "+info.ModTime().Add(GlassTime).Format(time.TimeOnly), "tljh-install config break-glass --off closes it"
 	}
 	return part
+}
+
+// lookAtSnippets reports what the hub uses of jupyterhub_config.d. Without files there is nothing to report.
+func lookAtSnippets(files host.Files) (PartStatus, bool) {
+	part := PartStatus{Name: "jupyterhub_config.d"}
+	told, err := hubnotes.ReadSnippets(files)
+	switch {
+	case err != nil:
+		part.State, part.Problem = err.Error(), true
+	case told == nil || len(told.Files) == 0:
+		return part, false
+	case told.NotUsed() != "":
+		part.State, part.Problem, part.Hint = told.NotUsed(), true, hubnotes.SnippetsHint
+	default:
+		part.State = "in effect: " + strings.Join(told.Files, ", ")
+		for _, note := range told.Notes {
+			part.State += "; " + note.String()
+		}
+	}
+	return part, true
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/installer/journal"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -51,7 +52,7 @@ func TestStatusTellsWhatWasInterrupted(t *testing.T) {
 		Name: "state", State: "an upgrade from 0.1.0 to 0.2.0 was interrupted", Problem: true, Hint: "sudo tljh-install upgrade",
 	}}, look(files))
 
-	unlock, err := Lock(t.Context(), files, time.Now())
+	unlock, err := journal.Lock(t.Context(), files, time.Now())
 	require.NoError(t, err)
 	parts := look(files)
 	require.Len(t, parts, 1)

@@ -18,6 +18,8 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
+	"tljh/installer/uninstall"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -146,9 +148,9 @@ func (s *wholeSite) install(yaml string) {
 			},
 		}
 	}
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(s.t, err)
-	executor := &Executor{Host: s.host, Receipt: receipt, Report: report.New()}
+	executor := &journal.Executor{Host: s.host, Receipt: receipt, Report: report.New()}
 	_, err = executor.Run(s.t.Context(), plan)
 	require.NoError(s.t, err)
 	require.NoError(s.t, executor.Finish(true))
@@ -189,8 +191,8 @@ func (s *wholeSite) inUse() {
 	s.put(layout.Log, "log")
 }
 
-func (s *wholeSite) uninstaller() *Uninstaller {
-	return &Uninstaller{Host: s.host, Report: report.New(), Now: time.Now}
+func (s *wholeSite) uninstaller() *uninstall.Uninstaller {
+	return NewUninstaller(s.host, report.New(), time.Now)
 }
 
 // tree lists all files of the wholeSite.
@@ -214,7 +216,7 @@ func (s *wholeSite) tree() []string {
 	return found
 }
 
-func (s *wholeSite) uninstall(options UninstallOptions) *Removal {
+func (s *wholeSite) uninstall(options uninstall.Options) *uninstall.Removal {
 	s.t.Helper()
 	removal, err := s.uninstaller().Uninstall(s.t.Context(), options)
 	require.NoError(s.t, err)
@@ -222,7 +224,7 @@ func (s *wholeSite) uninstall(options UninstallOptions) *Removal {
 }
 
 // words are a removal's items, a line each.
-func words(removal *Removal) string {
+func words(removal *uninstall.Removal) string {
 	var text strings.Builder
 	for _, fate := range removal.Items {
 		line := fmt.Sprintf("%s %s %s", fate.Verb, fate.Kind, fate.What)
@@ -253,7 +255,7 @@ func golden(t *testing.T, name, got string) {
 	assert.Equal(t, string(want), got, "%s; go test -update writes it anew", file)
 }
 
-var manners = map[string]UninstallOptions{
+var manners = map[string]uninstall.Options{
 	"keep": {}, "remove-users": {RemoveUsers: true}, "purge": {Purge: true}, "everything": {RemoveUsers: true, Purge: true},
 }
 
@@ -285,7 +287,7 @@ func TestMachineIsAsBefore(t *testing.T) {
 	before := s.tree()
 	s.install(plainConfig)
 	s.inUse()
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	// Not ours, or of the fixture: whose group it is, the receipt does not tell.
 	extra := []string{"/run/systemd/transient/run-1.service"}
@@ -297,13 +299,13 @@ func TestWhatIsKeptIsFoundAgain(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	s.inUse()
-	s.uninstall(UninstallOptions{})
+	s.uninstall(uninstall.Options{})
 	for _, p := range []string{layout.Config, layout.Passwords, layout.Receipt, layout.Log, "/home/jupyter-bob/thesis.ipynb"} {
 		assert.True(t, s.files.Exists(p), p)
 	}
 	assert.Contains(t, s.read("/etc/passwd"), bob)
 	assert.False(t, s.files.Exists(layout.HubGroups), "a group of that name may be anybody's from now on")
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(t, err)
 	assert.False(t, receipt.Finished())
 	for _, trace := range receipt.Traces() {
@@ -313,7 +315,7 @@ func TestWhatIsKeptIsFoundAgain(t *testing.T) {
 	before := s.read(layout.Config)
 	s.install(before)
 	assert.Equal(t, "active", s.state(layout.HubUnit))
-	s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.False(t, s.files.Exists(layout.Root))
 }
 
@@ -334,7 +336,7 @@ func TestWhatWasThereBeforeComesBack(t *testing.T) {
 	require.NoError(t, s.systemd.Do(t.Context(), "start", layout.HubUnit))
 	before := s.tree()
 	s.install(plainConfig)
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.Equal(t, before, s.tree())
 	assert.Equal(t, "active", s.state(layout.HubUnit), "what ran before runs again")
@@ -350,7 +352,7 @@ func TestWhatSomebodyChangedIsSetAside(t *testing.T) {
 	s.put(layout.Root+"/notes.txt", "remember")
 	s.put(layout.Root+"/bin/mine", "script")
 	require.NoError(t, s.files.Link("/elsewhere", layout.ConfigLink))
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	golden(t, "changed", words(removal))
 	assert.False(t, s.files.Exists(layout.Sudoers), "a sudo rule is live still")
 	assert.Contains(t, s.read(layout.Aside+layout.Sudoers), "teacher ALL")
@@ -368,7 +370,7 @@ func TestHalfAnInstallationIsUndone(t *testing.T) {
 		before := s.tree()
 		whole := s.installPart(steps)
 		s.put(layout.Units+"/.tljh-123456", "half")
-		removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+		removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 		assert.Empty(t, removal.Failed)
 		require.Equal(t, before, s.tree(), "after %d steps", steps)
 		if whole {
@@ -383,33 +385,33 @@ func (s *wholeSite) installPart(steps int) (whole bool) {
 	s.t.Helper()
 	plan, err := InstallPlan(inputs(s.t, plainConfig), &environment.Builder{Host: s.host, Now: time.Now})
 	require.NoError(s.t, err)
-	receipt, err := LoadReceipt(s.files, time.Now)
+	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(s.t, err)
-	x := &Executor{Host: s.host, Receipt: receipt, Report: report.New()}
+	x := &journal.Executor{Host: s.host, Receipt: receipt, Report: report.New()}
 	for n, node := range plan.Nodes {
-		c := x.context(nil)
+		c := &step.Context{Host: s.host, Recorded: receipt.Recorded, Save: receipt.Save, Left: receipt.Left, Progress: func(string, int64, int64) {}}
 		if n == steps {
 			// Journalled, and then killed before or after the change itself.
 			before, err := node.Step.Before(s.t.Context(), c)
 			require.NoError(s.t, err)
-			begin := Record{Event: eventBegin, Step: node.Step.ID(), Before: &before}
+			begin := journal.Record{Event: journal.EventBegin, Step: node.Step.ID(), Before: &before}
 			if leaver, ok := node.Step.(step.Leaver); ok {
 				leaves := leaver.Leaves()
 				begin.Leaves = &leaves
 			}
-			require.NoError(s.t, receipt.write(begin))
+			require.NoError(s.t, receipt.Write(begin))
 			if _, isTask := node.Step.(step.Task); n%2 == 0 && !isTask {
 				require.NoError(s.t, node.Step.Apply(s.t.Context(), c))
 			}
 			return false
 		}
 		if task, isTask := node.Step.(step.Task); isTask {
-			require.NoError(s.t, receipt.write(Record{Event: eventBegin, Step: task.Name, Before: &step.Before{}}))
+			require.NoError(s.t, receipt.Write(journal.Record{Event: journal.EventBegin, Step: task.Name, Before: &step.Before{}}))
 			require.NoError(s.t, s.standIn(task.Name))
-			require.NoError(s.t, receipt.write(Record{Event: eventEnd, Step: task.Name}))
+			require.NoError(s.t, receipt.Write(journal.Record{Event: journal.EventEnd, Step: task.Name}))
 			continue
 		}
-		_, err := x.settle(s.t.Context(), node)
+		_, err := x.Run(s.t.Context(), journal.Plan{Nodes: []journal.Node{{Step: node.Step}}})
 		require.NoError(s.t, err)
 	}
 	return true
@@ -453,7 +455,7 @@ func withoutReceipt(tree []string) []string {
 }
 
 // uninstallPart ends when so many works have begun.
-func (s *wholeSite) uninstallPart(works int, options UninstallOptions) (whole bool) {
+func (s *wholeSite) uninstallPart(works int, options uninstall.Options) (whole bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
@@ -484,7 +486,7 @@ func TestWhatCannotBeUndoneIsToldAndKeepsNothingElse(t *testing.T) {
 	s.inUse()
 	s.runner.On(hosttest.Answer{Code: 10, Stderr: "cannot lock /etc/group", Times: 2}, "groupdel", layout.ProxyGroup)
 	s.runner.On(hosttest.Answer{Code: 10, Stderr: "cannot lock /etc/group", Times: 1}, "groupdel", layout.AdminsGroup)
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.NotContains(t, s.read("/etc/group"), layout.AdminsGroup, "the second try went well")
 	require.Len(t, removal.Failed, 1)
 	assert.Contains(t, removal.Failed[0], layout.ProxyGroup)
@@ -493,7 +495,7 @@ func TestWhatCannotBeUndoneIsToldAndKeepsNothingElse(t *testing.T) {
 	assert.True(t, s.files.Exists(layout.Binary), "with what shall the same command be given again?")
 	assert.True(t, s.files.Exists(layout.BinaryLink))
 	assert.True(t, s.files.Exists(layout.Receipt), "or how is to be known that the group is ours?")
-	removal = s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal = s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.NotContains(t, s.read("/etc/group"), layout.ProxyGroup)
 	assert.False(t, s.files.Exists(layout.Root))
@@ -503,7 +505,7 @@ func TestUnitThatDoesNotStopIsStoppedWithoutItsFile(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	s.systemd.Refuse(layout.HubUnit)
-	removal := s.uninstall(UninstallOptions{})
+	removal := s.uninstall(uninstall.Options{})
 	assert.Empty(t, removal.Failed)
 	assert.Equal(t, "inactive", s.state(layout.HubUnit))
 }
@@ -525,10 +527,10 @@ func TestSystemdThatAnswersNothingKeepsNothingElse(t *testing.T) {
 		require.NoError(t, s.systemd.Do(t.Context(), "start", slice))
 	}
 	s.host.Systemd = silent{s.systemd}
-	removal, err := s.uninstaller().Plan(t.Context(), UninstallOptions{})
+	removal, err := s.uninstaller().Plan(t.Context(), uninstall.Options{})
 	require.NoError(t, err)
 	assert.False(t, removal.Nothing())
-	removal = s.uninstall(UninstallOptions{})
+	removal = s.uninstall(uninstall.Options{})
 	assert.Contains(t, strings.Join(removal.Failed, "\n"), "cannot reach systemd")
 	assert.False(t, s.files.Exists(layout.Sudoers))
 	assert.False(t, s.files.Exists(layout.Units+"/"+layout.HubUnit))
@@ -536,7 +538,7 @@ func TestSystemdThatAnswersNothingKeepsNothingElse(t *testing.T) {
 	assert.True(t, s.files.Exists(layout.Binary))
 
 	s.host.Systemd = s.systemd
-	assert.Empty(t, s.uninstall(UninstallOptions{}).Failed)
+	assert.Empty(t, s.uninstall(uninstall.Options{}).Failed)
 	for _, unit := range systemdunits.Names() {
 		assert.Equal(t, "inactive", s.state(unit), unit)
 	}
@@ -568,10 +570,10 @@ func TestWhatIsNotOursIsNotTouched(t *testing.T) {
 				s.put(file, "precious")
 			}
 			before := s.tree()
-			removal, err := s.uninstaller().Plan(t.Context(), UninstallOptions{RemoveUsers: true, Purge: true})
+			removal, err := s.uninstaller().Plan(t.Context(), uninstall.Options{RemoveUsers: true, Purge: true})
 			require.NoError(t, err)
 			assert.True(t, removal.Nothing(), words(removal))
-			s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+			s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 			assert.Equal(t, before, s.tree())
 		})
 	}
@@ -592,7 +594,7 @@ func TestAccountsThatTheHubDidNotMakeStay(t *testing.T) {
 		s.put("/home/"+name+"/work", "years of it")
 	}
 	require.NoError(t, os.Chown(s.files.Path("/home/dan"), 1006, 1006))
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.Contains(t, words(removal), "keep account carol (the hub did not make it)")
 	assert.True(t, s.files.Exists("/home/carol/work"))
@@ -628,7 +630,7 @@ func TestHomesGoOnlyWhereTheyAreCertainlyThat(t *testing.T) {
 			s.put("/home/teacher/notes", "precious")
 			s.put("/etc/passwd", strings.Replace(s.read("/etc/passwd"), ":/home/jupyter-bob:", ":"+test.home+":", 1))
 			test.prepare(s)
-			removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+			removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 			assert.Empty(t, removal.Failed)
 			assert.Contains(t, words(removal), test.words)
 			assert.True(t, s.files.Exists("/home/teacher/notes"))
@@ -643,18 +645,18 @@ func TestSharedFoldersAndFoldersForHomes(t *testing.T) {
 			s := newWholeSite(t)
 			s.install(plainConfig)
 			s.inUse()
-			receipt, err := LoadReceipt(s.files, time.Now)
+			receipt, err := journal.LoadReceipt(s.files, time.Now)
 			require.NoError(t, err)
 			for _, dir := range []string{layout.Shared, layout.Shared + "/data", "/srv/homes", "/srv/homes/2026"} {
 				require.NoError(t, os.MkdirAll(s.files.Path(dir), 0o755))
 			}
 			for _, id := range []string{"folder " + layout.Shared, "shared folder " + layout.Shared + "/data"} {
-				require.NoError(t, receipt.write(Record{Event: eventBegin, Step: id, Before: &step.Before{}}))
+				require.NoError(t, receipt.Write(journal.Record{Event: journal.EventBegin, Step: id, Before: &step.Before{}}))
 			}
 			homes := homeRootStep("/srv/homes/2026")
 			require.NoError(t, s.files.RemoveTree("/srv/homes"))
-			x := &Executor{Host: s.host, Receipt: receipt, Report: report.New()}
-			_, err = x.settle(t.Context(), Node{Step: homes})
+			x := &journal.Executor{Host: s.host, Receipt: receipt, Report: report.New()}
+			_, err = x.Run(t.Context(), journal.Plan{Nodes: []journal.Node{{Step: homes}}})
 			require.NoError(t, err)
 			s.put(layout.Shared+"/data/paper", "shared")
 			if name != "everything" {
@@ -668,7 +670,7 @@ func TestSharedFoldersAndFoldersForHomes(t *testing.T) {
 				info, err := s.files.Lstat(layout.Shared + "/data")
 				require.NoError(t, err)
 				assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-				s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+				s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 				assert.Equal(t, name == "purge", s.files.Exists(layout.Shared+"/data/paper"), "what is known of it goes with the state")
 			}
 		})
@@ -677,7 +679,7 @@ func TestSharedFoldersAndFoldersForHomes(t *testing.T) {
 
 // Receipts of any format, on a machine that knows nothing of the plans that made them.
 func TestOldReceiptsAreUndone(t *testing.T) {
-	fixtures, err := filepath.Glob("testdata/receipts/*.jsonl")
+	fixtures, err := filepath.Glob("journal/testdata/receipts/*.jsonl")
 	require.NoError(t, err)
 	for _, fixture := range fixtures {
 		t.Run(filepath.Base(fixture), func(t *testing.T) {
@@ -687,7 +689,7 @@ func TestOldReceiptsAreUndone(t *testing.T) {
 			require.NoError(t, err)
 			s.put(layout.Receipt, string(data))
 			s.put(layout.Config, "limits: [\n") // that is broken
-			removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+			removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 			assert.Empty(t, removal.Failed)
 			assert.NotContains(t, words(removal), "does not know")
 			assert.False(t, s.files.Exists(layout.Root))
@@ -715,8 +717,7 @@ func TestEveryStepCanBeUndone(t *testing.T) {
 		if _, _, ok := step.ByID(id); ok {
 			continue
 		}
-		undoer := taskUndoer(id)
-		assert.IsNotType(t, kept{}, undoer, "nothing is known of what %q leaves: see the table inRoot", id)
+		assert.True(t, uninstall.KnownTask(id), "nothing is known of what %q leaves: see the table inRoot", id)
 	}
 }
 
@@ -726,7 +727,7 @@ func TestDamagedReceiptIsUndoneAsFarAsItGoes(t *testing.T) {
 	lines := strings.SplitAfter(s.read(layout.Receipt), "\n")
 	lines[len(lines)/2] = "\x00\x00\x00\n"
 	s.put(layout.Receipt, strings.Join(lines, ""))
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.False(t, s.files.Exists(layout.Root))
 	assert.False(t, s.files.Exists(layout.Sudoers))
@@ -737,7 +738,7 @@ func TestReceiptOfANewerReleaseIsLeftToIt(t *testing.T) {
 	s.install(plainConfig)
 	s.put(layout.Receipt, s.read(layout.Receipt)+"{\"event\":\"run\",\"format\":99,\"version\":\"9.0.0\"}\n")
 	before := s.tree()
-	_, err := s.uninstaller().Plan(t.Context(), UninstallOptions{})
+	_, err := s.uninstaller().Plan(t.Context(), uninstall.Options{})
 	require.ErrorContains(t, err, "newer release (9.0.0)")
 	assert.NotEmpty(t, host.HintOf(err))
 	assert.Equal(t, before, s.tree())
@@ -748,12 +749,25 @@ func TestLostReceipt(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	require.NoError(t, s.files.Remove(layout.Receipt))
-	s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	for _, p := range []string{layout.Sudoers, layout.Units + "/" + layout.HubUnit, layout.BinaryLink, layout.Root} {
 		assert.False(t, s.files.Exists(p), p)
 	}
 	assert.True(t, s.files.Exists(layout.Aside+layout.Sudoers))
 	assert.Equal(t, "inactive", s.state(layout.HubUnit))
+	assert.NotContains(t, s.read("/etc/passwd")+s.read("/etc/group"), "tljh-", "accounts and groups by names that only this program uses")
+}
+
+// After another installation, the receipt that it wrote anew does not tell of what was there, and an uninstallation is the same.
+func TestLostReceiptAndInstalledAgain(t *testing.T) {
+	s := newWholeSite(t)
+	s.install(plainConfig)
+	require.NoError(t, s.files.Remove(layout.Receipt))
+	s.install(plainConfig)
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
+	assert.Empty(t, removal.Failed)
+	assert.False(t, s.files.Exists(layout.Root))
+	assert.NotContains(t, s.read("/etc/passwd")+s.read("/etc/group"), "tljh-")
 }
 
 // What admins made by name with conda is not ours to delete, however much of the rest goes.
@@ -761,7 +775,7 @@ func TestEnvironmentsOfAdminsOutliveTheHub(t *testing.T) {
 	s := newWholeSite(t)
 	s.install(plainConfig)
 	s.put(layout.Environments+"/geo/conda-meta/history", "x")
-	removal := s.uninstall(UninstallOptions{RemoveUsers: true, Purge: true})
+	removal := s.uninstall(uninstall.Options{RemoveUsers: true, Purge: true})
 	assert.Empty(t, removal.Failed)
 	assert.Equal(t, "x", s.read(layout.Environments+"/geo/conda-meta/history"))
 	assert.Contains(t, words(removal), layout.Environments)

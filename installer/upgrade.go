@@ -11,6 +11,8 @@ import (
 
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
+	"tljh/installer/proof"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -251,14 +253,14 @@ func (u *Upgrader) PlanUpgrade(ctx context.Context) (string, error) {
 	}
 	UseSources(u.Builder, t.in.Config)
 	refused := u.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...)
-	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
 	if err != nil {
 		return "", err
 	}
-	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
-	for _, make := range []func() (Plan, error){
-		func() (Plan, error) { return preparePlan(t.in, u.Builder) },
-		func() (Plan, error) { return u.upgradePlan(t, t.old()) },
+	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	for _, make := range []func() (journal.Plan, error){
+		func() (journal.Plan, error) { return preparePlan(t.in, u.Builder) },
+		func() (journal.Plan, error) { return u.upgradePlan(t, t.old()) },
 	} {
 		plan, err := make()
 		if err != nil {
@@ -309,7 +311,7 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := LoadReceipt(u.Host.Files, u.Now)
+	receipt, err := journal.LoadReceipt(u.Host.Files, u.Now)
 	if err != nil {
 		return err
 	}
@@ -324,11 +326,11 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 		return errors.Join(err, u.Host.Files.Remove(layout.Room))
 	}
 	defer u.hubIsBack(ctx)
-	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
 	if _, err = executor.Run(ctx, plan); err == nil {
-		proof := NewProof(u.Host, u.Report, t.in.Config)
-		proof.Cell = true
-		if err = proof.Whole(ctx); err == nil {
+		hub := proof.New(u.Host, u.Report, t.in.Config)
+		hub.Cell = true
+		if err = hub.Whole(ctx); err == nil {
 			err = taken(ctx, u.Host, t.in.ConfigText, t.in.Config)
 		}
 	}
@@ -372,11 +374,11 @@ func (u *Upgrader) makeReady(ctx context.Context, t *takeover) (*Change, error) 
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := LoadReceipt(files, u.Now)
+	receipt, err := journal.LoadReceipt(files, u.Now)
 	if err != nil {
 		return nil, err
 	}
-	executor := &Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
+	executor := &journal.Executor{Host: u.Host, Receipt: receipt, Report: u.Report}
 	if _, err := executor.Run(ctx, plan); err != nil {
 		if t.change == nil {
 			return nil, errors.Join(err, change.end(files))
@@ -401,7 +403,7 @@ func (u *Upgrader) keep(t *takeover) error {
 }
 
 // settleNew is what is left to do when the new release works.
-func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, executor *Executor) error {
+func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, executor *journal.Executor) error {
 	files := u.Host.Files
 	if err := files.Remove(layout.Room); err != nil {
 		return err
@@ -460,7 +462,7 @@ func (u *Upgrader) upgradeChecks(ctx context.Context, t *takeover) []check.Findi
 	health := check.Finding{Name: "health", Title: "the hub that is there", Severity: check.OK, Message: "it works"}
 	limited, cancel := context.WithTimeoutCause(ctx, healthTime, errors.New("it does not answer"))
 	defer cancel()
-	if err := NewProof(u.Host, report.New(), t.in.Config).Quick(limited); err != nil {
+	if err := proof.New(u.Host, report.New(), t.in.Config).Quick(limited); err != nil {
 		health.Severity, health.Message = check.Failed, "it does not work: "+err.Error()
 		health.Hint = "tljh-install status tells more, tljh-install install puts right what is missing"
 	}
@@ -468,20 +470,20 @@ func (u *Upgrader) upgradeChecks(ctx context.Context, t *takeover) []check.Findi
 }
 
 // preparePlan builds what the new release needs beside what is there.
-func preparePlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+func preparePlan(in *Inputs, builder *environment.Builder) (journal.Plan, error) {
 	p := &planner{in: in, builder: builder}
 	p.ahead()
 	return p.plan, p.plan.Valid()
 }
 
 // upgradePlan makes what was built the live one, with everything that depends on it.
-func (u *Upgrader) upgradePlan(t *takeover, old Release) (Plan, error) {
+func (u *Upgrader) upgradePlan(t *takeover, old Release) (journal.Plan, error) {
 	p := &planner{in: t.in, builder: u.Builder, follow: u.followStep(t.in.Config, old)}
 	if err := p.folders(); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	if err := p.services(); err != nil {
-		return Plan{}, err
+		return journal.Plan{}, err
 	}
 	// As many files as an environment has are not looked at while the hub is away.
 	p.userDone = []string{idHubUnit}
@@ -494,7 +496,7 @@ func (u *Upgrader) upgradePlan(t *takeover, old Release) (Plan, error) {
 }
 
 // settlePlan is an installation's, with a user environment that follows the hub's.
-func settlePlan(in *Inputs, builder *environment.Builder) (Plan, error) {
+func settlePlan(in *Inputs, builder *environment.Builder) (journal.Plan, error) {
 	p := &planner{in: in, builder: builder, match: true}
 	return p.whole()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tljh/environment"
+	"tljh/installer/hubnotes"
 	"tljh/internal/host"
 	"tljh/internal/report"
 )
@@ -109,7 +110,7 @@ func (k *Keeper) use(ctx context.Context, generation environment.Generation, why
 	if _, _, err := environment.TakeSnapshot(k.Host.Files, k.Now(), why); err != nil {
 		return err
 	}
-	if err := errors.Join(forgetRescued(k.Host.Files), removeOutdated(k.Builder)); err != nil {
+	if err := errors.Join(hubnotes.ForgetRescue(k.Host.Files), removeOutdated(k.Builder)); err != nil {
 		return err
 	}
 	return k.watchAnew(ctx)

@@ -12,6 +12,7 @@ import (
 	"tljh/conda"
 	"tljh/config"
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/fetch"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -35,7 +36,7 @@ func choosing(s *wholeSite, said *notes) *Installer {
 	return i
 }
 
-func condaSteps(plan Plan) []string {
+func condaSteps(plan journal.Plan) []string {
 	found := []string{}
 	for _, node := range plan.Nodes {
 		if id := node.Step.ID(); strings.Contains(id, "miniforge") || strings.Contains(id, ".condarc") {
@@ -84,7 +85,7 @@ func TestAnAdoptionDoesNotAnnounceUVAndFailOnConda(t *testing.T) {
 	assert.NotContains(t, i.olderEnvironmentCheck(t.Context(), in.older, true).Message, "cannot be fetched")
 }
 
-func nodeIDs(plan Plan) []string {
+func nodeIDs(plan journal.Plan) []string {
 	found := []string{}
 	for _, node := range plan.Nodes {
 		found = append(found, node.Step.ID())

@@ -72,6 +72,37 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 	t.Run("a snapshot of half a package is never offered", func(t *testing.T) {
 		want.Contains(t, h.must(t, "tljh-install env history"), "its record is not")
 	})
+	t.Run("a file that only the check of all files finds", func(t *testing.T) {
+		h.must(t, "echo broken >> "+userSite+"/six.py && systemctl start tljh-check.service")
+		r := h.run(t, "tljh-install status")
+		want.Differ(t, 0, r.Code, "status")
+		want.Contains(t, r.Output(), "six.py was changed (found by the check of ", repairCommand)
+		h.must(t, "tljh-install env repair")
+		healthy(t)
+	})
+	t.Run("the receipt is lost, or damaged", func(t *testing.T) {
+		for _, lost := range []struct{ how, mend string }{
+			{"rm " + layout.Receipt, "tljh-install install"},
+			{"echo no json >> " + layout.Receipt + " && echo '{}' >> " + layout.Receipt, "mv " + layout.Receipt + " " + layout.Receipt + ".damaged; tljh-install install"},
+		} {
+			h.must(t, lost.how)
+			r := h.run(t, "tljh-install status")
+			want.Differ(t, 0, r.Code, "status")
+			want.Contains(t, r.Output(), "receipt", "sudo tljh-install install")
+			h.must(t, "tljh-install config reload || true; "+lost.mend)
+			healthy(t)
+		}
+	})
+	t.Run("a snapshot that was killed", func(t *testing.T) {
+		h.must(t, `flock `+layout.Lock+` -c 'touch /tmp/held; until test -e /tmp/released; do sleep 0.2; done' & until test -e /tmp/held; do sleep 0.1; done
+/opt/tljh/user/bin/python -m pip uninstall -q -y --root-user-action=ignore six
+timeout 60 sh -c 'until systemctl is-active tljh-environment.service | grep -q ^activating; do sleep 0.1; done'; sleep 2
+systemctl kill -s KILL tljh-environment.service; sleep 1; touch /tmp/released; wait`)
+		want.Lacks(t, h.run(t, "tljh-install status").Output(), "tljh-environment.service")
+		h.must(t, "timeout 90 sh -c 'until tljh-install env history | grep -q -e -six; do sleep 1; done'")
+		healthy(t)
+		h.must(t, pip+"six")
+	})
 	t.Run("a timer that was stopped", func(t *testing.T) {
 		h.MustSh(t, "systemctl stop tljh-firewall.timer")
 		r := h.run(t, "tljh-install status")

@@ -70,6 +70,7 @@ def test_both_versions_of_control_groups(words, tmp_path):
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "Your files take all the room"),
         (RuntimeError(""), "RuntimeError. Try again."),
         (ValueError("x" * 1000), "xxx. Try again."),
+        (type("NoSuchKernel", (KeyError,), {"__str__": lambda self: "No such kernel named r"})(), "No such kernel named r. Choose another kernel"),
     ],
 )  # fmt: skip
 def test_an_error_that_nobody_expected_has_words(words, error, says):

@@ -79,7 +79,7 @@ func (m *Machine) thaw(ctx context.Context) error {
 		return err
 	}
 	// Its clock still shows the moment it was frozen.
-	_, err := m.must(ctx, fmt.Sprintf("date -s @%d", time.Now().Unix()))
+	err := m.must(ctx, fmt.Sprintf("date -s @%d", time.Now().Unix()))
 	return err
 }
 
@@ -185,15 +185,15 @@ func (m *Machine) Put(ctx context.Context, path string, content io.Reader) error
 	return nil
 }
 
-func (m *Machine) must(ctx context.Context, script string) (string, error) {
+func (m *Machine) must(ctx context.Context, script string) error {
 	r, err := m.Sh(ctx, script)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if r.Code != 0 {
-		return "", fmt.Errorf("%s: exit %d: %s", script, r.Code, r.Output())
+		return fmt.Errorf("%s: exit %d: %s", script, r.Code, r.Output())
 	}
-	return strings.TrimRight(r.Stdout, "\n"), nil
+	return nil
 }
 
 func (m *Machine) awaitSSH(ctx context.Context, limit time.Duration) error {
@@ -210,7 +210,7 @@ func (m *Machine) awaitSSH(ctx context.Context, limit time.Duration) error {
 	err := guest.Poll(ctx, limit, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
-		_, err := m.must(ctx, "true")
+		err := m.must(ctx, "true")
 		return err
 	})
 	select {

@@ -19,6 +19,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"tljh/installer"
+	"tljh/installer/journal"
+	"tljh/installer/uninstall"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -146,10 +148,10 @@ func exitCode(err error) int {
 		usage    *usageError
 		bad      *installer.BadInput
 		refused  *installer.RefusedError
-		busy     *installer.BusyError
+		busy     *journal.BusyError
 		unproved *installer.UnprovedError
 		skew     *installer.SkewRefused
-		cannot   *installer.CannotBeginError
+		cannot   *uninstall.CannotBeginError
 		denied   *installer.CommandRefused
 		stopped  *interrupted
 		asBefore *installer.NotAdoptedError

@@ -21,6 +21,7 @@ import (
 
 	"tljh/config"
 	"tljh/installer"
+	"tljh/installer/journal"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -330,7 +331,7 @@ func (c *configCommand) applyWith(ctx context.Context, r *run, how string) error
 	if err := installer.Ready(ctx, r.host, cfg, problems, file.InEffect()); err != nil {
 		return err
 	}
-	unlock, err := installer.Lock(ctx, r.host.Files, time.Now())
+	unlock, err := journal.Lock(ctx, r.host.Files, time.Now())
 	if err != nil {
 		return err
 	}

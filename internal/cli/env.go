@@ -16,6 +16,7 @@ import (
 
 	"tljh/environment"
 	"tljh/installer"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 )
 
@@ -332,7 +333,7 @@ func (c *envCommand) install(ctx context.Context, packages []string) error {
 			return &installer.BadInput{Err: fmt.Errorf("%q is not a package name", name)}
 		}
 	}
-	return c.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
+	return c.change(ctx, journal.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		if err := k.Install(ctx, packages); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tljh/installer"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 )
 
@@ -27,7 +28,7 @@ func newApplyCommand(c *envCommand) *cobra.Command {
 		Example: "  sudo tljh-install env apply https://example.org/course.git#2026\n  sudo tljh-install env apply ./statistics --kernel statistics --group stats",
 		Args:    argsOf(1, "apply SOURCE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.change(cmd.Context(), installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
+			return c.change(cmd.Context(), journal.Lock, func(ctx context.Context, k *installer.Keeper) error {
 				source, err := k.Apply(ctx, args[0], options)
 				if err != nil {
 					return err
@@ -56,7 +57,7 @@ func newKernelsCommand(c *envCommand) *cobra.Command {
 			if remove == "" {
 				return c.kernels()
 			}
-			return c.change(cmd.Context(), installer.Lock, func(_ context.Context, k *installer.Keeper) error {
+			return c.change(cmd.Context(), journal.Lock, func(_ context.Context, k *installer.Keeper) error {
 				if err := k.RemoveKernel(remove); err != nil {
 					return err
 				}

@@ -11,6 +11,7 @@ import (
 
 	"tljh/environment"
 	"tljh/installer"
+	"tljh/installer/journal"
 	"tljh/internal/host"
 )
 
@@ -72,7 +73,7 @@ func (r *returning) answered(err error) error {
 }
 
 func (r *returning) repair(ctx context.Context) error {
-	return r.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
+	return r.change(ctx, journal.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		before, err := k.Repair(ctx, r.agree())
 		switch {
 		case err != nil:
@@ -115,7 +116,7 @@ func (r *returning) redo(ctx context.Context) error {
 }
 
 func (r *returning) goTo(ctx context.Context, title string, choose func(environment.Lineage) (environment.Snapshot, error)) error {
-	return r.change(ctx, installer.Lock, func(ctx context.Context, k *installer.Keeper) error {
+	return r.change(ctx, journal.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		all, err := r.snapshots()
 		if err != nil {
 			return err
@@ -148,7 +149,7 @@ func (r *returning) snapshot(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.change(ctx, installer.LockForSnapshot, func(ctx context.Context, k *installer.Keeper) error { return k.Snapshot(ctx, by, r.name) }); err != nil {
+		if err := r.change(ctx, journal.LockForSnapshot, func(ctx context.Context, k *installer.Keeper) error { return k.Snapshot(ctx, by, r.name) }); err != nil {
 			return err
 		}
 		// What is changed while this runs starts nothing anew.

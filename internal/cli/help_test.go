@@ -2,12 +2,16 @@ package cli
 
 import (
 	"bytes"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tljh/internal/host"
 )
 
 // allCommands calls do with every command that people see, under both names of the program.
@@ -59,6 +63,26 @@ func TestWordsOfOthersLeadToVerbs(t *testing.T) {
 		require.Contains(t, commands, path)
 		for _, word := range words {
 			assert.Contains(t, meant(commands[path].Parent(), word), path, word)
+		}
+	}
+}
+
+func TestWordsThatNoVerbDoesLeadToWhatDoes(t *testing.T) {
+	commands := map[string]*cobra.Command{}
+	allCommands(t, func(cmd *cobra.Command) { commands[cmd.CommandPath()] = cmd })
+	for path, all := range otherwise {
+		require.Contains(t, commands, path)
+		for _, each := range all {
+			for _, word := range each.words {
+				err := noArgs(commands[path], []string{word})
+				assert.Equal(t, each.hint, host.HintOf(err), word)
+				assert.False(t, slices.ContainsFunc(commands[path].Commands(), func(verb *cobra.Command) bool { return verb.Name() == word }), word)
+			}
+			for _, verb := range regexp.MustCompile("tljh-install( [a-z]+)+").FindAllString(strings.ReplaceAll(each.hint, "tljh-install help", ""), -1) {
+				found, rest, err := commands["tljh-install"].Find(strings.Fields(verb)[1:])
+				require.NoError(t, err)
+				assert.NotEqual(t, "tljh-install", found.CommandPath(), "%s %v", verb, rest)
+			}
 		}
 	}
 }

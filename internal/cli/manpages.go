@@ -13,7 +13,7 @@ import (
 )
 
 // manualFiles returns what package manual holds, by where it is installed: what a release installs is made of the same tables as help.
-func manualFiles() (map[string][]byte, error) {
+func manualFiles() map[string][]byte {
 	found := map[string][]byte{}
 	for _, name := range []string{path.Base(layout.Binary), path.Base(layout.ConfigLink)} {
 		root := rootCommand(name, Streams{})
@@ -28,7 +28,7 @@ func manualFiles() (map[string][]byte, error) {
 			found[fmt.Sprintf(stub.path, name)] = []byte(fmt.Sprintf(stub.text, name))
 		}
 	}
-	return found, nil
+	return found
 }
 
 // completionStubs let each shell, at the first Tab, ask the program for its completion: so it is always that of the program which is there.

@@ -20,10 +20,46 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return &usageError{host.Hint(fmt.Errorf("%s takes no further argument: %q", cmd.CommandPath(), args[0]), "see %s --help", cmd.CommandPath())}
 	}
 	err := fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0])
+	if hint := doneOtherwise(cmd, args[0]); hint != "" {
+		return &usageError{host.Hint(err, "%s", hint)}
+	}
 	if near := meant(cmd, args[0]); len(near) > 0 {
 		return &usageError{host.Hint(err, "did you mean %s?", strings.Join(near, " or "))}
 	}
 	return &usageError{host.Hint(err, "see %s --help", cmd.CommandPath())}
+}
+
+// doneOtherwise returns how to do what a word means to people, where no command does it; "" for other words.
+func doneOtherwise(cmd *cobra.Command, word string) string {
+	for _, each := range otherwise[cmd.CommandPath()] {
+		if slices.Contains(each.words, word) {
+			return each.hint
+		}
+	}
+	return ""
+}
+
+// otherwise are words of other programs that no verb of ours does.
+var otherwise = map[string][]struct {
+	words []string
+	hint  string
+}{
+	"tljh-install": {
+		{[]string{"user", "users", "add-user", "adduser", "useradd", "student", "students"},
+			"users are added on the hub's Admin page, or with: sudo tljh-install config add users.allowed NAME --reload"},
+		{[]string{"admin", "admins", "add-admin"}, "sudo tljh-install config add users.admin NAME --reload"},
+		{[]string{"log", "logs", "journal"}, "the hub: sudo journalctl -u jupyterhub -e; a user's server: sudo journalctl -u jupyter-NAME -e; this program: sudo less /opt/tljh/installer.log"},
+		{[]string{"start", "stop", "enable", "disable"}, "systemd starts and stops the hub: sudo systemctl start jupyterhub"},
+		{[]string{"https", "ssl", "tls", "cert", "certificate", "letsencrypt"}, "section https of the config: sudo tljh-install config edit"},
+		{[]string{"plugin", "plugins"}, "sudo tljh-install install --plugin NAME"},
+		{[]string{"backup", "restore", "dump"}, "what to copy, and how: docs/troubleshooting.md, section Copy the hub's data"},
+		{[]string{"man", "manual", "docs"}, "man tljh-install, or tljh-install help COMMAND"},
+	},
+	"tljh-install env": {
+		{[]string{"uninstall", "remove", "rm", "delete", "del"}, "an admin removes a package in a terminal of the hub: pip uninstall NAME"},
+		{[]string{"update", "upgrade"}, "sudo tljh-install env install 'NAME>=VERSION', or an admin in a terminal of the hub: pip install --upgrade NAME"},
+		{[]string{"create", "new"}, "an extra kernel for all, or for a group: sudo tljh-install env apply FOLDER --kernel NAME"},
+	},
 }
 
 // atMostOne is for verbs behind which there may be one thing.

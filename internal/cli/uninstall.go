@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tljh/installer"
+	"tljh/installer/uninstall"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/step"
@@ -54,8 +55,8 @@ func runUninstall(ctx context.Context, streams Streams, o uninstallOptions) erro
 	}
 	r := o.begin(streams)
 	defer r.close()
-	u := &installer.Uninstaller{Host: r.host, Report: r.report, Now: time.Now}
-	what := installer.UninstallOptions{RemoveUsers: o.removeUsers, Purge: o.purge}
+	u := installer.NewUninstaller(r.host, r.report, time.Now)
+	what := uninstall.Options{RemoveUsers: o.removeUsers, Purge: o.purge}
 	planned, err := u.Plan(ctx, what)
 	if err != nil {
 		return o.finish(r.report, err)
@@ -92,7 +93,7 @@ func runUninstall(ctx context.Context, streams Streams, o uninstallOptions) erro
 	return nil
 }
 
-func (o uninstallOptions) show(streams Streams, removal *installer.Removal, text string) error {
+func (o uninstallOptions) show(streams Streams, removal *uninstall.Removal, text string) error {
 	if o.json {
 		return writeJSON(streams.Out, removal)
 	}
@@ -135,7 +136,7 @@ const (
 )
 
 // removalText lists what becomes of everything.
-func removalText(removal *installer.Removal, end bool) string {
+func removalText(removal *uninstall.Removal, end bool) string {
 	var text strings.Builder
 	for _, heading := range headings {
 		title := heading.inPlan
@@ -211,7 +212,7 @@ func fold(text string, width int, indent string) string {
 	return folded.String()
 }
 
-func nothingText(removal *installer.Removal) string {
+func nothingText(removal *uninstall.Removal) string {
 	text := "nothing to do: " + installer.NotInstalled + "\n"
 	if len(removal.Items) > 0 {
 		text += "\n" + removalText(removal, atEnd)
@@ -219,7 +220,7 @@ func nothingText(removal *installer.Removal) string {
 	return text
 }
 
-func doneText(removal *installer.Removal) string {
+func doneText(removal *uninstall.Removal) string {
 	kept := removalText(removal, atEnd)
 	if len(removal.Failed) > 0 {
 		text := "\nSome things could not be removed:\n\n"
@@ -238,7 +239,7 @@ func doneText(removal *installer.Removal) string {
 	return text
 }
 
-func keeps(removal *installer.Removal, what string) bool {
+func keeps(removal *uninstall.Removal, what string) bool {
 	for _, fate := range removal.Items {
 		if fate.What == what && fate.Verb == step.Keep {
 			return true

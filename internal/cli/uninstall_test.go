@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tljh/installer"
+	"tljh/installer/uninstall"
 	"tljh/internal/layout"
 	"tljh/internal/step"
 )
@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // class is what uninstalling does on a machine that a class has worked on.
-func class() *installer.Removal {
+func class() *uninstall.Removal {
 	items := []step.Fate{
 		{Verb: step.Stop, Kind: "unit", What: "jupyterhub.service"},
 		{Verb: step.Stop, Kind: "unit", What: "configurable-http-proxy.service"},
@@ -38,14 +38,14 @@ func class() *installer.Removal {
 		step.Fate{Verb: step.Keep, Kind: "account", What: "jupyter-bob", Why: "made by the hub; homes stay, too"},
 		step.Fate{Verb: step.Keep, Kind: "folder", What: layout.State, Why: "the hub's database, passwords, and what this program knows of the machine"},
 	)
-	return &installer.Removal{Items: items, Seconds: 4.2}
+	return &uninstall.Removal{Items: items, Seconds: 4.2}
 }
 
 func TestWordsOfUninstalling(t *testing.T) {
 	failed := class()
 	failed.Failed = []string{"cannot delete the group tljh-proxy: groupdel failed (exit code 10):\n    cannot lock /etc/group", "cannot remove /opt/tljh/tools: something is mounted at /opt/tljh/tools\numount /opt/tljh/tools, then run the same command again"}
-	bare := &installer.Removal{Seconds: 61}
-	left := &installer.Removal{Items: []step.Fate{{Verb: step.Keep, Kind: "folder", What: layout.State, Why: "the hub's database"}}}
+	bare := &uninstall.Removal{Seconds: 61}
+	left := &uninstall.Removal{Items: []step.Fate{{Verb: step.Keep, Kind: "folder", What: layout.State, Why: "the hub's database"}}}
 	for name, got := range map[string]string{
 		"plan": removalText(class(), inPlan), "done": doneText(class()), "failed": doneText(failed), "without-a-trace": doneText(bare),
 		"nothing": nothingText(bare), "nothing-but-state": nothingText(left),

@@ -70,7 +70,8 @@ func ProxyFor(environ []string, address *url.URL) (*url.URL, error) {
 	return proxy, nil
 }
 
-// bypasses tells whether a list such as "localhost,.example.org,10.0.0.0/8" holds a host.
+// bypasses reports whether a list such as "localhost,.example.org,10.0.0.0/8" holds a host, by the rules of curl and uv: a name stands for all below it, with
+// a dot before it or without. golang.org/x/net/http/httpproxy differs: to it, .example.org is not example.org, and loopback addresses are on every list.
 func bypasses(list, name string) bool {
 	ip := net.ParseIP(name)
 	return slices.ContainsFunc(strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }), func(entry string) bool {

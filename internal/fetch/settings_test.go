@@ -22,6 +22,10 @@ func TestProxyFor(t *testing.T) {
 		{"https_proxy=http://p no_proxy=.test", "https://index.test/", ""},
 		{"https_proxy=http://p no_proxy=other.test,ndex.test", "https://index.test/", "http://p"},
 		{"https_proxy=http://p NO_PROXY=*", "https://index.test/", ""},
+		{"https_proxy=http://p no_proxy=.index.test", "https://index.test/", ""},
+		{"https_proxy=http://p no_proxy=*.index.test", "https://index.test/", ""},
+		{"https_proxy=http://p", "https://127.0.0.1/", "http://p"},
+		{"https_proxy=http://p", "https://localhost/", "http://p"},
 		{"https_proxy=http://p no_proxy=10.0.0.0/8", "https://10.1.2.3/", ""},
 		{"https_proxy=http://p no_proxy=10.0.0.0/8", "https://11.1.2.3/", "http://p"},
 	} {

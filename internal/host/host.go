@@ -43,6 +43,9 @@ func Hint(err error, format string, args ...any) error {
 	return &HintedError{Err: err, Hint: fmt.Sprintf(format, args...)}
 }
 
+// Nobody is the number of the account that owns nothing.
+const Nobody = 65534
+
 // DiskFull tells whether an error, one of a command that we ran included, comes from a file system that has no room left.
 func DiskFull(err error) bool {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {

@@ -29,3 +29,18 @@ func Reserve(f Files, p string, size int64) (err error) {
 	}
 	return syncDir(filepath.Dir(f.Path(p)))
 }
+
+// littleSpace is free on a disk that counts as full.
+const littleSpace = 16 << 20
+
+// OutOfSpace reports whether a failure came from the disk at a path that is full, or left it so.
+func OutOfSpace(files Files, at string, err error) bool {
+	free, inodes, statErr := files.FreeSpace(at)
+	return DiskFull(err) || statErr == nil && (free < littleSpace || inodes == 0)
+}
+
+// IsFolder reports whether a path is a folder, and no link to one.
+func IsFolder(files Files, p string) bool {
+	info, err := files.Lstat(p)
+	return err == nil && info.IsDir()
+}

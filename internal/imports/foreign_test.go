@@ -27,7 +27,8 @@ var byPath = reasons(map[string]string{
 	"folders of Miniforges and beside them, where only root makes entries; a link there is replaced, not followed": "environment: giveNamedBack keepNamed linkNamed TakeNamed",
 	"an empty folder whose name only root can change":                                                              "environment: fit prepare run",
 	"root's own settings": "environment: pipSetting",
-	"/proc":               "environment: Changers",
+	"the record of the last check, in root's state folder": "environment: Record ForgetCheck lastCheck",
+	"/proc": "environment: Changers",
 	"kernels' descriptions, which are root's":    "installer: RemoveKernel describeKernel kernel",
 	"a source's folder before it is handed over": "installer: bring newUnpacking",
 })

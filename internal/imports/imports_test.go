@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +30,8 @@ var layers = [][]string{
 	{"hub", "conda", "edge", "firewall", "systemdunits", "sudoers"},
 	{"environment"}, // hub and user environments are built from what hub and conda give
 	{"internal/step", "internal/check"},
+	{"installer/journal", "installer/hubnotes"},
+	{"installer/proof", "installer/uninstall"}, // what the hub notes; what the journal tells
 	{"installer"},
 	{"internal/cli"},
 	{"cmd/tljh-install"},
@@ -85,36 +88,32 @@ func sources(t *testing.T, root string) []source {
 
 // layer returns the layer that a folder belongs to, -1 for one of those apart, and false when it is in no table.
 func layer(folder string) (int, bool) {
+	own := entry(folder)
 	for i, folders := range layers {
-		for _, each := range folders {
-			if below(folder, each) {
-				return i, true
-			}
+		if slices.Contains(folders, own) {
+			return i, true
 		}
 	}
-	for _, each := range apart {
-		if below(folder, each) {
-			return -1, true
+	return -1, own != ""
+}
+
+// entry returns the entry of the tables that a folder belongs to, the longest where there are several; "" when it is in no table.
+func entry(folder string) string {
+	found := ""
+	for _, each := range slices.Concat(append(layers, apart)...) {
+		if below(folder, each) && len(each) > len(found) {
+			found = each
 		}
 	}
-	return 0, false
+	return found
 }
 
 func below(folder, ancestor string) bool {
 	return folder == ancestor || strings.HasPrefix(folder, ancestor+"/")
 }
 
-// samePackage tells whether two folders belong to one entry of the tables.
-func samePackage(a, b string) bool {
-	for _, folders := range append(layers, apart) {
-		for _, each := range folders {
-			if below(a, each) && below(b, each) {
-				return true
-			}
-		}
-	}
-	return false
-}
+// samePackage reports whether two folders belong to one entry of the tables.
+func samePackage(a, b string) bool { return entry(a) != "" && entry(a) == entry(b) }
 
 // wrong says why a folder may not import a package, or nothing.
 func wrong(folder, imported string) string {
@@ -164,12 +163,15 @@ func TestWrongImportsAreFound(t *testing.T) {
 		{"config", "tljh/internal/host", "dependencies point one way"},
 		{"installer", "tljh/internal/cli", "dependencies point one way"},
 		{"hub", "tljh/environment", "dependencies point one way"},
+		{"installer/journal", "tljh/installer", "dependencies point one way"},
 		{"installer", "tljh/integration-tests/guest", "for tests and tools only"},
 		{"installer", "github.com/stretchr/testify/require", "for tests only"},
 		{"integration-tests/cmd/try", "tljh/internal/cli", "as people do"},
 		{"surprise", "fmt", "name the layer of surprise"},
 		{"installer", "tljh/surprise", "no package of the tables"},
 		{"installer", "tljh/config", ""},
+		{"installer", "tljh/installer/journal", ""},
+		{"installer/statetest", "tljh/installer", ""},
 		{"environment", "tljh/hub", ""},
 		{"installer", "fmt", ""},
 		{"internal/host/hosttest", "tljh/internal/host", ""},

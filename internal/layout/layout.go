@@ -55,6 +55,7 @@ const (
 	HubGroups     = State + "/groups"
 	PackageList   = State + "/user-environment.txt"
 	Shared        = "/srv/tljh"
+	Homes         = "/home" // unless the config says otherwise
 	Aside         = "/var/backups/tljh"
 	Log           = Root + "/installer.log"
 	Cache         = Root + "/cache"
@@ -81,6 +82,7 @@ const (
 // Units of systemd. Each user's server is jupyter-NAME.service in UsersSlice.
 const (
 	HubUnit    = "jupyterhub.service"
+	ReturnUnit = "tljh-start-hub" // of a timer, which starts a hub that was stopped and not started again
 	ProxyUnit  = "configurable-http-proxy.service"
 	EdgeSocket = "tljh-edge.socket"
 	EdgeUnit   = "tljh-edge.service"

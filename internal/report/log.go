@@ -39,12 +39,6 @@ type Log struct {
 // NewLog returns a log that is held in memory.
 func NewLog() *Log { return &Log{now: time.Now, last: map[string]string{}} }
 
-// OpenLog returns a log that goes to the file path, as Attach says.
-func OpenLog(files host.Files, path string) (*Log, error) {
-	l := NewLog()
-	return l, l.Attach(files, path)
-}
-
 // Attach adds what is held, and everything from now on, to the end of the file path, which gets mode 0600. A log that is attached
 // stays where it is.
 func (l *Log) Attach(files host.Files, path string) error {

@@ -49,8 +49,8 @@ func TestLogIsPrivateAndAppended(t *testing.T) {
 	files := host.Files{Root: t.TempDir()}
 	require.NoError(t, os.WriteFile(files.Path("/installer.log"), []byte("earlier\n"), 0o644))
 	defer syscall.Umask(syscall.Umask(0))
-	log, err := OpenLog(files, "/installer.log")
-	require.NoError(t, err)
+	log := NewLog()
+	require.NoError(t, log.Attach(files, "/installer.log"))
 	log.Event(Event{Kind: KindNote, Message: "now", Time: newClock().Now()})
 	require.NoError(t, log.Attach(files, "/elsewhere.log"), "it stays where it is")
 	require.NoError(t, log.Close())
@@ -120,10 +120,10 @@ func TestFullDiskNeverFailsTheRunAndLosesLittle(t *testing.T) {
 	}
 	t.Cleanup(func() { assert.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 	files := host.Files{Root: dir}
-	log, err := OpenLog(files, "/installer.log")
-	require.NoError(t, err)
+	log := NewLog()
+	require.NoError(t, log.Attach(files, "/installer.log"))
 	filler := files.Path("/filler")
-	err = os.WriteFile(filler, make([]byte, 1<<20), 0o600)
+	err := os.WriteFile(filler, make([]byte, 1<<20), 0o600)
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	long := strings.Repeat("x", 100)
 	for range 100 {

@@ -48,14 +48,14 @@ def description(folder):
     except OSError as error:
         return {}, f"{path} cannot be read: {error.strerror}"
     except ValueError as error:
-        return {}, f"{path} is not valid JSON: {error}"
+        return {}, f"{path} is not valid JSON: {str(error).rstrip('.')}"
     argv = found.get("argv") if isinstance(found, dict) else None
     if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
         return {}, f"{path} names no command in `argv`"
     try:
         kernelspec.KernelSpec(resource_dir=folder, **found)
     except (TraitError, TypeError) as error:
-        return {}, f"{path} is not valid: {error}"
+        return {}, f"{path} is not valid: {str(error).rstrip('.')}"
     return found, None
 
 

@@ -87,12 +87,17 @@ WORDS = {
     errno.ENOMEM: "There is no memory left. Shut down kernels that you do not use.",
 }
 
+# By the class of an error of Jupyter's.
+OF_JUPYTER = {"NoSuchKernel": "Choose another kernel in the menu Kernel, Change Kernel, or ask who gave you the notebook what it needs."}
+
 OTHERWISE = "Try again. If it happens again, restart your server, or show this to an admin: the server's journal has the details."
 
 
 def explain(error):
     """What is answered where an error has no words of Jupyter's."""
-    known = WORDS.get(error.errno) if isinstance(error, OSError) else None
+    known = WORDS.get(error.errno) if isinstance(error, OSError) else OF_JUPYTER.get(type(error).__name__)
+    if type(error).__name__ in OF_JUPYTER:
+        return f"{' '.join(str(error).split())[:300]}. {known}"
     what = " ".join("".join(traceback.format_exception_only(type(error), error)).split())[:300]
     return f"{what}. {known or OTHERWISE}"
 

@@ -1,4 +1,4 @@
-package installer
+package proof
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/internal/host"
 	"tljh/internal/layout"
 )
 
@@ -71,9 +73,10 @@ func TestTheProxysTokenIsRead(t *testing.T) {
 		"CONFIGPROXY_AUTH_TOKEN=\n":               "",
 		"OTHER=x\n":                               "",
 	} {
-		h, _ := machine(t)
-		place(t, h, layout.ProxyEnv, text)
-		token, err := proxyToken(h.Files)
+		files := host.Files{Root: t.TempDir()}
+		require.NoError(t, os.MkdirAll(files.Path(layout.State), 0o700))
+		require.NoError(t, os.WriteFile(files.Path(layout.ProxyEnv), []byte(text), 0o600))
+		token, err := proxyToken(files)
 		require.NoError(t, err)
 		assert.Equal(t, want, token, text)
 	}

@@ -1,4 +1,4 @@
-package installer
+package uninstall
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tljh/environment"
+	"tljh/installer/journal"
 	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -23,13 +24,13 @@ import (
 	"tljh/internal/step"
 )
 
-// UninstallOptions is what a person asked uninstall for.
-type UninstallOptions struct {
+// Options is what a person asked uninstall for.
+type Options struct {
 	RemoveUsers bool // the accounts that the hub made
 	Purge       bool // config, database and passwords; with RemoveUsers, homes and shared folders as well
 }
 
-func (o UninstallOptions) everything() bool { return o.RemoveUsers && o.Purge }
+func (o Options) everything() bool { return o.RemoveUsers && o.Purge }
 
 // Removal is what uninstalling is going to do, or did, thing by thing.
 type Removal struct {
@@ -57,14 +58,19 @@ type Uninstaller struct {
 	Report *report.Reporter
 	Now    func() time.Time
 
+	// Adoption returns what was in the folder of state before an adoption that has not touched the older TLJH; found is false when none is under way. One that has
+	// touched it is an error: its command completes it.
+	Adoption func(files host.Files) (state []string, found bool, err error)
+
 	told bool // that the receipt is damaged
 	back bool // an older TLJH comes back, or stays: its state and config, and this program, are not looked at
 
-	abandoned *Adoption // that was begun, and has not touched it
+	abandoned bool     // an adoption was begun, and has not touched it
+	before    []string // what was in the folder of state then
 }
 
 // Plan tells what Uninstall would do.
-func (u *Uninstaller) Plan(ctx context.Context, options UninstallOptions) (*Removal, error) {
+func (u *Uninstaller) Plan(ctx context.Context, options Options) (*Removal, error) {
 	d, err := u.prepare(options)
 	if err != nil {
 		return nil, err
@@ -77,9 +83,9 @@ func (u *Uninstaller) Plan(ctx context.Context, options UninstallOptions) (*Remo
 }
 
 // Uninstall does it. What can't be undone is told at the end, and keeps nothing else from being undone.
-func (u *Uninstaller) Uninstall(ctx context.Context, options UninstallOptions) (*Removal, error) {
+func (u *Uninstaller) Uninstall(ctx context.Context, options Options) (*Removal, error) {
 	start := u.Now()
-	unlock, err := Lock(ctx, u.Host.Files, u.Now())
+	unlock, err := journal.Lock(ctx, u.Host.Files, u.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -103,14 +109,14 @@ func (u *Uninstaller) Uninstall(ctx context.Context, options UninstallOptions) (
 	return d.removal, nil
 }
 
-func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
+func (u *Uninstaller) prepare(options Options) (*dismantling, error) {
 	if os.Geteuid() != 0 {
 		return nil, &CannotBeginError{host.Hint(errors.New("only root can uninstall"), "put sudo in front")}
 	}
 	if err := u.lookForAdoption(); err != nil {
 		return nil, &CannotBeginError{err}
 	}
-	receipt, err := loadReceipt(u.Host.Files, u.Now, func(number int, _ error) error {
+	receipt, err := journal.LoadDamagedReceipt(u.Host.Files, u.Now, func(number int, _ error) error {
 		if !u.told {
 			u.Report.Warn("", "line %d of the receipt is damaged and was passed over", number)
 		}
@@ -122,7 +128,7 @@ func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 	u.told = true
 	d := &dismantling{Uninstaller: u, options: options, receipt: receipt, removal: &Removal{Items: []step.Fate{}}, gone: map[string]bool{}}
 	d.context = &step.Context{
-		Host: u.Host, Left: receipt.Left, Save: receipt.save, Recorded: receipt.Recorded, Progress: func(string, int64, int64) {},
+		Host: u.Host, Left: receipt.Left, Save: receipt.Save, Recorded: receipt.Recorded, Progress: func(string, int64, int64) {},
 		Aside: d.aside, Deleted: func(p string) bool { return d.gone[p] }, TakeAll: options.everything(),
 	}
 	return d, d.gather()
@@ -130,37 +136,61 @@ func (u *Uninstaller) prepare(options UninstallOptions) (*dismantling, error) {
 
 // lookForAdoption finds out whether an older TLJH is to be left as it is: it has not been touched yet.
 func (u *Uninstaller) lookForAdoption() error {
-	if u.back {
+	if u.back || u.Adoption == nil {
 		return nil
 	}
-	a, err := loadAdoption(u.Host.Files)
-	if err != nil || a == nil {
+	state, found, err := u.Adoption(u.Host.Files)
+	if err != nil || !found {
 		return err
 	}
-	if a.begun() {
-		return adopting(u.Host.Files)
-	}
-	u.back, u.abandoned = true, a
+	u.back, u.abandoned, u.before = true, true, state
 	return nil
 }
 
 // abandon forgets that an older TLJH was to be taken over.
 func (u *Uninstaller) abandon() error {
 	files := u.Host.Files
-	if u.abandoned == nil {
+	if !u.abandoned {
 		return nil
 	}
 	if err := files.Remove(layout.Receipt); err != nil {
 		return err
 	}
-	return forgetOurs(files, layout.State, u.abandoned.State) // its journal, too
+	return RemoveAllBut(files, layout.State, u.before) // its journal, too
+}
+
+// RemoveAllBut removes from a folder what was not there before us.
+func RemoveAllBut(files host.Files, dir string, but []string) error {
+	names, err := files.List(dir)
+	for _, name := range names {
+		if err == nil && !slices.Contains(but, name) {
+			err = files.RemoveWhole(path.Join(dir, name))
+		}
+	}
+	return err
+}
+
+// ForAdoption undoes what the receipt tells, but for accounts of people, config, state and this program.
+func ForAdoption(ctx context.Context, h *host.Host, r *report.Reporter, now func() time.Time) error {
+	u := &Uninstaller{Host: h, Report: r, Now: now, back: true}
+	d, err := u.prepare(Options{})
+	if err != nil {
+		return err
+	}
+	if err := d.run(ctx); err != nil {
+		return err
+	}
+	if len(d.removal.Failed) > 0 {
+		return errors.New(strings.Join(d.removal.Failed, "\n"))
+	}
+	return nil
 }
 
 // dismantling is one walk through all that is to be undone.
 type dismantling struct {
 	*Uninstaller
-	options UninstallOptions
-	receipt *Receipt
+	options Options
+	receipt *journal.Receipt
 	context *step.Context
 	stages  []stage
 	owned   bool // what is in our folder is ours
@@ -265,7 +295,7 @@ func (d *dismantling) run(ctx context.Context) error {
 	if d.owned {
 		d.keepPackageList()
 		// What was known to be in order is so no longer, whatever happens now. A disk that is full must not keep us from making room.
-		if err := d.receipt.write(Record{Event: eventUninstall}); err != nil {
+		if err := d.receipt.Write(journal.Record{Event: journal.EventUninstall}); err != nil {
 			d.Report.Warn(host.HintOf(err), "%v", err)
 		}
 	}
@@ -406,8 +436,8 @@ func (d *dismantling) reload(ctx context.Context) {
 	if err := d.Host.Systemd.Reload(ctx); err != nil {
 		d.failed(work{}, fmt.Errorf("cannot tell systemd that its units have gone: %w", err))
 	}
-	if unit, err := runningSSH(ctx, d.Host); err == nil && unit != "" {
-		_ = reloadSSH(ctx, d.Host, unit) // one that does not reads it when the machine starts
+	if unit, err := step.RunningSSH(ctx, d.Host); err == nil && unit != "" {
+		_ = step.ReloadSSH(ctx, d.Host, unit) // one that does not reads it when the machine starts
 	}
 	for _, w := range d.stuck {
 		fate, _ := w.undoer.Fate(ctx, d.context, w.trace)
@@ -430,7 +460,7 @@ func (d *dismantling) endProcesses(ctx context.Context) {
 	}
 	ours := func(p host.Process) bool {
 		at := func(folder string) bool { return within(folder, p.Program) }
-		return p.In(layout.Slice) || (p.UID == 0 || p.UID == nobody) && slices.ContainsFunc(trees, at)
+		return p.In(layout.Slice) || (p.UID == 0 || p.UID == host.Nobody) && slices.ContainsFunc(trees, at)
 	}
 	if err := d.Host.Files.End(ctx, ours); err != nil && ctx.Err() == nil {
 		d.failed(work{}, fmt.Errorf("cannot end what still runs of the hub: %w", err))
@@ -480,7 +510,7 @@ func (d *dismantling) conclude() {
 	if err := forgetHubGroups(d.Host.Files); err != nil {
 		d.failed(work{}, err)
 	}
-	if err := d.receipt.forget(func(id string) bool { return d.kept[id] || inside(id) }); err != nil {
+	if err := d.receipt.Forget(func(id string) bool { return d.kept[id] || inside(id) }); err != nil {
 		d.failed(work{}, err)
 	}
 }
@@ -499,7 +529,7 @@ func (d *dismantling) keepPackageList() {
 		return
 	}
 	list := strings.Join(environment.Pins(packages), "\n") + "\n"
-	_ = d.Host.Files.Write(layout.PackageList, []byte(list), secret)
+	_ = d.Host.Files.Write(layout.PackageList, []byte(list), host.Attr{Mode: 0o600})
 }
 
 // aside returns where a file goes that somebody changed: the same place each time, as long as it is the same file.

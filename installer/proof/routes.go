@@ -1,4 +1,4 @@
-package installer
+package proof
 
 import (
 	"bytes"
@@ -15,9 +15,9 @@ import (
 	"tljh/internal/layout"
 )
 
-// carryRoutes remembers the proxy's routes over a restart, which loses them. The hub would give them back, too, a second or two later, and not at all while
+// CarryRoutes remembers the proxy's routes over a restart, which loses them. The hub would give them back, too, a second or two later, and not at all while
 // it is restarting itself.
-func carryRoutes(h *host.Host) func(ctx context.Context) func(ctx context.Context) error {
+func CarryRoutes(h *host.Host) func(ctx context.Context) func(ctx context.Context) error {
 	return func(ctx context.Context) func(context.Context) error {
 		token, _ := proxyToken(h.Files) // without it, the proxy says nothing
 		api := proxyAPI{

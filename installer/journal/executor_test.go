@@ -1,10 +1,9 @@
-package installer
+package journal
 
 import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -144,22 +143,6 @@ func TestPlanWithACircleOrATwinIsRefused(t *testing.T) {
 	c := &tally{}
 	assert.ErrorContains(t, Plan{Nodes: []Node{c.node("a", nil, "b"), c.node("b", nil, "a")}}.Valid(), "not before it")
 	assert.ErrorContains(t, Plan{Nodes: []Node{c.node("a", nil), c.node("a", nil)}}.Valid(), "twice")
-}
-
-func TestGeneratedPasswordsDifferAndAreAccepted(t *testing.T) {
-	seen := []string{}
-	for range 100 {
-		password := GeneratePassword(0)
-		assert.Len(t, password, 19)
-		assert.NoError(t, checkPassword("x", password))
-		assert.False(t, slices.Contains(seen, password))
-		seen = append(seen, password)
-	}
-	for least := range 70 {
-		password := GeneratePassword(least)
-		assert.GreaterOrEqual(t, len(password), least)
-		assert.NoError(t, checkPassword("x", password))
-	}
 }
 
 // Two steps fail at the same time on a full disk; one of them does not say why.

@@ -1,4 +1,4 @@
-package installer
+package uninstall
 
 import (
 	"path"
@@ -62,6 +62,10 @@ func (d *dismantling) traces() []step.Trace {
 	for _, link := range links {
 		add(step.Trace{ID: step.Link{Path: link}.ID(), Left: []step.Left{{Target: layout.Binary}}})
 	}
+	if d.owned { // nobody else uses these names
+		add(step.Trace{ID: step.Account{Name: layout.EnvironmentUser}.ID(), First: &step.Before{}})
+		add(step.Trace{ID: step.Group{Name: layout.ProxyGroup}.ID(), First: &step.Before{}})
+	}
 	return traces
 }
 
@@ -92,7 +96,7 @@ func unitNames(files host.Files, traces []step.Trace) []string {
 			add(name)
 		}
 	}
-	add(returnUnit + ".timer")
+	add(layout.ReturnUnit + ".timer")
 	rank := map[string]int{".service": 1, ".slice": 2}
 	slices.SortStableFunc(names, func(a, b string) int { return rank[path.Ext(a)] - rank[path.Ext(b)] })
 	return names
@@ -121,7 +125,7 @@ func system(traces []step.Trace) []work {
 		undoer, name, ok := step.ByID(t.ID)
 		_, isUnit := undoer.(step.Unit)
 		switch {
-		case strings.HasPrefix(t.ID, homesTask):
+		case strings.HasPrefix(t.ID, HomesTask):
 			continue
 		case !ok:
 			undoer = taskUndoer(t.ID)
@@ -151,7 +155,7 @@ func restarts(traces []step.Trace) []work {
 func homesFolders(traces []step.Trace) []work {
 	works := []work{}
 	for _, t := range slices.Backward(traces) {
-		if strings.HasPrefix(t.ID, homesTask) {
+		if strings.HasPrefix(t.ID, HomesTask) {
 			works = append(works, work{taskUndoer(t.ID), t})
 		}
 	}
@@ -160,9 +164,9 @@ func homesFolders(traces []step.Trace) []work {
 
 // temporary are the folders beside the homes in which the hub keeps temporary files of servers.
 func temporary(traces []step.Trace) []work {
-	works := []work{{tree{path: path.Join(usualHomes, layout.ServersTemporary), kind: "folder"}, step.Trace{}}}
+	works := []work{{tree{path: path.Join(layout.Homes, layout.ServersTemporary), kind: "folder"}, step.Trace{}}}
 	for _, t := range traces {
-		if root, ok := strings.CutPrefix(t.ID, homesTask); ok && path.IsAbs(root) {
+		if root, ok := strings.CutPrefix(t.ID, HomesTask); ok && path.IsAbs(root) {
 			works = append(works, work{tree{path: path.Join(root, layout.ServersTemporary), kind: "folder"}, step.Trace{}})
 		}
 	}
@@ -180,11 +184,11 @@ func shared(traces []step.Trace) []work {
 	return works
 }
 
-// transient is where systemd keeps the units that were made by a command, as users' servers are.
-const transient = "/run/systemd/transient"
+// Transient is where systemd keeps the units that were made by a command, as users' servers are.
+const Transient = "/run/systemd/transient"
 
-// isOurServer tells by its unit whether a user's server was started by our hub.
-func isOurServer(unit []byte) bool {
+// IsOurServer tells by its unit whether a user's server was started by our hub.
+func IsOurServer(unit []byte) bool {
 	text := string(unit)
 	return strings.Contains(text, "\nSlice="+layout.UsersSlice+"\n") || strings.Contains(text, "\nDescription=Jupyter server of ")
 }
@@ -197,10 +201,10 @@ func isSocketMount(name string) bool {
 // servers are the users' servers, failed ones included, wherever the config has put them, and the file systems of their sockets.
 func (d *dismantling) servers() []work {
 	works := []work{}
-	names, _ := d.Host.Files.List(transient)
+	names, _ := d.Host.Files.List(Transient)
 	for _, name := range names {
-		text, _, _ := d.Host.Files.ReadFile(path.Join(transient, name))
-		if path.Ext(name) == ".service" && isOurServer(text) || isSocketMount(name) {
+		text, _, _ := d.Host.Files.ReadFile(path.Join(Transient, name))
+		if path.Ext(name) == ".service" && IsOurServer(text) || isSocketMount(name) {
 			works = append(works, work{server{name}, step.Trace{}})
 		}
 	}
@@ -238,20 +242,20 @@ func (d *dismantling) leftovers(units []string) []work {
 	return works
 }
 
-// privateOf is where a folder that systemd makes for an account of its own making really is; it makes a link to there.
-func privateOf(dir string) string { return path.Join(path.Dir(dir), "private", path.Base(dir)) }
+// PrivateOf is where a folder that systemd makes for an account of its own making really is; it makes a link to there.
+func PrivateOf(dir string) string { return path.Join(path.Dir(dir), "private", path.Base(dir)) }
 
 // files are folders that hold nothing but what we made.
 func (d *dismantling) files() []work {
 	works := []work{}
 	for _, dir := range []string{layout.EdgeRuntime, layout.EdgeState} {
-		works = append(works, work{tree{path: dir, kind: "folder"}, step.Trace{}}, work{tree{path: privateOf(dir), kind: "folder"}, step.Trace{}})
+		works = append(works, work{tree{path: dir, kind: "folder"}, step.Trace{}}, work{tree{path: PrivateOf(dir), kind: "folder"}, step.Trace{}})
 	}
 	if !d.owned {
 		return works
 	}
 	for _, p := range []string{environment.Hub.Link(), environment.User.Link()} {
-		if !isFolder(d.Host.Files, p) { // which is an older TLJH's
+		if !host.IsFolder(d.Host.Files, p) { // which is an older TLJH's
 			works = append(works, work{tree{path: p, kind: "link"}, step.Trace{}})
 		}
 	}

@@ -1,4 +1,4 @@
-package installer
+package proof
 
 import (
 	"context"
@@ -48,8 +48,8 @@ func (k *kernelOfTests) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = k.answer(r.Context(), c, asked.Header["msg_id"])
 }
 
-// says is what a kernel sends about the cell of an ID.
-func says(kind string, content map[string]any) func(context.Context, *websocket.Conn, string) error {
+// kernelSays is what a kernel sends about the cell of an ID.
+func kernelSays(kind string, content map[string]any) func(context.Context, *websocket.Conn, string) error {
 	return func(ctx context.Context, c *websocket.Conn, id string) error {
 		for _, parent := range []string{"another cell's", id} {
 			message := map[string]any{"header": map[string]any{"msg_type": kind}, "parent_header": map[string]any{"msg_id": parent}, "content": content}
@@ -79,7 +79,7 @@ func proofOfKernel(t *testing.T, kernel *kernelOfTests) *Proof {
 }
 
 func TestACellIsRun(t *testing.T) {
-	kernel := &kernelOfTests{answer: says("execute_result", result("42"))}
+	kernel := &kernelOfTests{answer: kernelSays("execute_result", result("42"))}
 	p := proofOfKernel(t, kernel)
 	require.NoError(t, p.cell(t.Context()))
 	assert.Equal(t, "6 * 7", kernel.code)
@@ -93,8 +93,8 @@ func TestACellThatDoesNotWorkIsExplained(t *testing.T) {
 		words  string
 	}{
 		"no connection": {&kernelOfTests{refuses: true}, "cannot connect to the kernel"},
-		"another sum":   {&kernelOfTests{answer: says("execute_result", result("41"))}, `6 * 7 is "41"`},
-		"an exception":  {&kernelOfTests{answer: says("error", map[string]any{"ename": "ImportError", "evalue": "no zmq"})}, "ImportError: no zmq"},
+		"another sum":   {&kernelOfTests{answer: kernelSays("execute_result", result("41"))}, `6 * 7 is "41"`},
+		"an exception":  {&kernelOfTests{answer: kernelSays("error", map[string]any{"ename": "ImportError", "evalue": "no zmq"})}, "ImportError: no zmq"},
 		"the end":       {&kernelOfTests{answer: func(context.Context, *websocket.Conn, string) error { return nil }}, "the kernel of the probe user's server does not work"},
 	} {
 		t.Run(name, func(t *testing.T) {

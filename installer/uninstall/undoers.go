@@ -1,4 +1,4 @@
-package installer
+package uninstall
 
 import (
 	"context"
@@ -23,13 +23,19 @@ var inRoot = []string{
 
 // taskUndoer returns what takes a task back.
 func taskUndoer(id string) step.Undoer {
-	if root, ok := strings.CutPrefix(id, homesTask); ok {
+	if root, ok := strings.CutPrefix(id, HomesTask); ok {
 		return homesFolder{root}
 	}
 	if slices.ContainsFunc(inRoot, func(prefix string) bool { return strings.HasPrefix(id, prefix) }) {
 		return nothing{}
 	}
 	return kept{"", "step", "this release does not know the step " + id + " of the receipt"}
+}
+
+// KnownTask reports whether it is known how a task, which the receipt names, is taken back.
+func KnownTask(id string) bool {
+	_, unknown := taskUndoer(id).(kept)
+	return !unknown
 }
 
 // nothing is for what needs no undoing of its own.
@@ -190,7 +196,8 @@ func (r restart) Undo(ctx context.Context, c *step.Context, _ step.Trace) error 
 	return c.Host.Systemd.Do(ctx, "start", r.unit)
 }
 
-const homesTask = "folder for homes "
+// HomesTask begins the IDs of the steps that make a folder for homes; its path follows.
+const HomesTask = "folder for homes "
 
 // homesFolder is a folder for homes that we made, with those on the way there.
 type homesFolder struct{ root string }

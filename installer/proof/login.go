@@ -1,4 +1,4 @@
-package installer
+package proof
 
 import (
 	"cmp"
@@ -66,7 +66,7 @@ func (p *Proof) tryLogin(ctx context.Context) error {
 	try := &loginTry{client: &client, start: start, prefix: path.Join(p.BaseURL, "hub") + "/"}
 	err = try.run(ctx)
 	if name := try.came(ctx); name != "" { // an authenticator that lets everybody in, who is not to stay
-		got, removeErr := p.hub(ctx, http.MethodDelete, "users/"+url.PathEscape(name), nil)
+		got, removeErr := p.hub(ctx, http.MethodDelete, "users/"+url.PathEscape(name))
 		if removeErr = expect(got, removeErr, http.StatusNoContent, http.StatusNotFound); removeErr != nil && err == nil {
 			err = fmt.Errorf("cannot remove the user %s, whom the try of the login page made: %w", name, removeErr)
 		}

@@ -1,4 +1,4 @@
-package installer
+package journal
 
 import (
 	"context"
@@ -149,7 +149,7 @@ func (w *walk) note(node Node, changed bool, err error) (stop bool) {
 
 func (x *Executor) context(run *report.Running) *step.Context {
 	return &step.Context{
-		Host: x.Host, Recorded: x.Receipt.Recorded, Save: x.Receipt.save, Left: x.Receipt.Left,
+		Host: x.Host, Recorded: x.Receipt.Recorded, Save: x.Receipt.Save, Left: x.Receipt.Left,
 		Progress: run.Progress, Tell: x.Report.Note,
 	}
 }
@@ -179,11 +179,11 @@ func (x *Executor) settle(ctx context.Context, node Node) (changed bool, err err
 // recognise journals that what a step left is what it would leave now, where an older receipt does not tell.
 func (x *Executor) recognise(s step.Step) error {
 	leaver, ok := s.(step.Leaver)
-	if !ok || !x.Receipt.knows(s.ID()) || len(x.Receipt.Left(s.ID())) > 0 {
+	if !ok || !x.Receipt.Knows(s.ID()) || len(x.Receipt.Left(s.ID())) > 0 {
 		return nil
 	}
 	leaves := leaver.Leaves()
-	return x.Receipt.write(Record{Event: eventSame, Step: s.ID(), Leaves: &leaves})
+	return x.Receipt.Write(Record{Event: EventSame, Step: s.ID(), Leaves: &leaves})
 }
 
 func (x *Executor) apply(ctx context.Context, s step.Step, c *step.Context) error {
@@ -191,24 +191,24 @@ func (x *Executor) apply(ctx context.Context, s step.Step, c *step.Context) erro
 	if err != nil {
 		return err
 	}
-	begin := Record{Event: eventBegin, Step: s.ID(), Before: &before}
+	begin := Record{Event: EventBegin, Step: s.ID(), Before: &before}
 	if leaver, ok := s.(step.Leaver); ok {
 		leaves := leaver.Leaves()
 		begin.Leaves = &leaves
 	}
-	if err := x.Receipt.write(begin); err != nil {
+	if err := x.Receipt.Write(begin); err != nil {
 		return err
 	}
 	if err := s.Apply(ctx, c); err != nil {
 		// The error is told by the caller; that the receipt can't be written to either is no news then.
-		_ = x.Receipt.write(Record{Event: eventFail, Step: s.ID(), Error: err.Error()})
+		_ = x.Receipt.Write(Record{Event: EventFail, Step: s.ID(), Error: err.Error()})
 		return err
 	}
-	end := Record{Event: eventEnd, Step: s.ID()}
+	end := Record{Event: EventEnd, Step: s.ID()}
 	if stamped, ok := s.(step.Fingerprinter); ok {
 		end.Fingerprint = stamped.Fingerprint(c)
 	}
-	return x.Receipt.write(end)
+	return x.Receipt.Write(end)
 }
 
 func (x *Executor) look(ctx context.Context, node Node) (changed bool, err error) {
@@ -227,7 +227,7 @@ func (x *Executor) Finish(changed bool) error {
 	if !changed && x.Receipt.Finished() {
 		return nil
 	}
-	return x.Receipt.write(Record{Event: eventDone})
+	return x.Receipt.Write(Record{Event: EventDone})
 }
 
 // Valid tells whether every step is there once and comes after steps that are before it in the list, which rules out circles.

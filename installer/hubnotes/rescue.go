@@ -1,4 +1,4 @@
-package installer
+package hubnotes
 
 import (
 	"encoding/json"
@@ -11,17 +11,18 @@ import (
 	"tljh/internal/layout"
 )
 
-const repairHint = "sudo tljh-install env repair repairs it"
+// RepairHint is what to run when servers start from the rescue environment.
+const RepairHint = "sudo tljh-install env repair repairs it"
 
-// rescued is what the hub writes down while users' servers start from the rescue environment.
-type rescued struct {
+// Rescue is what the hub writes down while users' servers start from the rescue environment.
+type Rescue struct {
 	Cause  string `json:"cause"`
 	Detail string `json:"detail"`
 	Since  int64  `json:"since"`
 }
 
-// readRescued returns nil when servers start as usual.
-func readRescued(files host.Files) (*rescued, error) {
+// ReadRescue returns nil when servers start as usual.
+func ReadRescue(files host.Files) (*Rescue, error) {
 	data, err := files.Read(layout.RescueTold)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -29,17 +30,18 @@ func readRescued(files host.Files) (*rescued, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := &rescued{}
+	found := &Rescue{}
 	if err := json.Unmarshal(data, found); err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", layout.RescueTold, err)
 	}
 	return found, nil
 }
 
-// forgetRescued is for when the user environment works again. Were it not so, the next server to start would have the hub say it again.
-func forgetRescued(files host.Files) error { return files.Remove(layout.RescueTold) }
+// ForgetRescue is for when the user environment works again. Were it not so, the next server to start would have the hub say it again.
+func ForgetRescue(files host.Files) error { return files.Remove(layout.RescueTold) }
 
-func (r *rescued) words() string {
+// Words say since when, and why.
+func (r *Rescue) Words() string {
 	words := "servers start from the rescue environment since " + time.Unix(r.Since, 0).Format(time.DateTime) + ": " + r.Cause
 	if r.Detail != "" {
 		words += " (" + r.Detail + ")"

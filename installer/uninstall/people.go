@@ -1,4 +1,4 @@
-package installer
+package uninstall
 
 import (
 	"context"
@@ -18,10 +18,7 @@ import (
 const hubMark = "JupyterHub user "
 
 // firstUID is where people's accounts begin; nobody's number is among them.
-const (
-	firstUID = 1000
-	nobody   = 65534
-)
+const firstUID = 1000
 
 // people are the accounts that the hub made, and their homes. The probe user's go in any case: nobody works there.
 func (d *dismantling) people() ([]work, error) {
@@ -50,7 +47,7 @@ func (d *dismantling) people() ([]work, error) {
 }
 
 func hubMade(account host.Account) bool {
-	return strings.HasPrefix(account.Comment, hubMark) && account.UID >= firstUID && account.UID != nobody
+	return strings.HasPrefix(account.Comment, hubMark) && account.UID >= firstUID && account.UID != host.Nobody
 }
 
 // person comes with the home first: an account whose home could not be deleted is still there to try again.
@@ -137,7 +134,7 @@ func (h home) Undo(ctx context.Context, c *step.Context, _ step.Trace) error {
 func (d *dismantling) hubGroups() []work {
 	works := []work{}
 	for _, name := range hubGroupNames(d.Host.Files) {
-		if group := (step.Group{Name: name}); !d.receipt.knows(group.ID()) {
+		if group := (step.Group{Name: name}); !d.receipt.Knows(group.ID()) {
 			works = append(works, work{group, step.Trace{First: &step.Before{}}})
 		}
 	}
@@ -162,5 +159,5 @@ func forgetHubGroups(files host.Files) error {
 	if len(left) == 0 {
 		return files.Remove(layout.HubGroups)
 	}
-	return files.Write(layout.HubGroups, []byte(strings.Join(left, "")), secret)
+	return files.Write(layout.HubGroups, []byte(strings.Join(left, "")), host.Attr{Mode: 0o600})
 }

@@ -1,4 +1,4 @@
-package installer
+package journal
 
 import (
 	"bytes"
@@ -27,21 +27,21 @@ var migrations = map[int]func(*Record){1: migrateFormat1}
 
 // migrateFormat1: the only links there were led to the program. What files were left with, nothing tells.
 func migrateFormat1(r *Record) {
-	if r.Event == eventBegin && (r.Step == "link "+layout.BinaryLink || r.Step == "link "+layout.ConfigLink) {
+	if r.Event == EventBegin && (r.Step == "link "+layout.BinaryLink || r.Step == "link "+layout.ConfigLink) {
 		r.Leaves = &step.Left{Target: layout.Binary}
 	}
 }
 
 // Events of the receipt.
 const (
-	eventRun       = "run"       // a command began to change the machine
-	eventBegin     = "begin"     // a step is about to be applied
-	eventEnd       = "end"       // the step was applied
-	eventFail      = "fail"      // the step failed; it may have been applied in part
-	eventSame      = "same"      // an older receipt did not tell what a step left: it was found to be what is wanted
-	eventDone      = "done"      // the whole plan was applied and proved
-	eventUninstall = "uninstall" // everything is about to be undone: what was known to be in order is so no longer
-	eventSum       = "sum"       // what earlier lines told of a step
+	EventRun       = "run"       // a command began to change the machine
+	EventBegin     = "begin"     // a step is about to be applied
+	EventEnd       = "end"       // the step was applied
+	EventFail      = "fail"      // the step failed; it may have been applied in part
+	EventSame      = "same"      // an older receipt did not tell what a step left: it was found to be what is wanted
+	EventDone      = "done"      // the whole plan was applied and proved
+	EventUninstall = "uninstall" // everything is about to be undone: what was known to be in order is so no longer
+	EventSum       = "sum"       // what earlier lines told of a step
 )
 
 // Record is one line of the receipt.
@@ -89,15 +89,15 @@ type Receipt struct {
 
 // LoadReceipt reads the receipt of earlier runs; a machine without one has an empty one.
 func LoadReceipt(files host.Files, now func() time.Time) (*Receipt, error) {
-	return loadReceipt(files, now, func(number int, err error) error {
+	return LoadDamagedReceipt(files, now, func(number int, err error) error {
 		return host.Hint(fmt.Errorf("cannot read the receipt %s: line %d is damaged: %w", layout.Receipt, number, err),
 			"move it aside: sudo mv %s %s.damaged; then sudo tljh-install install, which checks every step anew", layout.Receipt, layout.Receipt)
 	})
 }
 
-// loadReceipt asks damaged about each line that can't be read. Every line stands for itself, and can be left out.
-func loadReceipt(files host.Files, now func() time.Time, damaged func(number int, err error) error) (*Receipt, error) {
-	r := newReceipt(files, now)
+// LoadDamagedReceipt reads it, and asks damaged about each line that can't be read. Every line stands for itself, and can be left out.
+func LoadDamagedReceipt(files host.Files, now func() time.Time, damaged func(number int, err error) error) (*Receipt, error) {
+	r := NewReceipt(files, now)
 	data, err := files.Read(layout.Receipt)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -119,7 +119,8 @@ func loadReceipt(files host.Files, now func() time.Time, damaged func(number int
 	return r, nil
 }
 
-func newReceipt(files host.Files, now func() time.Time) *Receipt {
+// NewReceipt returns the receipt of a machine that has none.
+func NewReceipt(files host.Files, now func() time.Time) *Receipt {
 	return &Receipt{files: files, now: now, steps: map[string]*known{}}
 }
 
@@ -159,9 +160,9 @@ func parseReceipt(data []byte, damaged func(number int, err error) error) (recor
 func (r *Receipt) take(record Record) {
 	r.last = record.Event
 	switch record.Event {
-	case eventRun:
+	case EventRun:
 		r.by = record.Version
-	case eventBegin:
+	case EventBegin:
 		k := r.step(record.Step)
 		if k.trace.First == nil {
 			k.trace.First, k.trace.By = record.Before, r.by
@@ -170,18 +171,18 @@ func (r *Receipt) take(record Record) {
 		if record.Leaves != nil {
 			k.add(*record.Leaves)
 		}
-	case eventEnd:
+	case EventEnd:
 		r.step(record.Step).fingerprint = record.Fingerprint
-	case eventFail:
+	case EventFail:
 		r.step(record.Step).fingerprint = ""
-	case eventSame:
+	case EventSame:
 		if record.Leaves != nil {
 			r.step(record.Step).add(*record.Leaves)
 		}
-	case eventSum:
+	case EventSum:
 		k := r.step(record.Step)
 		k.trace.By, k.trace.First, k.trace.Left, k.fingerprint = record.Version, record.Before, record.Left, record.Fingerprint
-	case eventUninstall:
+	case EventUninstall:
 		for _, k := range r.steps {
 			k.fingerprint = ""
 		}
@@ -224,8 +225,8 @@ func (r *Receipt) Left(id string) []step.Left {
 	return nil
 }
 
-// knows tells whether a step was ever applied.
-func (r *Receipt) knows(id string) bool {
+// Knows tells whether a step was ever applied.
+func (r *Receipt) Knows(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.steps[id] != nil
@@ -246,17 +247,24 @@ func (r *Receipt) Traces() []step.Trace {
 func (r *Receipt) Finished() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last == eventDone
+	return r.last == EventDone
 }
 
-// write journals a record. The first of a run is preceded by the run's own.
-func (r *Receipt) write(record Record) error {
+// Undoing reports whether the last run on record was an uninstallation that did not end.
+func (r *Receipt) Undoing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last == EventUninstall
+}
+
+// Write journals a record. The first of a run is preceded by the run's own.
+func (r *Receipt) Write(record Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	record.Time = r.now().UTC()
 	if !r.began {
 		r.began = true
-		r.pending = append(r.pending, Record{Event: eventRun, Time: record.Time, Format: receiptFormat, Version: programVersion()})
+		r.pending = append(r.pending, Record{Event: EventRun, Time: record.Time, Format: receiptFormat, Version: programVersion()})
 	}
 	r.pending = append(r.pending, record)
 	return r.flush()
@@ -321,16 +329,16 @@ func (r *Receipt) sumUp() error {
 
 func (r *Receipt) sum() []Record {
 	now := r.now().UTC()
-	records := []Record{{Event: eventRun, Time: now, Format: receiptFormat, Version: programVersion()}}
+	records := []Record{{Event: EventRun, Time: now, Format: receiptFormat, Version: programVersion()}}
 	for _, id := range r.order {
 		k := r.steps[id]
-		records = append(records, Record{Event: eventSum, Time: now, Version: k.trace.By, Step: id, Before: k.trace.First, Left: k.trace.Left, Fingerprint: k.fingerprint})
+		records = append(records, Record{Event: EventSum, Time: now, Version: k.trace.By, Step: id, Before: k.trace.First, Left: k.trace.Left, Fingerprint: k.fingerprint})
 	}
 	return records
 }
 
-// forget drops all steps but those named, and sums up: the others were undone.
-func (r *Receipt) forget(but func(id string) bool) error {
+// Forget drops all steps but those named, and sums up: the others were undone.
+func (r *Receipt) Forget(but func(id string) bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.order = slices.DeleteFunc(r.order, func(id string) bool {
@@ -355,8 +363,8 @@ func linesOf(records []Record) ([]byte, error) {
 	return lines.Bytes(), nil
 }
 
-// save keeps a copy of a file that a step is about to replace.
-func (r *Receipt) save(p string, data []byte) (string, error) {
+// Save keeps a copy of a file that a step is about to replace.
+func (r *Receipt) Save(p string, data []byte) (string, error) {
 	dir := path.Join(layout.State, "before")
 	if err := r.files.Mkdir(dir, host.Attr{Mode: 0o700}); err != nil {
 		return "", err

@@ -1,4 +1,4 @@
-package installer
+package proof
 
 import (
 	"bytes"
@@ -11,10 +11,12 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
 	"tljh/config"
+	"tljh/installer/hubnotes"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -41,15 +43,15 @@ type Proof struct {
 	client     *http.Client
 }
 
-// NewProof makes the proof of a config.
-func NewProof(h *host.Host, r *report.Reporter, cfg *config.Config) *Proof {
-	p := &Proof{Host: h, Report: r, BaseURL: cfg.BaseURL, Public: "http://" + publicAddress(cfg.HTTP.Address, cfg.HTTP.Port)}
+// New makes the proof of a config.
+func New(h *host.Host, r *report.Reporter, cfg *config.Config) *Proof {
+	p := &Proof{Host: h, Report: r, BaseURL: cfg.BaseURL, Public: "http://" + EdgeAddress(cfg.HTTP.Address, cfg.HTTP.Port)}
 	p.hubDoor, p.proxyDoor, p.proxyAPI = "http://"+layout.HubAddress, "http://"+layout.ProxyAddress, "http://"+layout.ProxyAPIAddress
 	p.patience, p.prefix = answerTime, cfg.Users.AccountPrefix
 	if !cfg.HTTPS.Enabled {
 		return p
 	}
-	p.Plain, p.Public = p.Public, "https://"+publicAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
+	p.Plain, p.Public = p.Public, "https://"+EdgeAddress(cfg.HTTPS.Address, cfg.HTTPS.Port)
 	if domains := cfg.HTTPS.LetsEncrypt.Domains; len(domains) > 0 {
 		p.Name, p.Pending = domains[0], true
 	}
@@ -83,8 +85,8 @@ func (p *Proof) Quick(ctx context.Context) error {
 			return err
 		}
 	}
-	if told, err := readSnippets(p.Host.Files); err == nil && told.problems() != "" {
-		p.Report.Note("not used of %s: %s; %s", layout.ConfigD, told.problems(), snippetsHint)
+	if told, err := hubnotes.ReadSnippets(p.Host.Files); err == nil && told.NotUsed() != "" {
+		p.Report.Note("not used of %s: %s; %s", layout.ConfigD, told.NotUsed(), hubnotes.SnippetsHint)
 	}
 	return nil
 }
@@ -113,7 +115,7 @@ func (p *Proof) step(ctx context.Context, id, title, unit string, prove func(con
 
 // explain adds the last words of the unit that is most likely to know why: not those of what went wrong another time.
 func (p *Proof) explain(ctx context.Context, unit string, since time.Time, err error) error {
-	if outOfSpace(p.Host.Files, err) { // neither the hub nor the journal could write why
+	if host.OutOfSpace(p.Host.Files, layout.Root, err) { // neither the hub nor the journal could write why
 		return host.Hint(fmt.Errorf("%w; the disk of %s is full", err, layout.Root), "make room (df -h shows where), then run the same command again")
 	}
 	return host.Hint(host.LastWords(err, unit, complaints(p.Host.Journal(ctx, unit, 300, since))), "see all of it: journalctl -u %s; then run the same command again", unit)
@@ -152,6 +154,14 @@ func (p *Proof) prepare() error {
 	return nil
 }
 
+// EdgeAddress is where this machine reaches its own edge.
+func EdgeAddress(address string, port int) string {
+	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() {
+		address = "127.0.0.1"
+	}
+	return net.JoinHostPort(address, strconv.Itoa(port))
+}
+
 // answer is a response that was read whole.
 type answer struct {
 	status int
@@ -183,8 +193,8 @@ func (p *Proof) call(ctx context.Context, method, address, token string, body an
 	return answer{response.StatusCode, data}, err
 }
 
-func (p *Proof) hub(ctx context.Context, method, name string, body any) (answer, error) {
-	return p.call(ctx, method, p.hubDoor+path.Join(p.BaseURL, "hub/api", name), p.token, body)
+func (p *Proof) hub(ctx context.Context, method, name string) (answer, error) {
+	return p.call(ctx, method, p.hubDoor+path.Join(p.BaseURL, "hub/api", name), p.token, nil)
 }
 
 // until polls a request until good says yes, and returns the last reason why not when the time is up.
@@ -214,7 +224,7 @@ type finalError struct{ error }
 
 func (p *Proof) api(ctx context.Context) error {
 	return until(ctx, p.patience, "the hub's API does not answer", func(ctx context.Context) error {
-		got, err := p.hub(ctx, http.MethodGet, "info", nil)
+		got, err := p.hub(ctx, http.MethodGet, "info")
 		return expect(got, err, http.StatusOK)
 	})
 }
@@ -280,11 +290,11 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 			err = removeErr
 		}
 	}()
-	got, err := p.hub(ctx, http.MethodPost, user, nil)
+	got, err := p.hub(ctx, http.MethodPost, user)
 	if err := expect(got, err, http.StatusCreated); err != nil {
 		return fmt.Errorf("cannot make the probe user: %w", err)
 	}
-	got, err = p.hub(ctx, http.MethodPost, user+"/server", nil)
+	got, err = p.hub(ctx, http.MethodPost, user+"/server")
 	if err := expect(got, err, http.StatusCreated, http.StatusAccepted); err != nil {
 		return fmt.Errorf("cannot start the probe user's server: %w", err)
 	}
@@ -292,7 +302,7 @@ func (p *Proof) spawn(ctx context.Context) (err error) {
 		return err
 	}
 	// The hub forgets what it told before as soon as a server starts as usual.
-	if told, err := readRescued(p.Host.Files); err != nil || told != nil {
+	if told, err := hubnotes.ReadRescue(p.Host.Files); err != nil || told != nil {
 		return errors.Join(err, p.notAsUsual(told))
 	}
 	err = until(ctx, p.patience, "the probe user's server does not answer through the edge", func(ctx context.Context) error {
@@ -310,16 +320,16 @@ func (p *Proof) server(name string) string {
 	return p.door + path.Join(p.BaseURL, "user", layout.ProbeUser, name)
 }
 
-func (p *Proof) notAsUsual(told *rescued) error {
+func (p *Proof) notAsUsual(told *hubnotes.Rescue) error {
 	if told == nil {
 		return nil
 	}
-	return fmt.Errorf("the probe user's server did not start as usual: %s; %s", told.words(), repairHint)
+	return fmt.Errorf("the probe user's server did not start as usual: %s; %s", told.Words(), hubnotes.RepairHint)
 }
 
 // serverReady reads how the probe user's server comes along. One that has stopped will not come.
 func (p *Proof) serverReady(ctx context.Context) error {
-	got, err := p.hub(ctx, http.MethodGet, "users/"+layout.ProbeUser, nil)
+	got, err := p.hub(ctx, http.MethodGet, "users/"+layout.ProbeUser)
 	if err := expect(got, err, http.StatusOK); err != nil {
 		return err
 	}
@@ -343,10 +353,10 @@ func (p *Proof) serverReady(ctx context.Context) error {
 func (p *Proof) removeProbe(ctx context.Context) error {
 	user := "users/" + layout.ProbeUser
 	err := until(ctx, p.patience, "cannot remove the probe user", func(ctx context.Context) error {
-		if got, err := p.hub(ctx, http.MethodDelete, user+"/server", nil); err != nil || got.status == http.StatusAccepted {
+		if got, err := p.hub(ctx, http.MethodDelete, user+"/server"); err != nil || got.status == http.StatusAccepted {
 			return errors.Join(err, errors.New("its server is still stopping"))
 		}
-		got, err := p.hub(ctx, http.MethodDelete, user, nil)
+		got, err := p.hub(ctx, http.MethodDelete, user)
 		return expect(got, err, http.StatusNoContent, http.StatusNotFound)
 	})
 	if err != nil {

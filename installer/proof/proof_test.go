@@ -1,4 +1,4 @@
-package installer
+package proof
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/config"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -94,16 +97,25 @@ func (h *hubOfTests) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func putFile(t *testing.T, h *host.Host, name, text string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(h.Files.Path(name)), 0o700))
+	require.NoError(t, os.WriteFile(h.Files.Path(name), []byte(text), 0o755))
+}
+
 func newProof(t *testing.T, hub *hubOfTests) (*Proof, *hosttest.Runner) {
 	t.Helper()
 	server := httptest.NewServer(hub)
 	t.Cleanup(server.Close)
-	h, runner := machine(t)
-	place(t, h, layout.Token, "of-the-installer\n")
-	place(t, h, layout.ProxyEnv, "CONFIGPROXY_AUTH_TOKEN=of-the-proxy\n")
-	place(t, h, "/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+	files, runner := host.Files{Root: t.TempDir()}, &hosttest.Runner{}
+	h := &host.Host{Files: files, Runner: runner}
+	putFile(t, h, layout.Token, "of-the-installer\n")
+	putFile(t, h, layout.ProxyEnv, "CONFIGPROXY_AUTH_TOKEN=of-the-proxy\n")
+	putFile(t, h, "/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
 	runner.On(hosttest.Answer{Stdout: "INFO all is well\nthe hub's last words\n"}, "journalctl")
-	p := NewProof(h, report.New(), parse(t, "{}"))
+	cfg, problems := config.Parse("test", []byte("{}"))
+	require.NoError(t, problems.Err())
+	p := New(h, report.New(), cfg)
 	p.Public, p.hubDoor, p.proxyDoor, p.proxyAPI = server.URL, server.URL, server.URL, server.URL
 	return p, runner
 }
@@ -112,9 +124,9 @@ func TestAHubThatWorksIsProvedAndLeftAsItWas(t *testing.T) {
 	hub := &hubOfTests{}
 	p, runner := newProof(t, hub)
 	// The account that the probe user's server ran in.
-	place(t, p.Host, "/etc/passwd", "root:x:0:0::/root:/bin/sh\njupyter-"+layout.ProbeUser+":x:1001:1001::/home/x:/bin/sh\n")
+	putFile(t, p.Host, "/etc/passwd", "root:x:0:0::/root:/bin/sh\njupyter-"+layout.ProbeUser+":x:1001:1001::/home/x:/bin/sh\n")
 	runner.On(hosttest.Answer{Do: func(context.Context, hosttest.Call) error {
-		place(t, p.Host, "/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+		putFile(t, p.Host, "/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
 		return nil
 	}}, "userdel", "--remove")
 	require.NoError(t, p.Whole(t.Context()))

@@ -1,0 +1,62 @@
+package hubnotes
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"tljh/internal/host"
+	"tljh/internal/layout"
+)
+
+// Snippets is what the hub writes down about the files in jupyterhub_config.d at every start.
+type Snippets struct {
+	Files    []string      `json:"files"`
+	Problems []SnippetNote `json:"problems"` // what is not used
+	Notes    []SnippetNote `json:"notes"`    // what has no effect, and does no harm
+	Closed   bool          `json:"closed"`   // only admins can log in anew
+}
+
+// SnippetNote is what the hub says of one file.
+type SnippetNote struct {
+	File  string `json:"file"`
+	Words string `json:"words"`
+}
+
+func (w SnippetNote) String() string { return w.File + ": " + w.Words }
+
+// ReadSnippets returns nil where no hub has written anything.
+func ReadSnippets(files host.Files) (*Snippets, error) {
+	data, err := files.Read(layout.Snippets)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := &Snippets{}
+	if err := json.Unmarshal(data, found); err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", layout.Snippets, err)
+	}
+	return found, nil
+}
+
+// NotUsed says in one line what is not used; "" if everything is.
+func (s *Snippets) NotUsed() string {
+	if s == nil || len(s.Problems) == 0 {
+		return ""
+	}
+	words := []string{}
+	for _, word := range s.Problems {
+		words = append(words, word.String())
+	}
+	if s.Closed {
+		words = append(words, "only admins can log in until this is fixed")
+	}
+	return strings.Join(words, "; ")
+}
+
+// SnippetsHint is what to do about files that are not used.
+const SnippetsHint = "correct the files in " + layout.ConfigD + ", then: systemctl restart " + layout.HubUnit
