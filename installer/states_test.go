@@ -73,10 +73,11 @@ const statesPage = "../docs/reference/states.md"
 // The manual's page is the table.
 func TestThePageOfTheStates(t *testing.T) {
 	var page strings.Builder
-	page.WriteString("# States and commands\n\nA machine is in one of these states. `tljh-install status` shows which, and the command that is right. Every other command that cannot run in a state\nis refused with exit code 4, and nothing is changed.\n\n" +
-		"This page is made from the table that the program uses (`installer/states.go`).\n\n| state | what it is | the right command |\n| --- | --- | --- |\n")
+	page.WriteString("# States and commands\n\nA machine is in one of these states. `tljh-install status` shows which one, and the command to run next. A command that\n" +
+		"cannot run in a state is refused with exit code 4, and nothing is changed.\n\n" +
+		"This page is generated from the table that the program uses (`installer/states.go`).\n\n| state | meaning | command to run |\n| --- | --- | --- |\n")
 	for _, state := range StateNames() {
-		command := "none: all is done"
+		command := "none: everything is done"
 		if state.Command() != "" {
 			command = "`" + state.Command() + "`"
 		}

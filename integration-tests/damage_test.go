@@ -51,7 +51,7 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 			r = h.run(t, "tljh-install install")
 			want.Equal(t, exitIncomplete, r.Code, r.Output())
 			want.Contains(t, r.Output(), broken.words, repairCommand)
-			want.Lacks(t, r.Output(), "as it should be")
+			want.Lacks(t, r.Output(), "up and healthy")
 			if broken.rescue {
 				h.worksFromRescue(t, bob)
 			} else {

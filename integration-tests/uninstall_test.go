@@ -119,7 +119,7 @@ func TestUninstallAndInstallAgain(t *testing.T) {
 	t.Run("nothing to uninstall", func(t *testing.T) {
 		h.copyProgram(t)
 		r := h.run(t, "/root/tljh-install uninstall --yes; echo code $?; rm /root/tljh-install")
-		want.Contains(t, r.Output(), "There is no hub", "code 0")
+		want.Contains(t, r.Output(), "there is no hub", "code 0")
 		want.Equal(t, "", strings.Join(differences(before, h.inventory(t)), "\n"), "it changed something")
 	})
 	h.paste(t, "--admin "+admin+":"+adminPassword)
