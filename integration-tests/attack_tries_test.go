@@ -484,6 +484,32 @@ func (s *scene) strangers(t *testing.T) {
 	}
 	s.awaitHub(t, 30*time.Second)
 	s.firstLogins(t)
+	s.large(t)
+}
+
+// large fills the hub's memory with requests that never end: through the edge, as a stranger does, and at the ports that programs of the machine reach.
+func (s *scene) large(t *testing.T) {
+	want.OK(t, s.Guest.Write(t.Context(), "/root/large.py", 0o600, strings.NewReader(attacks.Large)))
+	memory := func() int {
+		kilobytes, err := strconv.Atoi(strings.TrimSpace(s.MustSh(t, "awk '/VmRSS/ {print $2}' /proc/"+s.property(t, "jupyterhub.service", "MainPID")+"/status")))
+		want.OK(t, err)
+		return kilobytes >> 10
+	}
+	for _, port := range []string{"80", "971", "972"} {
+		before := memory()
+		attack, err := s.Guest.Start(t.Context(), "/opt/tljh/hub/bin/python", "/root/large.py", "127.0.0.1", port, "20", "20")
+		want.OK(t, err)
+		want.True(t, guestAwait(t, time.Minute, func() bool { return strings.Contains(attack.Output(), "sent") }), "the attack does not get going: "+attack.Output())
+		got := ""
+		if now := memory(); now > before+100 {
+			got = fmt.Sprintf("the hub took %d MB more", now-before)
+		}
+		status, _ := s.ask(t, "/hub/login", "")
+		want.Equal(t, http.StatusOK, status)
+		_ = attack.Stdin().Close()
+		_, _ = attack.Wait()
+		s.note(t, "the hub's memory by large requests at port "+port, got)
+	}
 }
 
 // hopeless sends a request that may get no answer at all.

@@ -24,6 +24,11 @@ var Spy string
 //go:embed take.py
 var Take string
 
+// Large begins many requests with large bodies, and ends none.
+//
+//go:embed large.py
+var Large string
+
 // OthersFiles are addresses by which a student may hope to get at the file "diary" of carol, with bob's own cookies.
 var OthersFiles = []string{
 	"/user/carol/files/diary",
