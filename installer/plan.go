@@ -752,7 +752,7 @@ func (p *planner) services(after ...string) error {
 func (p *planner) watch() {
 	stamp := p.watchStamp
 	stamped := func(*step.Context) string { return stamp }
-	after := append(slices.Clone(p.userDone), p.last)
+	after := slices.Clip(append(slices.Clone(p.userDone), p.last)) // each appends to a copy
 	p.beside(phaseServices, step.Unit{
 		Name: layout.WatchPath, What: "the watch on the user environment", Enable: isResident(layout.WatchPath), Stamp: stamped, Spare: "the timer looks every 5 minutes; " + watchHint,
 	}, after...)
@@ -761,7 +761,7 @@ func (p *planner) watch() {
 	check := p.checkStamp
 	p.beside(phaseServices, step.Unit{
 		Name: layout.CheckTimer, What: "the timer that checks the user environment", Enable: isResident(layout.CheckTimer), Stamp: func(*step.Context) string { return check },
-	}, after...)
+	}, append(after, "unit "+layout.WatchTimer)...)
 }
 
 // cleaning comes only when nobody fetches any more.
