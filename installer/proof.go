@@ -84,7 +84,7 @@ func (p *Proof) Quick(ctx context.Context) error {
 		}
 	}
 	if told, err := readSnippets(p.Host.Files); err == nil && told.problems() != "" {
-		p.Report.Note("not used of %s: %s; %s", layout.ConfigD, told.problems(), snippetsHint)
+		p.Report.Note("not used by the hub: %s; %s", told.problems(), told.hint())
 	}
 	return nil
 }

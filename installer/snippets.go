@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"tljh/internal/host"
@@ -57,7 +58,26 @@ func (s *snippets) problems() string {
 	return strings.Join(words, "; ")
 }
 
-const snippetsHint = "correct the files in " + layout.ConfigD + ", then: systemctl restart " + layout.HubUnit
+const (
+	snippetsHint = "correct the files in " + layout.ConfigD + ", then: systemctl restart " + layout.HubUnit
+	pluginsHint  = "without the plugin: sudo tljh-install config remove hub.packages NAME, then sudo tljh-install install"
+	pluginMark   = "plugin " // what the hub writes before the name of one
+)
+
+// hint is what to do about what is not used.
+func (s *snippets) hint() string {
+	hints := []string{}
+	for _, word := range s.Problems {
+		hint := snippetsHint
+		if strings.HasPrefix(word.File, pluginMark) {
+			hint = pluginsHint
+		}
+		if !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	return strings.Join(hints, "; ")
+}
 
 // lookAtSnippets reports what the hub uses of jupyterhub_config.d. Without files there is nothing to report.
 func lookAtSnippets(files host.Files) (PartStatus, bool) {
@@ -69,7 +89,7 @@ func lookAtSnippets(files host.Files) (PartStatus, bool) {
 	case told == nil || len(told.Files) == 0:
 		return part, false
 	case told.problems() != "":
-		part.State, part.Problem, part.Hint = told.problems(), true, snippetsHint
+		part.State, part.Problem, part.Hint = told.problems(), true, told.hint()
 	default:
 		part.State = "in effect: " + strings.Join(told.Files, ", ")
 		for _, note := range told.Notes {
