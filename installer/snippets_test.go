@@ -36,7 +36,14 @@ func TestStatusNamesTheFilesThatTheHubDoesNotUse(t *testing.T) {
 	part, _ = lookAtSnippets(files)
 	assert.True(t, part.Problem)
 	assert.Equal(t, "a.py: left out as a whole; a.py: and more; only admins can log in until this is fixed", part.State)
-	assert.Contains(t, part.Hint, layout.ConfigD)
+	assert.Equal(t, snippetsHint, part.Hint)
+
+	write(snippets{Files: []string{"plugin a"}, Problems: []snippetWord{{"plugin a", "left out as a whole"}, {"plugin b", "and more"}}})
+	part, _ = lookAtSnippets(files)
+	assert.Equal(t, pluginsHint, part.Hint)
+	write(snippets{Files: []string{"a.py"}, Problems: []snippetWord{{"plugin a", "left out as a whole"}, {"a.py", "and more"}}})
+	part, _ = lookAtSnippets(files)
+	assert.Equal(t, pluginsHint+"; "+snippetsHint, part.Hint)
 
 	require.NoError(t, os.WriteFile(files.Path(layout.Snippets), []byte("["), 0o600))
 	part, _ = lookAtSnippets(files)

@@ -351,7 +351,7 @@ func lookAtSnippets(files host.Files) (PartStatus, bool) {
 	case told == nil || len(told.Files) == 0:
 		return part, false
 	case told.NotUsed() != "":
-		part.State, part.Problem, part.Hint = told.NotUsed(), true, hubnotes.SnippetsHint
+		part.State, part.Problem, part.Hint = told.NotUsed(), true, told.Hint()
 	default:
 		part.State = "in effect: " + strings.Join(told.Files, ", ")
 		for _, note := range told.Notes {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"tljh/internal/host"
@@ -58,5 +59,23 @@ func (s *Snippets) NotUsed() string {
 	return strings.Join(words, "; ")
 }
 
-// SnippetsHint is what to do about files that are not used.
-const SnippetsHint = "correct the files in " + layout.ConfigD + ", then: systemctl restart " + layout.HubUnit
+const (
+	snippetsHint = "correct the files in " + layout.ConfigD + ", then: systemctl restart " + layout.HubUnit
+	pluginsHint  = "without the plugin: sudo tljh-install config remove hub.packages NAME, then sudo tljh-install install"
+	pluginMark   = "plugin " // what the hub writes before the name of one
+)
+
+// Hint is what to do about what is not used.
+func (s *Snippets) Hint() string {
+	hints := []string{}
+	for _, word := range s.Problems {
+		hint := snippetsHint
+		if strings.HasPrefix(word.File, pluginMark) {
+			hint = pluginsHint
+		}
+		if !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	return strings.Join(hints, "; ")
+}

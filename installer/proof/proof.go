@@ -86,7 +86,7 @@ func (p *Proof) Quick(ctx context.Context) error {
 		}
 	}
 	if told, err := hubnotes.ReadSnippets(p.Host.Files); err == nil && told.NotUsed() != "" {
-		p.Report.Note("not used of %s: %s; %s", layout.ConfigD, told.NotUsed(), hubnotes.SnippetsHint)
+		p.Report.Note("not used by the hub: %s; %s", told.NotUsed(), told.Hint())
 	}
 	return nil
 }

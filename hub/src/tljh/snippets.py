@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -191,8 +192,8 @@ class Snippets:
                 chosen[key] = mended.working(found)
                 continue
             why = f"there is no such class in the hub's environment ({found})" if not isinstance(found, type) else "it is no authenticator"
-            if key == "spawner_class" and isinstance(found, type):
-                why = "servers need the hub's own spawner: set its options, or make a subclass of tljh.spawner.UserSpawner"
+            if key == "spawner_class":
+                why = no_spawner(chosen[key], found) or why
             self._not_used(file, f"JupyterHub.{key}", why)
             self.closed = self.closed or key == "authenticator_class"
             del chosen[key]
@@ -344,6 +345,20 @@ def resolve(chosen: Any, key: str) -> Any:
         return mended.registered(chosen, group) or import_item(chosen)
     except Exception as error:
         return str(error) or type(error).__name__
+
+
+def no_spawner(chosen: Any, found: Any) -> str | None:
+    """Why a spawner is not used; None where there is none of that name."""
+    line = [f"{cls.__module__}.{cls.__name__}" for cls in found.__mro__] if isinstance(found, type) else [str(chosen)]
+    if any(CONTAINERS.search(name) for name in line):
+        return (
+            "servers of this hub are units of systemd, and run in no containers. What an image would bring, an environment for all or a kernel does: "
+            "sudo tljh-install env apply SOURCE --kernel NAME takes the files that repo2docker takes"
+        )
+    return "servers need the hub's own spawner: set its options, or make a subclass of tljh.spawner.UserSpawner" if isinstance(found, type) else None
+
+
+CONTAINERS = re.compile("docker|swarm|kube|podman|apptainer|singularity", re.IGNORECASE)
 
 
 def classes(c: Config) -> dict[str, type[HasTraits]]:
