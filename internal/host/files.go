@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -281,6 +282,9 @@ func (f Files) RemoveTree(p string) (err error) {
 	for err = os.RemoveAll(f.Path(p)); errors.Is(err, unix.ENOTEMPTY) && time.Now().Before(last); {
 		err = os.RemoveAll(f.Path(p))
 	}
+	if errors.Is(err, unix.EMFILE) {
+		err = removeDeep(f.Path(p))
+	}
 	if err != nil {
 		return err
 	}
@@ -288,6 +292,15 @@ func (f Files) RemoveTree(p string) (err error) {
 		return nil
 	}
 	return err
+}
+
+// removeDeep deletes a tree in which a user made so many levels that a descriptor for each is more than a process may have: rm needs few, however deep it is.
+func removeDeep(p string) error {
+	out, err := exec.Command(program("rm"), "-rf", "--", p).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, lastLines(string(out), 1))
+	}
+	return nil
 }
 
 // Sync waits until everything written to the file system that holds p is on disk. It is for trees that other programs wrote.
