@@ -121,6 +121,18 @@ func (c *Config) ProxyVariables() []Variable {
 	return found
 }
 
+// ServiceVariables are those that hub and edge get: the network's proxy, and what to trust. A provider of logins may have a certificate of the site's own
+// authority.
+func (c *Config) ServiceVariables() []Variable {
+	found := c.ProxyVariables()
+	if c.Sources.CA != "" {
+		for _, name := range []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} {
+			found = append(found, Variable{name, layout.Authorities, "sources.ca"})
+		}
+	}
+	return found
+}
+
 func isProxyVariable(name string) bool {
 	return slices.Contains([]string{"http_proxy", "https_proxy", "no_proxy"}, strings.ToLower(name))
 }

@@ -124,7 +124,7 @@ func schema(c *Config) []key {
 				"https://mirror.example.org/miniforge", "The address of the folder that contains Miniforge's installer."),
 			row("sources.miniforge_sha256", &c.Sources.MiniforgeSHA256, "", digest, onNothing,
 				"b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c", "The SHA-256 of that installer, if your site has its own. If unset, that of the Miniforge which this release was made for."),
-			row("sources.ca", &c.Sources.CA, "", file, onTrust|onEnvironment|onServers,
+			row("sources.ca", &c.Sources.CA, "", file, onTrust|onHub|onDoor|onEnvironment|onServers,
 				"/etc/ssl/certs/example-org.pem", "CA certificates to trust in addition to the system's, also in single-user servers: a PEM file."),
 			row("network.http_proxy", &c.Network.HTTPProxy, "", proxy, onHub|onDoor|onServers,
 				"http://proxy.example.org:3128", "The proxy for addresses that begin with http://. The hub, the edge, single-user servers and the commands of tljh-install use it; a shell variable http_proxy takes precedence for commands in that shell, and user_environment.variables for servers. If unset, no proxy is used."),

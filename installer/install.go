@@ -186,6 +186,14 @@ func (i *Installer) Install(ctx context.Context, options Options) (*Result, erro
 	for _, failed := range outcome.Failed {
 		result.Failed = append(result.Failed, failed.Error())
 	}
+	plain, err := i.noPlugins(options.Plugins)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range plain {
+		i.Report.Note("%s is installed into the hub environment, and is no plugin: it has no entry point of the group tljh, so the hub calls none of its hooks. "+
+			"To take it out: sudo tljh-install config remove hub.packages %s, then sudo tljh-install install", name, name)
+	}
 	failed, err := i.servePlugins(ctx)
 	if err != nil {
 		return nil, err

@@ -27,11 +27,11 @@ func withNetwork(environ []string, cfg *config.Config) []string {
 	return added
 }
 
-// networkEnv is the file by which systemd tells hub and edge of the proxy. It may hold a password, which properties of units, for everybody to see, may not.
+// networkEnv is the file by which systemd tells hub and edge of the proxy and of certificates to trust. It may hold a password, which properties of units, for everybody to see, may not.
 func networkEnv(cfg *config.Config) []byte {
 	var text strings.Builder
-	text.WriteString("# Made by tljh-install from network.* of " + layout.Config + ", and replaced by it.\n")
-	for _, v := range cfg.ProxyVariables() {
+	text.WriteString("# Made by tljh-install from network.* and sources.ca of " + layout.Config + ", and replaced by it.\n")
+	for _, v := range cfg.ServiceVariables() {
 		text.WriteString(v.Pair() + "\n")
 	}
 	return []byte(text.String())

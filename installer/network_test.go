@@ -2,6 +2,8 @@ package installer
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -69,6 +71,30 @@ func TestAReloadHandsTheProxyOn(t *testing.T) {
 	applied, err = s.apply("limits: {memory: 1G}")
 	require.NoError(t, err)
 	assert.Equal(t, []string{"file " + layout.ServersEnv}, applied.Changed, "package sources are no reason to restart the hub")
+}
+
+// A provider of logins may have a certificate of the site's own authority: hub and edge are started anew with it.
+func TestHubAndEdgeTrustTheSitesAuthority(t *testing.T) {
+	s := newSite(t)
+	require.NoError(t, os.MkdirAll(filepath.Dir(s.files.Path(layout.Authorities)), 0o755))
+	for _, file := range []string{systemAuthorities[0], "/etc/ssl/certs/example-org.pem"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(s.files.Path(file)), 0o755))
+		require.NoError(t, os.WriteFile(s.files.Path(file), []byte(file+"\n"), 0o644))
+	}
+	_, err := s.apply("limits: {memory: 1G}")
+	require.NoError(t, err)
+	assert.NotContains(t, s.read(layout.NetworkEnv), "SSL_CERT_FILE")
+	applied, err := s.apply("limits: {memory: 1G}\nsources: {ca: /etc/ssl/certs/example-org.pem}")
+	require.NoError(t, err)
+	assert.Subset(t, applied.Changed, []string{"file " + layout.Authorities, "file " + layout.NetworkEnv, idHubUnit, "unit " + layout.EdgeUnit})
+	for _, name := range []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} {
+		assert.Contains(t, s.read(layout.NetworkEnv), "\n"+name+"="+layout.Authorities+"\n")
+	}
+	assert.Contains(t, s.read(layout.Authorities), "example-org.pem")
+	applied, err = s.apply("limits: {memory: 1G}")
+	require.NoError(t, err)
+	assert.Contains(t, applied.Changed, idHubUnit)
+	assert.NotContains(t, s.read(layout.NetworkEnv), "SSL_CERT_FILE")
 }
 
 func TestTheFirstConfigTakesTheShellsProxy(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -61,6 +62,31 @@ func (i *Installer) servePlugins(ctx context.Context) ([]error, error) {
 	}
 	return nil, i.Host.Files.Write(layout.Plugins, append(data, '\n'), readable)
 }
+
+// noPlugins returns those of the packages that --plugin named which are none: they have no entry point of the group tljh, so no hook of theirs is called.
+func (i *Installer) noPlugins(asked []string) ([]string, error) {
+	there, err := environment.HubPlugins(i.Host.Files)
+	if err != nil {
+		return nil, err
+	}
+	plain := []string{}
+	for _, spec := range asked {
+		name := canonical(packageName.FindString(spec))
+		is := func(plugin string) bool { return strings.HasPrefix(canonical(plugin), name+"-") }
+		if !slices.ContainsFunc(there, is) && !slices.Contains(plain, name) {
+			plain = append(plain, name)
+		}
+	}
+	return plain, nil
+}
+
+var (
+	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
+	separators  = regexp.MustCompile(`[-_.]+`)
+)
+
+// canonical is the name of a package in the form in which all its spellings are the same.
+func canonical(name string) string { return strings.ToLower(separators.ReplaceAllString(name, "-")) }
 
 // fresh returns the plugins that were not served yet. It reads what root alone has written.
 func (w *pluginWork) fresh() ([]string, error) {

@@ -47,6 +47,21 @@ func TestPluginsAreKeptInTheConfig(t *testing.T) {
 	assert.ErrorContains(t, err, "--plugin")
 }
 
+func TestAPackageThatIsNoPluginIsNamed(t *testing.T) {
+	h, _ := machine(t)
+	hub := builtHub(t, h.Files, 1, "course")
+	require.NoError(t, environment.Switch(h.Files, hub))
+	for name, points := range map[string]string{"tljh_course-1.0": "[tljh]\ncourse = course\n", "tljh_db-0.5": "[console_scripts]\nx = x\n"} {
+		info := path.Join(hub.Path(), "lib/python3.14/site-packages", name+".dist-info")
+		require.NoError(t, h.Files.MkdirAll(info, rootDir))
+		require.NoError(t, h.Files.Write(path.Join(info, "entry_points.txt"), []byte(points), readable))
+	}
+	i := &Installer{Host: h}
+	plain, err := i.noPlugins([]string{"tljh-course==1.0", "TLJH.Course @ https://example.org/c.whl", "tljh-db", "tljh-db>=0.5"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"tljh-db"}, plain)
+}
+
 // A plugin that fails is told, the next installation tries it again, and one that was served is left alone.
 func TestPluginsAreServedOnce(t *testing.T) {
 	h, runner := machine(t)
