@@ -52,10 +52,13 @@ func Reference() []byte {
 		if doc.Type == anything {
 			continue
 		}
-		fmt.Fprintf(&b, "- Type: %s\n- Default: `%s`\n- Touches: %s\n\n```yaml\n%s```\n\n", doc.Type, doc.Default, touched(key.touches), exampleOf(doc, name))
+		fmt.Fprintf(&b, "- Type: %s\n- Default: `%s`\n%s\n\n```yaml\n%s```\n\n", doc.Type, doc.Default, listItem("Touches: "+touched(key.touches)), exampleOf(doc, name))
 	}
 	return []byte(strings.TrimRight(b.String(), "\n") + "\n")
 }
+
+// listItem is an item of a list, whose further lines are indented.
+func listItem(text string) string { return strings.ReplaceAll(wrapped("- "+text), "\n", "\n  ") }
 
 // wrapped breaks a text into lines that fit the manual's 120 columns.
 func wrapped(text string) string {

@@ -123,6 +123,7 @@ const permitHomework = "mkdir -p /srv/homework && /opt/tljh/bin/tljh-install con
 
 // TestAdopt takes over an older TLJH with the pasted line.
 func TestAdopt(t *testing.T) {
+	t.Parallel()
 	h := older(t)
 	h.MustSh(t, realSite)
 	bob := h.login(t, "bob", passwordOf("bob"))
@@ -276,6 +277,7 @@ func (h *hub) olderAgain(t *testing.T, was string) {
 
 // TestAdoptWithANewEnvironment leaves the older user environment what it is: a kernel.
 func TestAdoptWithANewEnvironment(t *testing.T) {
+	t.Parallel()
 	h := older(t)
 	// Without its list of packages, it can't be told to be conda's.
 	h.MustSh(t, "mv /opt/tljh/user/conda-meta /root/conda-meta")

@@ -381,7 +381,7 @@ func TestServerMemory(t *testing.T) {
 }
 
 func TestTheManualNamesTheOldestSystemd(t *testing.T) {
-	for page, words := range map[string]string{"install.md": "systemd %d and ", "troubleshooting.md": "\nVersion %d or later has to be running"} {
+	for page, words := range map[string]string{"install.md": "systemd %d and ", "troubleshooting.md": "\nVersion %d or later must be running"} {
 		text, err := os.ReadFile(filepath.Join("../docs", page))
 		require.NoError(t, err)
 		assert.Contains(t, string(text), fmt.Sprintf(words, MinimumSystemd), page)

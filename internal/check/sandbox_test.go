@@ -31,7 +31,7 @@ func (m *machine) refuses(code int, words string, properties ...string) {
 
 func TestEverySandboxIsTried(t *testing.T) {
 	m := newMachine(t)
-	m.finds("sandbox", OK, "8 sandboxes")
+	m.finds("sandbox", OK, "9 sandboxes")
 	lines := m.runner.Lines()
 	for _, property := range append(hub.ServerSandbox(), host.Sandbox()...) {
 		assert.True(t, slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, " --property="+property+" ") }), property)
