@@ -478,8 +478,8 @@ func TestUpgradeThatIsNone(t *testing.T) {
 		{"for another kind of machine", foreign, "--yes", exitFailed, "has no program tljh-install-linux-" + runtime.GOARCH},
 		{"another version than the one that is there", next, "--yes --to 0.1.7", exitBadInput, "holds 0.1.0, not 0.1.7"},
 		{"nobody to ask", next, "", exitUsage, "--yes"},
-		{"check", next, "--check", exitUpgrade, "0.1.0 is at"},
-		{"check, and there is none", labelled(oldVersion), "--check", 0, "nothing to upgrade"},
+		{"check", next, "--check", exitUpgrade, "0.1.0 is available at"},
+		{"check, and there is none", labelled(oldVersion), "--check", 0, "No upgrade is available"},
 		{"check, and it is too far", labelled("0.3.0"), "--check", exitUpgrade, "go to 0.1 first"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -500,9 +500,9 @@ func TestUpgradeThatIsNone(t *testing.T) {
 	})
 	t.Run("an address of the config", func(t *testing.T) {
 		server := h.serve(t, next)
-		at := server.URL() + " (by upgrade.url of the config)"
+		at := server.URL() + " (by upgrade.url in the config)"
 		h.must(t, "tljh-install config set upgrade.url "+server.URL()+" --reload")
-		want.Contains(t, h.upgrade(t, exitUpgrade, "--check").Output(), "0.1.0 is at "+at)
+		want.Contains(t, h.upgrade(t, exitUpgrade, "--check").Output(), "0.1.0 is available at "+at)
 		want.Contains(t, h.must(t, "tljh-install releases"), "0.1.0  at "+at)
 		want.Contains(t, h.upgrade(t, exitUsage, "").Output(), "looking for releases at "+at, "cannot ask for confirmation")
 		h.must(t, "tljh-install config unset upgrade.url --reload")
