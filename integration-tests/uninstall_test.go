@@ -133,7 +133,7 @@ func TestUninstallAndInstallAgain(t *testing.T) {
 	t.Run("the plan changes nothing", func(t *testing.T) {
 		r := h.uninstall(t, 0, "--plan")
 		t.Log(r.Output())
-		want.Contains(t, r.Output(), "jupyter-bob.service", "/etc/sudoers.d/tljh", "course-a", "course-b", "Keeps", "/opt/tljh/state")
+		want.Contains(t, r.Output(), "jupyter-bob.service", "/etc/sudoers.d/tljh", "course-a", "course-b", "Keep", "/opt/tljh/state")
 		h.uninstall(t, 0, "--plan --json --remove-users --purge")
 		h.uninstall(t, exitUsage, "< /dev/null")
 		want.Equal(t, "", strings.Join(unexpected(differences(installed, h.inventory(t)), `[-+] /opt/tljh/state/jupyterhub\.sqlite.*`), "\n"), "it changed something")
