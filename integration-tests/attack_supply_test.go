@@ -104,7 +104,7 @@ func TestPastedLineAgain(t *testing.T) {
 	})
 	t.Run("a mirror that hides what it has shown", func(t *testing.T) {
 		r := h.upgrade(t, exitUpgrade, "--check --from "+h.serve(t, next).URL())
-		want.Contains(t, r.Output(), "The release 0.1.0 is signed ")
+		want.Contains(t, r.Output(), "Release 0.1.0 is signed ")
 		r = h.upgrade(t, exitRefused, "--check --from "+h.serve(t, old).URL())
 		want.Contains(t, r.Output(), "newer releases are held back there", "--from")
 		want.Contains(t, h.run(t, "tljh-install status").Output(), "newest release seen", "0.1.0, signed ")
