@@ -199,7 +199,7 @@ func TestOnesOwnFilesKeepNobodyOut(t *testing.T) {
 		want.Lacks(t, h.MustSh(t, "ls /opt/tljh/state"), "rescue.json")
 	})
 	t.Run("settings that never end", func(t *testing.T) {
-		hubConfig(t, "c.Spawner.start_timeout = 60")
+		hubConfig(t, "c.Spawner.start_timeout = 120")
 		safely(t, "while True: pass")
 	})
 }

@@ -383,7 +383,7 @@ def fails(here, monkeypatch, error):
 def test_files_with_which_the_hub_does_not_start_are_found(here, monkeypatch):
     with_files(here, good="c.Spawner.start_timeout = 77")
     snippets.served(here)
-    with_files(here, bad="c.JupyterHub.services = [{'name': 'own', 'nosuch': 1}]")
+    with_files(here, bad="c.JupyterHub.services = [{'name': 'own', 'url': 'http://127.0.0.1:9'}]")
     assert told(here) == []
     assert fails(here, monkeypatch, AttributeError("no nosuch"))
     c = with_files(here)
