@@ -109,7 +109,7 @@ func (b *Builder) fillProxy(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return removeAll(b.Host.Files, npm, cache)
+	return removeAll(b.Host.Files, npm, cache, path.Join(proxy, "node_modules/bintrees/test")) // 2 MB of test data
 }
 
 func (b *Builder) unpackNode(ctx context.Context, node, npm string) error {
