@@ -94,12 +94,13 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 		}
 	})
 	t.Run("a snapshot that was killed", func(t *testing.T) {
+		before := h.must(t, "tljh-install env history | wc -l")
 		h.must(t, `flock `+layout.Lock+` -c 'touch /tmp/held; until test -e /tmp/released; do sleep 0.2; done' & until test -e /tmp/held; do sleep 0.1; done
 /opt/tljh/user/bin/python -m pip uninstall -q -y --root-user-action=ignore six
 timeout 60 sh -c 'until systemctl is-active tljh-environment.service | grep -q ^activating; do sleep 0.1; done'; sleep 2
 systemctl kill -s KILL tljh-environment.service; sleep 1; touch /tmp/released; wait`)
 		want.Lacks(t, h.run(t, "tljh-install status").Output(), "tljh-environment.service")
-		h.must(t, "timeout 90 sh -c 'until tljh-install env history | grep -q -e -six; do sleep 1; done'")
+		h.must(t, "timeout 90 sh -c 'until test $(tljh-install env history | wc -l) -gt "+strings.TrimSpace(before)+"; do sleep 1; done'")
 		healthy(t)
 		h.must(t, pip+"six")
 	})
