@@ -118,7 +118,7 @@ func lookAtSSH(files host.Files, cfg *config.Config) (PartStatus, bool) {
 }
 
 // lookOutside lists what accounts that are kept out of ssh run all the same outside of their servers, where nothing confines them: sessions and user managers of
-// systemd that began while they could log in, and what starts by itself.
+// systemd that began while they could log in, and what starts automatically.
 func lookOutside(files host.Files, cfg *config.Config) (PartStatus, bool) {
 	part := PartStatus{Name: "students outside of servers", Hint: "sudo loginctl disable-linger NAME; sudo loginctl terminate-user NAME; sudo crontab -r -u NAME"}
 	users, _ := files.Members(layout.UsersGroup)

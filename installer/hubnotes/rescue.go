@@ -22,17 +22,20 @@ type Rescue struct {
 }
 
 // ReadRescue returns nil when servers start as usual.
-func ReadRescue(files host.Files) (*Rescue, error) {
-	data, err := files.Read(layout.RescueTold)
+func ReadRescue(files host.Files) (*Rescue, error) { return read[Rescue](files, layout.RescueTold) }
+
+// read returns what a file of the hub's says; nil where there is none.
+func read[T any](files host.Files, p string) (*T, error) {
+	data, err := files.Read(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	found := &Rescue{}
+	found := new(T)
 	if err := json.Unmarshal(data, found); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", layout.RescueTold, err)
+		return nil, fmt.Errorf("cannot read %s: %w", p, err)
 	}
 	return found, nil
 }

@@ -1,10 +1,6 @@
 package hubnotes
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -29,20 +25,7 @@ type SnippetNote struct {
 func (w SnippetNote) String() string { return w.File + ": " + w.Words }
 
 // ReadSnippets returns nil where no hub has written anything.
-func ReadSnippets(files host.Files) (*Snippets, error) {
-	data, err := files.Read(layout.Snippets)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	found := &Snippets{}
-	if err := json.Unmarshal(data, found); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", layout.Snippets, err)
-	}
-	return found, nil
-}
+func ReadSnippets(files host.Files) (*Snippets, error) { return read[Snippets](files, layout.Snippets) }
 
 // NotUsed says in one line what is not used; "" if everything is.
 func (s *Snippets) NotUsed() string {

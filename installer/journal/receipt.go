@@ -40,7 +40,7 @@ const (
 	EventFail      = "fail"      // the step failed; it may have been applied in part
 	EventSame      = "same"      // an older receipt did not tell what a step left: it was found to be what is wanted
 	EventDone      = "done"      // the whole plan was applied and proved
-	EventUninstall = "uninstall" // everything is about to be undone: what was known to be in order is so no longer
+	EventUninstall = "uninstall" // everything is about to be undone: every fingerprint is void
 	EventSum       = "sum"       // what earlier lines told of a step
 )
 
@@ -225,7 +225,7 @@ func (r *Receipt) Left(id string) []step.Left {
 	return nil
 }
 
-// Knows tells whether a step was ever applied.
+// Knows reports whether a step was ever applied.
 func (r *Receipt) Knows(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

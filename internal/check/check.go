@@ -111,8 +111,8 @@ func (e *Env) sources(ctx context.Context) []SourceResult {
 // begun tells whether an installation of ours is there, be it in part.
 func (e *Env) begun() bool { return Ours(e.Host.Files) }
 
-// Ours reports whether an installation of ours is there, be it in part. Its receipt may be lost: then what only this program makes tells, and the config that a
-// hub of ours worked with.
+// Ours reports whether an installation of ours is there, at least in part. If its receipt is lost, what only this program makes shows it, or the config that
+// a hub of ours worked with.
 func Ours(files host.Files) bool {
 	if files.Exists(layout.Receipt) || files.Exists(layout.Applied) {
 		return true

@@ -275,7 +275,7 @@ def of_values(values: dict[str, Any]) -> Config:
     return made(
         Config,
         {
-            **{key: values[key] for key in ("base_url",) if key in values},
+            **values,
             **environment,
             "shared_folders": {name: made(SharedFolder, folder) for name, folder in values.get("shared_folders", {}).items()},
             "pages": made(Pages, hub),

@@ -95,9 +95,9 @@ OTHERWISE = "Try again. If it happens again, restart your server, or show this t
 
 def explain(error):
     """What is answered where an error has no words of Jupyter's."""
-    known = WORDS.get(error.errno) if isinstance(error, OSError) else OF_JUPYTER.get(type(error).__name__)
-    if type(error).__name__ in OF_JUPYTER:
+    if known := OF_JUPYTER.get(type(error).__name__):
         return f"{' '.join(str(error).split())[:300]}. {known}"
+    known = WORDS.get(error.errno) if isinstance(error, OSError) else None
     what = " ".join("".join(traceback.format_exception_only(type(error), error)).split())[:300]
     return f"{what}. {known or OTHERWISE}"
 
