@@ -221,7 +221,7 @@ func (h *hub) student(t *testing.T, admin *client.Browser, name string) *client.
 // start starts the browser's own server and opens JupyterLab.
 func start(t *testing.T, b *client.Browser) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	want.OK(t, b.Spawn(ctx), b.User)
 	want.OK(t, b.OpenLab(ctx), b.User)
@@ -236,7 +236,7 @@ func kernel(t *testing.T, b *client.Browser) *client.Kernel {
 // kernelOf starts a kernel by the name of its description.
 func kernelOf(t *testing.T, b *client.Browser, name string) *client.Kernel {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	k, err := b.StartKernelOf(ctx, name)
 	want.OK(t, err, b.User)
@@ -247,7 +247,7 @@ func kernelOf(t *testing.T, b *client.Browser, name string) *client.Kernel {
 // compute runs code that must work, and returns what it printed.
 func compute(t *testing.T, k *client.Kernel, code string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	out, err := k.Run(ctx, code)
 	want.OK(t, err)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,11 +43,17 @@ type Server struct {
 	hold   sync.RWMutex
 }
 
+// hurry tells what makes certificates, by the only way there is, neither to sleep nor to refuse requests at random. It holds for the
+// whole process, so that tests with an authority can run side by side.
+var hurry = sync.OnceFunc(func() {
+	_ = os.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	_ = os.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+})
+
 // Start starts an authority that ends with the test.
 func Start(t testing.TB, options Options) *Server {
 	t.Helper()
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	hurry()
 	quiet := log.New(io.Discard, "", 0)
 	s := &Server{store: db.NewMemoryStore(), Roots: x509.NewCertPool()}
 	maker := ca.New(quiet, s.store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "test", ValidityPeriod: options.Validity}})

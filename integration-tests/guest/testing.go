@@ -84,10 +84,14 @@ func (g *Guest) MustSh(t testing.TB, script string) string {
 	return strings.TrimRight(r.Stdout, "\n")
 }
 
+// patience is by how much the limits of Until are stretched: they are written for a machine that does nothing else, and a test that
+// fails because its neighbours are busy says nothing of the product.
+const patience = 3
+
 // Until looks again and again until what says nil, and fails the test with its last error when the time is over.
 func Until(t testing.TB, limit time.Duration, what func(ctx context.Context) error) {
 	t.Helper()
-	if err := Poll(t.Context(), limit, what); err != nil {
+	if err := Poll(t.Context(), patience*limit, what); err != nil {
 		t.Fatal(err)
 	}
 }
