@@ -13,6 +13,7 @@ SIGNING_KEY ?=
 RELEASE_KEY ?= internal/release/release.pub
 CACHE    := .cache
 FAULTS   ?= 4
+GUESTS   ?= 3
 export VERSION BASE_URL SIGNING_KEY
 
 # Whatever the builder's own settings are, the same sources give the same bytes.
@@ -24,9 +25,6 @@ BUILD      = $(BUILD_ENV) GOARCH=$(1) $(GO) build -trimpath -buildvcs=false -mod
 # The shell files of the tree: those whose first line says so.
 SHELL_FILES = find . \( -name .git -o -name .cache -o -name dist -o -name node_modules -o -name artefacts \) -prune -o -type f -size -200k \
 	-exec awk 'FNR == 1 { if (/^\#! *\/.*sh$$/) print FILENAME; nextfile }' {} +
-
-# Those of which a run of all tests takes every third.
-RARE_TESTS = $(shell sed -n 's/^\t"\(Test[A-Za-z]*\)",$$/\1/p' integration-tests/turns_test.go | paste -s -d '|')
 
 # Where there is Python, each with settings and tests of its own.
 PYTHON_FOLDERS = hub integration-tests/mirror
@@ -88,16 +86,21 @@ test-python: ## pytest of hub/ and of the tests' conda mirror, on the CPython an
 
 .PHONY: test-integration
 test-integration: tools ## installs into throwaway guests with a real systemd (root)
-	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 78m -parallel 3 ./integration-tests/...
+	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 78m -parallel $(GUESTS) ./integration-tests/...
 	@head -n 11 integration-tests/artefacts/slowest.txt; tail -n 1 integration-tests/artefacts/faults.txt
 
 .PHONY: test-vm
 test-vm: tools ## limits, reboots and power cuts in a machine with a kernel of its own (an hour and a half without KVM)
 	TLJH_VM=1 $(GO) test -count=1 -v -timeout 120m ./integration-tests/qemu/...
 
+.PHONY: test-all
+test-all: export TLJH_TURNS := all
+test-all: tools ## as test-integration, without leaving out those whose turn it is not (three hours)
+	TLJH_INTEGRATION=1 $(GO) test -count=1 -timeout 300m -parallel $(GUESTS) ./integration-tests/...
+
 .PHONY: test-faults
-test-faults: tools ## all rare tests, kills at every step, and FAULTS rounds of all faults at random moments, into each command (hours)
-	TLJH_INTEGRATION=1 TLJH_FAULTS=$(FAULTS) $(GO) test -count=1 -v -timeout 600m -run '^($(RARE_TESTS))$$|KilledAtEveryStep|TestFaults' ./integration-tests/
+test-faults: tools ## kills at every step, and FAULTS rounds of all faults at random moments, into each command (hours)
+	TLJH_INTEGRATION=1 TLJH_FAULTS=$(FAULTS) $(GO) test -count=1 -v -timeout 600m -run 'KilledAtEveryStep|TestFaults' ./integration-tests/
 
 .PHONY: try
 try: tools dist ## a hub in a throwaway guest, on a port of localhost

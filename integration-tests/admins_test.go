@@ -27,6 +27,7 @@ const idAsRoot = "import subprocess as s; r = s.run(['sudo', '-n', 'id', '-u'], 
 // started before must not keep them.
 func TestWhoIsNoAdminAnyMore(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	start(t, teacher)

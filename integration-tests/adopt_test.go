@@ -278,6 +278,7 @@ func (h *hub) olderAgain(t *testing.T, was string) {
 // TestAdoptWithANewEnvironment leaves the older user environment what it is: a kernel.
 func TestAdoptWithANewEnvironment(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := older(t)
 	// Without its list of packages, it can't be told to be conda's.
 	h.MustSh(t, "mv /opt/tljh/user/conda-meta /root/conda-meta")

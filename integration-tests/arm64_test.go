@@ -16,6 +16,7 @@ import (
 // TestARM64 runs the arm64 program under emulation: it starts, knows its version, and plans an installation.
 func TestARM64(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{})
 	emulator, err := exec.LookPath("qemu-aarch64-static")
 	want.OK(t, err, "run integration-tests/install-tools")

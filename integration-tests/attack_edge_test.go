@@ -22,6 +22,7 @@ var flood string
 // TestStrangersAttackTheEdge has strangers and a student attack what stands between everybody and the hub.
 func TestStrangersAttackTheEdge(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")

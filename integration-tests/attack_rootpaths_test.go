@@ -37,6 +37,7 @@ const ownerRuns = `for p in /proc/[0-9]*; do [ "$(stat -c %U $p 2>/dev/null)" = 
 // TestFoldersOfOthersAreNoWayToRoot attacks root where it works in the user environment, which other accounts may change.
 func TestFoldersOfOthersAreNoWayToRoot(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	h.MustSh(t, "mkdir -p /srv/course /root/decoy")
 	course := func(postBuild string) {

@@ -30,6 +30,7 @@ const (
 // starts, and from a kernel while it runs.
 func TestAttackOnesOwnServer(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	installed(t).attackOnesOwnServer(t)
 }
 

@@ -31,6 +31,7 @@ var attackAll string
 // TestAttackWhatAllNeed fills what all users need: the folder of sockets, shared memory, the journal, and the disk of the hub's database.
 func TestAttackWhatAllNeed(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	carol := h.student(t, teacher, "carol")

@@ -18,6 +18,7 @@ import (
 // providers are like is tested in hub/tests.
 func TestAuthenticators(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	t.Run("NativeAuthenticator", h.native)
 	t.Run("tmp", h.tmp)

@@ -46,6 +46,7 @@ func (h *hub) nothingAt(t *testing.T, path string) {
 
 func TestAMachineThatIsNotReady(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{})
 	h.MustSh(t, "useradd --create-home teacher")
 
@@ -184,6 +185,7 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 
 func TestNoSystemd(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{NoSystemd: true})
 	r := h.run(t, h.line("--admin alice"))
 	want.Equal(t, exitRefused, r.Code, r.Output())
@@ -198,6 +200,7 @@ func TestNoSystemd(t *testing.T) {
 
 func TestNoNetwork(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{Offline: true})
 	r := h.refused(t, h.line("--admin alice"), exitRefused)
 	said := strings.ToLower(r.Output())
@@ -207,6 +210,7 @@ func TestNoNetwork(t *testing.T) {
 
 func TestTheDiskIsFull(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{Tmpfs: map[string]string{"/opt": "300M"}})
 	r := h.refused(t, h.line("--admin alice"), exitRefused, "disk", "/opt", "--ignore-preflight disk")
 	r = h.run(t, h.line("--admin alice --ignore-preflight disk"))
@@ -229,6 +233,7 @@ func (h *hub) halfGenerations(t *testing.T) string {
 // TestRequirementsThatCannotBeResolved also gives a password with colons, and sees that both were taken as they are.
 func TestRequirementsThatCannotBeResolved(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	const password = "creme:brulee:2"
 	h := bare(t, guest.Options{})
 	want.OK(t, h.Write(t.Context(), "/root/course.txt", 0o644, strings.NewReader("numpy==1.0\nno-such-package-at-all-4711\n")))
@@ -261,6 +266,7 @@ func TestRequirementsThatCannotBeResolved(t *testing.T) {
 
 func TestTwoInstallsAtOnce(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{})
 	first, err := h.Start(t.Context(), "bash", "-c", h.line("--admin "+admin+":"+adminPassword))
 	want.OK(t, err)
@@ -306,6 +312,7 @@ func (h *hub) atWork(t *testing.T) string {
 // TestCtrlC interrupts an installation at a terminal, at several moments, and then lets the same command finish.
 func TestCtrlC(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{Suite: guest.Trixie})
 	line := h.line("--admin " + admin + ":" + adminPassword)
 	want.OK(t, h.Write(t.Context(), "/root/line", 0o755, strings.NewReader(line+"\n")))

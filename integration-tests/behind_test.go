@@ -28,6 +28,7 @@ func block(t *testing.T, page, language string) string {
 // TestBehindReverseProxies puts the web servers of the page in front, with the very files of the page, one after the other.
 func TestBehindReverseProxies(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	const name = "hub.example.org"
 	h.must(t, "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN="+name+" -addext subjectAltName=DNS:"+name+

@@ -169,6 +169,7 @@ launch_new_instance()
 // TestOddKernels has kernels of a user's own that do not start as others do.
 func TestOddKernels(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	bob := h.student(t, h.admin(t), "bob")
 	const own = asBob + "sh -euc 'mkdir -p .local/share/jupyter/kernels/$0; cat > .local/share/jupyter/kernels/$0/kernel.json' "

@@ -119,6 +119,7 @@ func TestConda(t *testing.T) {
 // TestCondaInTerminals is about activation, conda init, and environments beside the one of all users.
 func TestCondaInTerminals(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h, _ := withConda(t)
 	teacher := h.admin(t)
 	start(t, teacher)
@@ -356,6 +357,7 @@ func TestNoChannelAnswers(t *testing.T) {
 // TestEnvironmentsFromSources applies what repo2docker knows, with conda, and gives it back.
 func TestEnvironmentsFromSources(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h, _ := withConda(t)
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")

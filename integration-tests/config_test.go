@@ -57,6 +57,7 @@ func (h *hub) again(t *testing.T, b *client.Browser) *client.Kernel {
 // TestEveryKey sets the keys one by one in a running hub, and looks at what they do, while a student's kernel runs all along.
 func TestEveryKey(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")
@@ -307,6 +308,7 @@ func (h *hub) ownCertificate(t *testing.T, bob *client.Browser) {
 // TestBadConfigs does to the config what must not take the hub down.
 func TestBadConfigs(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")
@@ -537,6 +539,7 @@ func TestAdminsChangeTheEnvironment(t *testing.T) {
 // TestSiteAccounts has a site whose users have accounts already.
 func TestSiteAccounts(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	h.MustSh(t, "mkdir -p /srv/people && useradd --create-home --home-dir /srv/people/eve eve")
 	h.set(t, "set users.account_prefix ''", "set users.home_root /srv/homes/of/students", "set users.extra_user_groups '{course: [eve, frank]}'")

@@ -15,6 +15,7 @@ import (
 // TestIdleServersAndUsersAreCulled lets the culler really do it, users among its prey, and sees that nobody can take the place of those who are gone.
 func TestIdleServersAndUsersAreCulled(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	h.set(t, "add users.admin nora", "add users.allowed grace", "set services.cull.users true", "set services.cull.every 3", "set services.cull.timeout 20")
 	b := h.login(t, "grace", passwordOf("grace"))

@@ -7,6 +7,7 @@ import (
 // TestOnDebian13 does there what depends on the distribution's kernel interface, systemd and sudo; all else is tried on Debian 12.
 func TestOnDebian13(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	for name, walk := range map[string]func(*hub, *testing.T){
 		"a student tries everything": (*hub).studentTriesEverything,
 		"one's own server":           (*hub).attackOnesOwnServer,

@@ -12,6 +12,7 @@ import (
 // after the other the server is started anew.
 func TestWhatDebianRestarts(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	b := h.student(t, h.login(t, admin, adminPassword), "bob")
 	k := kernel(t, b)

@@ -11,6 +11,7 @@ import (
 // TestHomesThatRootArranged is about accounts and homes that are not as the hub would have made them.
 func TestHomesThatRootArranged(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	works := func(t *testing.T, b *client.Browser) {

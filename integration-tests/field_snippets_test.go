@@ -65,6 +65,7 @@ func (h *hub) installerMay(t *testing.T) {
 // TestSnippetsOfRealSites puts files of jupyterhub_config.d into one hub, one after the other.
 func TestSnippetsOfRealSites(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	enrol(t, teacher, "bob")

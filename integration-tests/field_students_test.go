@@ -17,6 +17,7 @@ import (
 // TestStudentsOwnThings is about what students have in their homes, by which work breaks after a good start.
 func TestStudentsOwnThings(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	carol := h.student(t, teacher, "carol")

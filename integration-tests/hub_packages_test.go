@@ -143,6 +143,7 @@ func (h *hub) pluginOfTheOlder(t *testing.T) {
 // TestHubPackages adds an authenticator that the hub does not come with, as a teacher does who links a hub to a learning platform.
 func TestHubPackages(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	hubOf := func() string {
 		return h.MustSh(t, "readlink /opt/tljh/hub; systemctl show -P MainPID jupyterhub.service")

@@ -17,6 +17,8 @@ import (
 // TestLetsEncryptOnARunningHub gives a hub that has been at work without HTTPS a certificate of an authority, key by key, and takes it away again, while a
 // student's kernel runs all along. It is not parallel: the authority is told by variables of this process how to behave.
 func TestLetsEncryptOnARunningHub(t *testing.T) {
+	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	bob := h.student(t, h.admin(t), "bob")
 	work := kernel(t, bob)

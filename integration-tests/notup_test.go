@@ -11,6 +11,7 @@ import (
 // TestTheHubDoesNotComeUp breaks the hub and lets root run the installer: it says so, with the hub's own words and what to do.
 func TestTheHubDoesNotComeUp(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 
 	t.Run("a file of the admin's own ends it", func(t *testing.T) {
@@ -39,6 +40,7 @@ func TestTheHubDoesNotComeUp(t *testing.T) {
 // TestABadConfigDoesNotReplaceTheGoodOne gives the installer configs that read well and that the hub can't use.
 func TestABadConfigDoesNotReplaceTheGoodOne(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	const good = "users:\n  admin: [alice]\n  allowed: [grace]\nlimits:\n  memory: 1G\n"
 	h.config(t, good)

@@ -17,6 +17,7 @@ import (
 // TestAsAScriptWould installs with JSON, and then with all that people type: several admins, requirements by their address, every command shown.
 func TestAsAScriptWould(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{Suite: guest.Trixie})
 	h.copyProgram(t)
 	r := h.run(t, "/root/tljh-install install --yes --json --admin alice --admin zoe:"+adminPassword+" 2>/root/errors")
@@ -86,6 +87,7 @@ func lastResult(t *testing.T, output string) scriptResult {
 // TestToldToEnd ends installations as a service manager does, and as a terminal that is lost.
 func TestToldToEnd(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{})
 	h.copyProgram(t)
 	for _, moment := range []struct {

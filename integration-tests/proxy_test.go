@@ -87,6 +87,7 @@ func (p *campusProxy) asked(t *testing.T) (plain, tunnels map[string]int) {
 // TestBehindAProxy installs where there is no other way out, and not even a name server. From then on nobody sets a variable.
 func TestBehindAProxy(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{Offline: true})
 	ln, err := net.Listen("tcp", net.JoinHostPort(h.Gateway(), "0"))
 	want.OK(t, err)

@@ -23,6 +23,7 @@ const (
 // TestABrokenEnvironmentKeepsNobodyFromTheirFiles breaks what all users share, in every way that an admin at work may.
 func TestABrokenEnvironmentKeepsNobodyFromTheirFiles(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")
@@ -129,6 +130,7 @@ func (h *hub) tellsAdmins(t *testing.T, teacher *client.Browser, cause string) {
 // TestOnesOwnFilesKeepNobodyOut is about what students set and install for themselves.
 func TestOnesOwnFilesKeepNobodyOut(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	teacher := h.admin(t)
 	carol := h.student(t, teacher, "carol")

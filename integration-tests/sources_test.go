@@ -101,6 +101,7 @@ func wheel(t *testing.T, version string) []byte {
 // TestSourcesOfASite has environments take packages from an index whose certificate nobody knows but the config.
 func TestSourcesOfASite(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	index := h.site(t)
 	_, stranger := ownAuthority(t, h.Gateway())

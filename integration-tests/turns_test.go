@@ -2,47 +2,95 @@ package integration
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"tljh/integration-tests/want"
 )
 
-// Tests of rare faults, each of which takes minutes. A run takes every third of them, in turns by the week: see inTurn.
-var rare = []string{
+// Tests that look at one corner of the product, or at a rare fault, for minutes. A run takes every fourth of them, in turns by the week:
+// see inTurn. What every student and teacher needs each day, and what an attacker tries first, is not listed and runs each time.
+var byTurns = []string{
+	"TestABadConfigDoesNotReplaceTheGoodOne",
+	"TestABrokenEnvironmentKeepsNobodyFromTheirFiles",
+	"TestAMachineThatIsNotReady",
+	"TestARM64",
 	"TestAdoptKilled",
 	"TestAdoptThatFails",
 	"TestAdoptWhileTheDiskFills",
+	"TestAdoptWithANewEnvironment",
+	"TestAsAScriptWould",
+	"TestAttackOnesOwnServer",
+	"TestAttackWhatAllNeed",
+	"TestAuthenticators",
+	"TestBadConfigs",
+	"TestBehindAProxy",
+	"TestBehindReverseProxies",
+	"TestCondaInTerminals",
 	"TestCondaIsRepaired",
 	"TestCondaKilled",
+	"TestCtrlC",
+	"TestEnvironmentsFromSources",
+	"TestEveryKey",
 	"TestFaultsOfAnInstallation",
 	"TestFaultsOfAnUninstallation",
 	"TestFaultsOfAnUpgrade",
+	"TestFoldersOfOthersAreNoWayToRoot",
+	"TestHomesThatRootArranged",
 	"TestHubComesBackByItself",
+	"TestHubPackages",
+	"TestIdleServersAndUsersAreCulled",
 	"TestInstallAfterAKilledUninstall",
-	"TestInstallationKilledAtEveryStep",
+	"TestLetsEncryptOnARunningHub",
 	"TestNoChannelAnswers",
+	"TestNoNetwork",
+	"TestNoSystemd",
+	"TestOddKernels",
+	"TestOnDebian13",
+	"TestOnesOwnFilesKeepNobodyOut",
+	"TestRequirementsThatCannotBeResolved",
+	"TestSiteAccounts",
+	"TestSnippetsOfRealSites",
+	"TestSourcesOfASite",
+	"TestStrangersAttackTheEdge",
+	"TestStudentsOwnThings",
 	"TestTheChannelGoesWrong",
+	"TestTheDiskIsFull",
+	"TestTheHubDoesNotComeUp",
+	"TestTheSystemIsUpgradedUnderneath",
+	"TestToldToEnd",
+	"TestTwoInstallsAtOnce",
+	"TestUninstallHalfAnInstallation",
 	"TestUninstallKilledAgainAndAgain",
 	"TestUninstallOnAFullDisk",
+	"TestUninstallThatCannotBegin",
+	"TestUninstallWithEverythingAgainstIt",
 	"TestUpgradeKilled",
+	"TestUpgradeOfTheProxy",
 	"TestUpgradeThatFails",
+	"TestUpgradeThatIsNone",
 	"TestUpgradeWhileTheDiskFills",
+	"TestWhatDebianRestarts",
+	"TestWhoIsNoAdminAnyMore",
 }
 
-// turns is the number of runs after which each rare test has had its turn.
-const turns = 3
+// turns is the number of runs after which each of them has had its turn.
+const turns = 4
 
-// inTurn leaves a rare test out unless it is its turn. The seed says so, as it chooses faults; all of them run with TLJH_FAULTS.
+// inTurn leaves a test out unless it is its turn. The seed says so, as it chooses faults; all of them run with TLJH_TURNS=all.
 func inTurn(t *testing.T) {
 	t.Helper()
-	place := slices.Index(rare, t.Name())
+	place := slices.Index(byTurns, t.Name())
 	if place < 0 {
-		t.Fatalf("%s is not listed in `rare`", t.Name())
+		t.Fatalf("%s is not listed in `byTurns`", t.Name())
 	}
 	seed := seedOf(time.Now())
-	if faultRounds() == 0 && uint64(place)%turns != seed%turns {
-		t.Skipf("its turn comes with another TLJH_SEED than %d; all of them: make test-faults", seed)
+	if faultRounds() == 0 && os.Getenv("TLJH_TURNS") != "all" && uint64(place)%turns != seed%turns {
+		t.Skipf("its turn comes with another TLJH_SEED than %d; all of them: make test-all", seed)
 	}
 }
 
@@ -55,18 +103,39 @@ func seedOf(now time.Time) uint64 {
 	return uint64(year*53 + week)
 }
 
-// TestRareTestsHaveTheirTurn holds the table against what it is for.
-func TestRareTestsHaveTheirTurn(t *testing.T) {
-	if !slices.IsSorted(rare) || len(slices.Compact(slices.Clone(rare))) != len(rare) {
-		t.Fatal("sort `rare`, and name each test once")
+// TestTurns holds the table against what it is for.
+func TestTurns(t *testing.T) {
+	if !slices.IsSorted(byTurns) || len(slices.Compact(slices.Clone(byTurns))) != len(byTurns) {
+		t.Fatal("sort `byTurns`, and name each test once")
 	}
 	monday := time.Date(2026, 12, 28, 0, 0, 0, 0, time.UTC)
 	t.Setenv("TLJH_SEED", "")
 	seen := map[uint64]bool{}
-	for week := range turns {
+	for week := range 2 * turns {
 		seen[seedOf(monday.AddDate(0, 0, 7*week))%turns] = true
 	}
 	if len(seen) != turns {
-		t.Fatalf("in %d weeks, across a new year, only %d turns came", turns, len(seen))
+		t.Fatalf("in %d weeks, across a new year, only %d turns came", 2*turns, len(seen))
 	}
+	for _, name := range byTurns {
+		if !strings.Contains(bodyOf(t, name), "\tinTurn(t)\n") {
+			t.Errorf("%s is listed in `byTurns` and does not ask inTurn", name)
+		}
+	}
+}
+
+// bodyOf is the source of a test of this package.
+func bodyOf(t *testing.T, name string) string {
+	t.Helper()
+	files, err := filepath.Glob("*_test.go")
+	want.OK(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		want.OK(t, err)
+		if _, after, found := strings.Cut(string(text), "\nfunc "+name+"(t *testing.T) {"); found {
+			body, _, _ := strings.Cut(after, "\n}\n")
+			return body
+		}
+	}
+	return ""
 }

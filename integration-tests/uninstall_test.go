@@ -184,6 +184,7 @@ func (h *hub) asNew(t *testing.T, kept ...string) {
 // that an admin changed.
 func TestUninstallWithEverythingAgainstIt(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	h.atWorkWith(t, "bob")
 	h.atWorkWith(t, "carol")
@@ -211,6 +212,7 @@ rm -rf /opt/tljh/hub/lib/python3.14/site-packages/jupyterhub`)
 // TestUninstallThatCannotBegin changes nothing, and says why.
 func TestUninstallThatCannotBegin(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := installed(t)
 	b := h.admin(t)
 	start(t, b)
@@ -396,6 +398,7 @@ func (h *hub) theSliceChangesAround(t *testing.T, user string) {
 // TestUninstallHalfAnInstallation kills installations at random moments; what they had done is undone.
 func TestUninstallHalfAnInstallation(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := bare(t, guest.Options{})
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	// The receipt of a whole installation has some ninety lines.

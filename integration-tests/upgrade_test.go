@@ -411,6 +411,7 @@ func lastLines(text string, n int) string {
 // TestUpgradeOfTheProxy is one that can't leave the proxy alone.
 func TestUpgradeOfTheProxy(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := before(t)
 	teacher := h.admin(t)
 	b := h.student(t, teacher, "bob")
@@ -434,6 +435,7 @@ func TestUpgradeOfTheProxy(t *testing.T) {
 // TestUpgradeThatIsNone is all that is refused before anything is changed.
 func TestUpgradeThatIsNone(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	h := before(t)
 	was := h.installedState(t)
 	ws, err := workshop()
@@ -611,6 +613,7 @@ func (h *hub) killAt(t *testing.T, line, moment string) {
 // TestTheSystemIsUpgradedUnderneath puts what an upgrade of the distribution keeps onto the next one: Debian 12 becomes 13, with another Python.
 func TestTheSystemIsUpgradedUnderneath(t *testing.T) {
 	t.Parallel()
+	inTurn(t)
 	old := installed(t)
 	b := old.student(t, old.admin(t), "bob")
 	compute(t, kernel(t, b), "open('notes', 'w').write('kept')")
