@@ -225,68 +225,53 @@ func olderAnswers(ctx context.Context, cfg *config.Config, patience time.Duratio
 	})
 }
 
-// olderCheck begins the names of these checks.
-const olderCheck = "older-"
-
 // olderHealth is how long a hub that works may take to answer.
 const olderHealth = 10 * time.Second
 
-// olderChecks are those that only taking over needs.
-func (i *Installer) olderChecks(ctx context.Context, in *Inputs) []check.Finding {
-	older := in.older
-	if older == nil {
-		return nil
+// checkOlder looks at what is read from the older TLJH when its hub is taken over.
+func checkOlder(_ context.Context, about *preflight) check.Finding {
+	older := about.in.older
+	switch {
+	case len(older.missing) > 0:
+		return check.Fail("run its own installer, of its last release, once more: it completes what is missing; then run this command again",
+			"it is not whole; missing: %s", strings.Join(older.missing, ", "))
+	case older.unreadable != nil:
+		return check.Fail("see that "+layout.Hub+"/bin/python3 or /usr/bin/python3 works, and that the files in "+layout.State+" are whole",
+			"its database or passwords cannot be read: %v", older.unreadable)
 	}
-	whole := check.Finding{Name: "older-tljh", Title: "the older TLJH", Severity: check.OK}
-	if len(older.missing) > 0 {
-		whole.Severity = check.Failed
-		whole.Message = "it is not whole; missing: " + strings.Join(older.missing, ", ")
-		whole.Hint = "run its own installer, of its last release, once more: it completes what is missing; then run this command again"
-		return []check.Finding{whole}
-	}
-	whole.Message = fmt.Sprintf("JupyterHub %s with %d users and %d passwords", older.JupyterHub, len(older.State.Users), len(older.State.Passwords))
-	if older.unreadable != nil {
-		whole.Severity, whole.Message = check.Failed, "its database or passwords cannot be read: "+older.unreadable.Error()
-		whole.Hint = "see that " + layout.Hub + "/bin/python3 or /usr/bin/python3 works, and that the files in " + layout.State + " are whole"
-	}
-	return []check.Finding{whole, olderAlive(ctx, in.Config), i.olderEnvironmentCheck(ctx, older, in.fresh), hooksCheck(i.Host.Files, older, in.Config), sshKeysCheck(i.Host.Files, in.Config)}
+	return check.Fine("JupyterHub %s with %d users and %d passwords", older.JupyterHub, len(older.State.Users), len(older.State.Passwords))
 }
 
-func olderAlive(ctx context.Context, cfg *config.Config) check.Finding {
-	alive := check.Finding{Name: "older-hub", Title: "the hub that is there", Severity: check.OK, Message: "it works"}
-	if err := olderAnswers(ctx, cfg, olderHealth); err != nil {
-		alive.Severity, alive.Message = check.Warning, err.Error()
-		alive.Hint = "it can be taken over all the same; should that fail, what comes back is a hub that does not answer, as now"
+func checkOlderHub(ctx context.Context, about *preflight) check.Finding {
+	if err := olderAnswers(ctx, about.in.Config, olderHealth); err != nil {
+		return check.Warn("it can be taken over all the same; should that fail, what comes back is a hub that does not answer, as now", "%v", err)
 	}
-	return alive
+	return check.Fine("it works")
 }
 
-// olderEnvironmentCheck tells whether its user environment can become ours, or else a kernel.
-func (i *Installer) olderEnvironmentCheck(ctx context.Context, older *Older, fresh bool) check.Finding {
+// checkOlderEnvironment looks whether its user environment can become ours, or else a kernel.
+func checkOlderEnvironment(ctx context.Context, about *preflight) check.Finding {
+	builder, older := about.installer.Builder, about.in.older
 	users := older.Environment.foreign
-	finding := check.Finding{Name: "older-environment", Title: "its user environment", Severity: check.OK}
-	finding.Message = fmt.Sprintf("Python %s, JupyterHub %s, %d packages, %d MB", older.Environment.Python, users.JupyterHub, users.Packages, users.Bytes>>20)
 	const otherwise = "--new-environment builds a new one, and keeps this one as a kernel of the name " + olderKernel
-	mounts := slices.Concat(i.Host.Files.Mounts(layout.Hub), i.Host.Files.Mounts(layout.User))
+	mounts := slices.Concat(about.Host.Files.Mounts(layout.Hub), about.Host.Files.Mounts(layout.User))
+	said := fmt.Sprintf("Python %s, JupyterHub %s, %d packages, %d MB", older.Environment.Python, users.JupyterHub, users.Packages, users.Bytes>>20)
 	switch {
 	case len(mounts) > 0:
-		finding.Severity, finding.Message = check.Failed, "something is mounted at "+strings.Join(mounts, ", ")
-		finding.Hint = "its folders are moved aside while the new hub proves itself, which no mount can be: copy what is on it to a plain folder first"
-	case fresh:
-		finding.Message += "; it becomes the kernel " + olderKernel
+		return check.Fail("its folders are moved aside while the new hub proves itself, which no mount can be: copy what is on it to a plain folder first",
+			"something is mounted at %s", strings.Join(mounts, ", "))
+	case about.in.fresh:
+		return check.Fine("%s; it becomes the kernel %s", said, olderKernel)
 	case !users.Conda:
-		finding.Severity, finding.Message, finding.Hint = check.Failed, layout.User+" is no environment of conda's, and only those can be taken over", otherwise
+		return check.Fail(otherwise, "%s is no environment of conda's, and only those can be taken over", layout.User)
 	case users.Python < environment.MinimumPython:
-		finding.Severity = check.Failed
-		finding.Message = fmt.Sprintf("it has Python %s, and JupyterHub %s needs 3.%d or newer", older.Environment.Python, environment.JupyterHubVersion(), environment.MinimumPython)
-		finding.Hint = otherwise
-	default:
-		if err := i.Builder.ChannelAnswers(ctx); err != nil && !i.Builder.MiniforgeWorks() {
-			finding.Severity, finding.Message = check.Failed, fmt.Sprintf("conda, which it goes on being changed with, cannot be fetched: %v", err)
-			finding.Hint = "let this machine reach it, or name mirrors in sources.mirror and sources.channel of " + layout.Config + "; " + otherwise
-		}
+		return check.Fail(otherwise, "it has Python %s, and JupyterHub %s needs 3.%d or newer", older.Environment.Python, environment.JupyterHubVersion(), environment.MinimumPython)
 	}
-	return finding
+	if err := builder.ChannelAnswers(ctx); err != nil && !builder.MiniforgeWorks() {
+		return check.Fail("let this machine reach it, or name mirrors in sources.mirror and sources.channel of "+layout.Config+"; "+otherwise,
+			"conda, which it goes on being changed with, cannot be fetched: %v", err)
+	}
+	return check.Fine("%s", said)
 }
 
 // Takeover is what taking over an older TLJH is about to do, for people and as JSON.

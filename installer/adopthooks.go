@@ -73,12 +73,12 @@ func folderToPermit(files host.Files, p string) string {
 	return dir
 }
 
-// hooksCheck tells what code in jupyterhub_config.d will not be able to do, with what permits it. Who knows better passes over it.
-func hooksCheck(files host.Files, older *Older, cfg *config.Config) check.Finding {
-	finding := check.Finding{Name: hooksName, Title: "code in " + layout.ConfigD, Severity: check.OK, Message: "it writes to no other folders and calls no sudo, as far as can be seen"}
-	writes, sudo := refusedHooks(older.Hooks, cfg)
+// checkHooks looks for what code in jupyterhub_config.d will not be able to do, and says what permits it.
+func checkHooks(_ context.Context, about *preflight) check.Finding {
+	files := about.Host.Files
+	writes, sudo := refusedHooks(about.in.older.Hooks, about.in.Config)
 	if len(writes)+len(sudo) == 0 {
-		return finding
+		return check.Fine("it writes to no other folders and calls no sudo, as far as can be seen")
 	}
 	said, hints := []string{}, []string{}
 	for _, hook := range writes {
@@ -93,9 +93,7 @@ func hooksCheck(files host.Files, older *Older, cfg *config.Config) check.Findin
 	if len(sudo) > 0 {
 		hints = append(hints, "remove sudo: the hub is root, and sudo does not work in it; to run something as a user: runuser -u NAME -- COMMAND")
 	}
-	finding.Severity, finding.Message = check.Failed, "the new hub does not allow what it does: "+strings.Join(said, ", ")
-	finding.Hint = strings.Join(hints, "; ")
-	return finding
+	return check.Fail(strings.Join(hints, "; "), "the new hub does not allow what it does: %s", strings.Join(said, ", "))
 }
 
 // permitting are the commands that permit what hooks write to.

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"tljh/internal/check"
 	"tljh/internal/host/hosttest"
@@ -51,8 +50,7 @@ func TestHooksThatTheNewHubRefusesAreNamedBeforeTheSwitch(t *testing.T) {
 			} else {
 				in.Config = parse(t, olderConfig+c.yaml)
 			}
-			got := hooksCheck(s.files, in.older, in.Config)
-			require.Equal(t, "hooks", got.Name)
+			got := s.finding(s.installer(), in, "hooks")
 			assert.Equal(t, c.failed, got.Severity == check.Failed, got.Message)
 			for _, words := range c.words {
 				assert.Contains(t, got.Message, words)

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"tljh/config"
@@ -133,7 +132,7 @@ func (i *Installer) Plan(ctx context.Context, options Options) error {
 	if err := i.resume(ctx, in); err != nil {
 		return err
 	}
-	refused := i.preflight(ctx, in, options.PackageManager, i.olderChecks(ctx, in)...)
+	refused := i.preflight(ctx, installing(in), in, options.PackageManager)
 	i.tell(in)
 	if in.older != nil && len(in.older.missing) == 0 && i.Show != nil {
 		i.Show(takeoverOf(i.Host.Files, in))
@@ -273,7 +272,7 @@ func (i *Installer) ready(ctx context.Context, in *Inputs, options Options) (fun
 	if err := i.resume(ctx, in); err != nil {
 		return nil, err
 	}
-	if err := i.preflight(ctx, in, options.PackageManager, i.olderChecks(ctx, in)...); err != nil {
+	if err := i.preflight(ctx, installing(in), in, options.PackageManager); err != nil {
 		return nil, err
 	}
 	if err := i.agree(in); err != nil {
@@ -404,85 +403,6 @@ func (i *Installer) enact(ctx context.Context, in *Inputs) (journal.Outcome, err
 		return outcome, err
 	}
 	return outcome, noteInstalled(i.Host.Files, i.Now())
-}
-
-// hooksName is the check of an adoption that may be passed over.
-const hooksName = "hooks"
-
-// KnownChecks returns the error of a name that is no check which an installation may pass over.
-func KnownChecks(names []string) error { return check.Known(names, append(check.Names(), hooksName)) }
-
-// preflight tells what keeps an installation from beginning, and finds out meanwhile what builds the user environment.
-func (i *Installer) preflight(ctx context.Context, in *Inputs, manager string, more ...check.Finding) error {
-	chosen := i.managerFor(ctx, in, manager)
-	ignore := slices.Clone(i.Ignore)
-	for n, finding := range more {
-		if strings.HasPrefix(finding.Name, olderCheck) {
-			continue // without what it looks at, nothing can be taken over
-		}
-		known := len(ignore)
-		ignore = slices.DeleteFunc(ignore, func(name string) bool { return name == finding.Name })
-		if len(ignore) < known && finding.Severity == check.Failed {
-			more[n].Severity = check.Warning
-			more[n].Message += " (ignored, as asked)"
-		}
-	}
-	ignore = slices.DeleteFunc(ignore, func(name string) bool { return name == hooksName }) // nothing is adopted
-	findings, err := check.Preflight(ctx, i.checkEnv(in), ignore)
-	if err != nil {
-		return badInput(err)
-	}
-	in.Manager = <-chosen
-	findings = append(findings, more...)
-	refused := &RefusedError{}
-	for _, finding := range findings {
-		i.Report.Emit(report.Event{
-			Kind: report.KindCheck, Step: finding.Name, Title: finding.Title, Status: report.Status(finding.Severity),
-			Message: finding.Message, Hint: finding.Hint,
-		})
-		if finding.Severity == check.Failed {
-			refused.Findings = append(refused.Findings, finding)
-		}
-	}
-	if len(refused.Findings) == 0 {
-		return nil
-	}
-	if only := refused.Findings[0]; len(refused.Findings) == 1 && only.Name == "lock" {
-		return host.Hint(&journal.BusyError{Holder: only.Message}, "%s", only.Hint)
-	}
-	if strings.HasPrefix(refused.Findings[0].Name, olderCheck) {
-		return host.Hint(refused, "see to what is named above and run the same command again")
-	}
-	return host.Hint(refused, "see to what is named above and run the same command again; who knows better goes on with --ignore-preflight %s", refused.Findings[0].Name)
-}
-
-// built is a moment that no right clock is before.
-var built = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
-
-func (i *Installer) checkEnv(in *Inputs) *check.Env {
-	files := i.Host.Files
-	hub, _ := environment.Current(files, environment.Hub)
-	whole := environment.UserWorks(files) && files.Exists(layout.Hub)
-	secure := 0
-	if in.Config.HTTPS.Enabled {
-		secure = in.Config.HTTPS.Port
-	}
-	var copied uint64
-	if in.older != nil {
-		copied = uint64(max(0, in.older.Environment.Bytes))
-	}
-	return &check.Env{
-		Older: in.older != nil || in.adoption != nil, Copied: copied,
-		SecureAddress: in.Config.HTTPS.Address, SecurePort: secure,
-		UserAddress: userAddress(in.Config), UserPort: in.Config.Hub.UserPort,
-		Host: i.Host, Facts: in.Facts, Address: in.Config.HTTP.Address, Port: in.Config.HTTP.Port, Environ: i.Builder.Environ,
-		Now: i.Now(), Built: built,
-		Installed: whole && check.Ours(files),
-		Online:    !whole || hub.Digest != environment.HubDigest(in.Config.Hub.Packages) || in.Requirements != "" || len(in.Config.UserEnvironment.Packages) > 0,
-		Index:     sync.OnceValues(i.Builder.Index),
-		Python:    environment.PythonProgram(files),
-		HomeRoots: homeRoots(in.Config.Users.HomeRoot),
-	}
 }
 
 // passwords gives every admin without a password the one that was given, or a new one. One that is there is never changed:

@@ -156,15 +156,12 @@ func outside(files host.Files, processes []host.Process, account host.Account) [
 	return how
 }
 
-// sshKeysCheck tells which users of an older TLJH will not be able to log in by ssh any more.
-func sshKeysCheck(files host.Files, cfg *config.Config) check.Finding {
-	finding := check.Finding{Name: "ssh-keys", Title: "users' keys for ssh", Severity: check.OK, Message: "no user who is not an admin has any"}
+// checkSSHKeys looks for users of an older TLJH who will not be able to log in by ssh any more.
+func checkSSHKeys(_ context.Context, about *preflight) check.Finding {
+	files := about.Host.Files
 	users, _ := files.Members(layout.UsersGroup)
 	admins, _ := files.Members(layout.AdminsGroup)
 	accounts, err := files.Accounts()
-	if err != nil || !closesSSH(cfg) {
-		return finding
-	}
 	shut := []string{}
 	for _, account := range accounts {
 		student := slices.Contains(users, account.Name) && !slices.Contains(admins, account.Name)
@@ -172,11 +169,9 @@ func sshKeysCheck(files host.Files, cfg *config.Config) check.Finding {
 			shut = append(shut, account.Name)
 		}
 	}
-	if len(shut) == 0 {
-		return finding
+	if err != nil || !closesSSH(about.in.Config) || len(shut) == 0 {
+		return check.Fine("no user who is not an admin has any that they will miss")
 	}
-	finding.Severity = check.Warning
-	finding.Message = "they will not be able to log in by ssh: " + strings.Join(shut, ", ")
-	finding.Hint = "to leave ssh open to all users: sudo tljh-install config set users.ssh true"
-	return finding
+	return check.Warn("to leave ssh open to all users: sudo tljh-install config set users.ssh true",
+		"they will not be able to log in by ssh: %s", strings.Join(shut, ", "))
 }

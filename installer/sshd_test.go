@@ -111,15 +111,15 @@ func TestSSHKeysAreNamed(t *testing.T) {
 	s := newWholeSite(t)
 	s.put("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"+bob+"jupyter-eve:x:1002:1002::/home/jupyter-eve:/bin/bash\njupyter-ann:x:1003:1003::/home/jupyter-ann:/bin/bash\n")
 	s.put("/etc/group", "jupyterhub-users:x:991:jupyter-bob,jupyter-eve,jupyter-ann\njupyterhub-admins:x:990:jupyter-ann\n")
-	assert.Equal(t, check.OK, sshKeysCheck(s.files, parse(t, sshOwn)).Severity)
+	assert.Equal(t, check.OK, s.finding(s.installer(), &Inputs{Config: parse(t, sshOwn)}, "ssh-keys").Severity)
 	s.put("/home/jupyter-bob/.ssh/authorized_keys", "")
 	s.put("/home/jupyter-ann/.ssh/authorized_keys", "")
-	found := sshKeysCheck(s.files, parse(t, sshOwn))
+	found := s.finding(s.installer(), &Inputs{Config: parse(t, sshOwn)}, "ssh-keys")
 	assert.Equal(t, check.Warning, found.Severity)
 	assert.Contains(t, found.Message, "jupyter-bob")
 	assert.NotContains(t, found.Message, "jupyter-ann", "admins are let in")
 	assert.Contains(t, found.Hint, "users.ssh true")
-	assert.Equal(t, check.OK, sshKeysCheck(s.files, parse(t, sshToAll)).Severity)
+	assert.Equal(t, check.OK, s.finding(s.installer(), &Inputs{Config: parse(t, sshToAll)}, "ssh-keys").Severity)
 }
 
 // What a student set up while users.ssh was on runs on when the key is off again.

@@ -13,7 +13,6 @@ import (
 	"tljh/environment"
 	"tljh/installer/journal"
 	"tljh/installer/proof"
-	"tljh/internal/check"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/release"
@@ -252,7 +251,7 @@ func (u *Upgrader) PlanUpgrade(ctx context.Context) (string, error) {
 		return "", err
 	}
 	UseSources(u.Installer.Builder, t.in.Config)
-	refused := u.Installer.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...)
+	refused := u.Installer.preflight(ctx, beforeUpgrade, t.in, Auto)
 	receipt, err := journal.LoadReceipt(u.Installer.Host.Files, u.Installer.Now)
 	if err != nil {
 		return "", err
@@ -282,7 +281,7 @@ func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
 	}
 	UseSources(u.Installer.Builder, t.in.Config)
 	if t.change == nil {
-		if err := u.Installer.preflight(ctx, t.in, Auto, u.upgradeChecks(ctx, t)...); err != nil {
+		if err := u.Installer.preflight(ctx, beforeUpgrade, t.in, Auto); err != nil {
 			return nil, err
 		}
 		if err := u.Ask(t.text(), "Upgrade now? Users' servers run on; the hub is away for a few seconds."); err != nil {
@@ -441,32 +440,6 @@ func (u *Upgrader) origin() string {
 		}
 	}
 	return version.ReleaseURL
-}
-
-// upgradeDisk is what a second hub environment, its downloads and a program take while they are built.
-const upgradeDisk = 900 << 20
-
-// healthTime is how long a hub that works may take to answer before an upgrade.
-const healthTime = 20 * time.Second
-
-// upgradeChecks are those that only an upgrade needs: room for a second hub environment, and a hub that works, for whether the new one does could
-// not be told otherwise.
-func (u *Upgrader) upgradeChecks(ctx context.Context, t *takeover) []check.Finding {
-	disk := check.Finding{Name: "upgrade-disk", Title: "space for a second hub environment", Severity: check.OK}
-	free, _, err := u.Installer.Host.Files.FreeSpace(layout.Root)
-	disk.Message = fmt.Sprintf("%d MB is free", free>>20)
-	if err == nil && free < upgradeDisk {
-		disk.Severity, disk.Hint = check.Failed, "see what takes the space: df -h /opt"
-		disk.Message += fmt.Sprintf("; %d MB is needed while the new environments are built", upgradeDisk>>20)
-	}
-	health := check.Finding{Name: "health", Title: "the hub that is there", Severity: check.OK, Message: "it works"}
-	limited, cancel := context.WithTimeoutCause(ctx, healthTime, errors.New("it does not answer"))
-	defer cancel()
-	if err := proof.New(u.Installer.Host, report.New(), t.in.Config).Quick(limited); err != nil {
-		health.Severity, health.Message = check.Failed, "it does not work: "+err.Error()
-		health.Hint = "tljh-install status tells more, tljh-install install puts right what is missing"
-	}
-	return []check.Finding{disk, health}
 }
 
 // preparePlan builds what the new release needs beside what is there.

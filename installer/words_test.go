@@ -71,7 +71,7 @@ func TestAnAdoptionDoesNotAnnounceUVAndFailOnConda(t *testing.T) {
 	in.Manager = <-i.managerFor(t.Context(), in, Auto)
 	assert.Equal(t, "conda", in.Manager.Name)
 	assert.Empty(t, said.said)
-	finding := i.olderEnvironmentCheck(t.Context(), in.older, false)
+	finding := s.finding(i, in, "older-environment")
 	assert.Contains(t, finding.Message, "conda, which it goes on being changed with, cannot be fetched")
 	assert.Contains(t, finding.Hint, "--new-environment")
 
@@ -82,7 +82,7 @@ func TestAnAdoptionDoesNotAnnounceUVAndFailOnConda(t *testing.T) {
 	plan, err := aheadOfAdoption(in, i.Builder)
 	require.NoError(t, err)
 	assert.Empty(t, condaSteps(plan))
-	assert.NotContains(t, i.olderEnvironmentCheck(t.Context(), in.older, true).Message, "cannot be fetched")
+	assert.NotContains(t, s.finding(i, in, "older-environment").Message, "cannot be fetched")
 }
 
 func nodeIDs(plan journal.Plan) []string {

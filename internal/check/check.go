@@ -1,7 +1,8 @@
-// Package check holds named checks of the machine: those that run before an installation begins. A check
-// only looks; it changes nothing, and it never fails because it could not find something out: that is a warning.
+// Package check holds named checks of the machine, and runs checks of others beside them. A check only looks; it
+// changes nothing, and it never fails because it could not find something out: that is a warning.
 //
-// What is checked is data (the table in machine.go); what to do about a finding is up to who asked for it.
+// What is checked is data (the table in machine.go, and that of the installer's preflight); what to do about a finding
+// is up to who asked for it.
 package check
 
 import (
@@ -36,11 +37,11 @@ type Finding struct {
 	Hint     string   `json:"hint,omitempty"` // what to run or change
 }
 
-// Check is one thing to look at. Run leaves Name and Title of its finding empty.
-type Check struct {
+// Check is one thing to look at in what On describes. Run leaves Name and Title of its finding empty.
+type Check[On any] struct {
 	Name  string // kebab-case; people type it after --ignore-preflight
 	Title string // what it looks at, as a noun
-	Run   func(ctx context.Context, env *Env) Finding
+	Run   func(ctx context.Context, on On) Finding
 }
 
 // Env is what the checks look at.
@@ -121,33 +122,28 @@ func Ours(files host.Files) bool {
 	return err == nil && info.IsDir() && host.AttrOf(info).UID == 0
 }
 
-func ok(format string, args ...any) Finding {
+// Fine is the finding of a check that has nothing to say.
+func Fine(format string, args ...any) Finding {
 	return Finding{Severity: OK, Message: fmt.Sprintf(format, args...)}
 }
 
-func skipped(format string, args ...any) Finding {
+// Skip is the finding of a check that did not look, with the reason.
+func Skip(format string, args ...any) Finding {
 	return Finding{Severity: Skipped, Message: fmt.Sprintf(format, args...)}
 }
 
-func warning(hint, format string, args ...any) Finding {
+// Warn is the finding of what is worth knowing.
+func Warn(hint, format string, args ...any) Finding {
 	return Finding{Severity: Warning, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-func failed(hint, format string, args ...any) Finding {
+// Fail is the finding of a reason not to begin.
+func Fail(hint, format string, args ...any) Finding {
 	return Finding{Severity: Failed, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// checkLimit is how long one check may take.
-const checkLimit = 15 * time.Second
-
-// Names returns the names of the preflight checks, in the order they are reported.
-func Names() []string {
-	names := make([]string, 0, len(preflight))
-	for _, check := range preflight {
-		names = append(names, check.Name)
-	}
-	return names
-}
+// limit is how long one check may take. The slowest is that of a hub that works and has much to do.
+const limit = 20 * time.Second
 
 // Known returns the error of a name that is none of these checks.
 func Known(names, checks []string) error {
@@ -159,46 +155,36 @@ func Known(names, checks []string) error {
 	return nil
 }
 
-// Preflight runs all checks side by side and returns what each found, in the order of Names. A failure of one whose name is in
-// ignore becomes a warning. The error is about ignore, or ctx's cause when it ended.
-func Preflight(ctx context.Context, env *Env, ignore []string) ([]Finding, error) {
-	if err := Known(ignore, Names()); err != nil {
-		return nil, err
-	}
-	findings := runAll(ctx, env, preflight, checkLimit)
+// All runs checks side by side and returns what each found, in their order. The error is ctx's cause when it ended.
+func All[On any](ctx context.Context, on On, checks []Check[On]) ([]Finding, error) {
+	findings := all(ctx, on, checks, limit)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
-	}
-	for n, finding := range findings {
-		if finding.Severity == Failed && slices.Contains(ignore, finding.Name) {
-			findings[n].Severity = Warning
-			findings[n].Message += " (ignored, as asked)"
-		}
 	}
 	return findings, nil
 }
 
-func runAll(ctx context.Context, env *Env, checks []Check, limit time.Duration) []Finding {
+func all[On any](ctx context.Context, on On, checks []Check[On], limit time.Duration) []Finding {
 	findings := make([]Finding, len(checks))
 	var running sync.WaitGroup
 	for n, check := range checks {
-		running.Go(func() { findings[n] = runOne(ctx, env, check, limit) })
+		running.Go(func() { findings[n] = one(ctx, on, check, limit) })
 	}
 	running.Wait()
 	return findings
 }
 
-// runOne does not wait for a check that ignores its time limit: a file system that hangs, say.
-func runOne(ctx context.Context, env *Env, check Check, limit time.Duration) Finding {
+// one does not wait for a check that ignores its time limit: a file system that hangs, say.
+func one[On any](ctx context.Context, on On, check Check[On], limit time.Duration) Finding {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	done := make(chan Finding, 1)
-	go func() { done <- check.Run(ctx, env) }()
+	go func() { done <- check.Run(ctx, on) }()
 	var finding Finding
 	select {
 	case finding = <-done:
 	case <-ctx.Done():
-		finding = warning("", "could not be found out within %s", limit)
+		finding = Warn("", "could not be found out within %s", limit)
 	}
 	finding.Name, finding.Title = check.Name, check.Title
 	return finding

@@ -91,13 +91,13 @@ func (m *machine) link(target, p string) {
 	require.NoError(m.t, os.Symlink(target, m.path(p)))
 }
 
-func (m *machine) all(ignore ...string) map[string]Finding {
+func (m *machine) all() map[string]Finding {
 	m.t.Helper()
-	findings, err := Preflight(m.t.Context(), m.Env, ignore)
+	findings, err := All(m.t.Context(), m.Env, Machine)
 	require.NoError(m.t, err)
 	byName := map[string]Finding{}
 	for n, finding := range findings {
-		assert.Equal(m.t, Names()[n], finding.Name)
+		assert.Equal(m.t, Machine[n].Name, finding.Name)
 		byName[finding.Name] = finding
 	}
 	return byName
@@ -142,45 +142,31 @@ func TestNothingIsChanged(t *testing.T) {
 	assert.Equal(t, before, list())
 }
 
-func TestIgnore(t *testing.T) {
-	m := newMachine(t)
-	m.Facts.MemoryBytes, m.Facts.Arch = 512<<20, "mips"
-	findings := m.all("memory")
-	assert.Equal(t, Warning, findings["memory"].Severity)
-	assert.Contains(t, findings["memory"].Message, "ignored")
-	assert.Equal(t, Failed, findings["architecture"].Severity, "only what was named is ignored")
-
-	_, err := Preflight(t.Context(), m.Env, []string{"memry"})
-	require.ErrorContains(t, err, `"memry"`)
-	for _, name := range Names() {
-		assert.Contains(t, host.HintOf(err), name)
-	}
-}
-
 func TestCheckThatHangsIsAWarning(t *testing.T) {
 	hangs := make(chan struct{})
 	defer close(hangs)
-	checks := []Check{
-		{"hangs", "a file system that is gone", func(context.Context, *Env) Finding { <-hangs; return ok("") }},
-		{"works", "another", func(context.Context, *Env) Finding { return ok("fine") }},
+	checks := []Check[*Env]{
+		{"hangs", "a file system that is gone", func(context.Context, *Env) Finding { <-hangs; return Fine("") }},
+		{"works", "another", func(context.Context, *Env) Finding { return Fine("fine") }},
 	}
-	findings := runAll(t.Context(), &Env{}, checks, 20*time.Millisecond)
+	findings := all(t.Context(), &Env{}, checks, 20*time.Millisecond)
 	assert.Equal(t, Warning, findings[0].Severity)
 	assert.Equal(t, "hangs", findings[0].Name)
 	assert.Equal(t, OK, findings[1].Severity)
 }
 
-func TestPreflightEndsWithItsContext(t *testing.T) {
+func TestChecksEndWithTheirContext(t *testing.T) {
 	cause := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
-	_, err := Preflight(ctx, newMachine(t).Env, nil)
+	_, err := All(ctx, newMachine(t).Env, Machine)
 	require.ErrorIs(t, err, cause)
 }
 
 func TestNamesAreOnesToType(t *testing.T) {
 	seen := map[string]bool{}
-	for _, name := range Names() {
+	for _, each := range Machine {
+		name := each.Name
 		assert.Regexp(t, `^[a-z]+(-[a-z]+)*$`, name)
 		assert.False(t, seen[name], name)
 		seen[name] = true

@@ -50,9 +50,9 @@ func checkInotify(_ context.Context, env *Env) Finding {
 		}
 	}
 	if len(low) > 0 {
-		return warning(sysctlHint(lines...), "%s: programs that watch files may fail, the watch on the user environment among them", strings.Join(low, " and "))
+		return Warn(sysctlHint(lines...), "%s: programs that watch files may fail, the watch on the user environment among them", strings.Join(low, " and "))
 	}
-	return ok("enough")
+	return Fine("enough")
 }
 
 const privilegedBelow = "net.ipv4.ip_unprivileged_port_start"
@@ -60,25 +60,25 @@ const privilegedBelow = "net.ipv4.ip_unprivileged_port_start"
 func checkUnprivilegedPorts(_ context.Context, env *Env) Finding {
 	start, known := sysctl(env.Host.Files, privilegedBelow)
 	if !known {
-		return skipped("the kernel does not say which ports are root's")
+		return Skip("the kernel does not say which ports are root's")
 	}
 	taken := slices.DeleteFunc(slices.Clone(layout.InternalAddresses), func(address string) bool {
 		parsed, err := netip.ParseAddrPort(address)
 		return err != nil || int(parsed.Port()) < start
 	})
 	if len(taken) > 0 {
-		return warning(sysctlHint(privilegedBelow+"=1024"), "%s is %d: a user's program may take a port of the hub or its proxy (%s) while it starts anew, and read what is meant for it",
+		return Warn(sysctlHint(privilegedBelow+"=1024"), "%s is %d: a user's program may take a port of the hub or its proxy (%s) while it starts anew, and read what is meant for it",
 			privilegedBelow, start, strings.Join(taken, ", "))
 	}
-	return ok("ports below %d are root's", start)
+	return Fine("ports below %d are root's", start)
 }
 
 func checkSELinux(_ context.Context, env *Env) Finding {
 	mode, err := env.Host.Files.Read("/sys/fs/selinux/enforce")
 	if err != nil || strings.TrimSpace(string(mode)) != "1" {
-		return ok("not enforcing")
+		return Fine("not enforcing")
 	}
-	return warning("if a service or a server does not start, see what was denied: sudo ausearch -m avc -ts recent",
+	return Warn("if a service or a server does not start, see what was denied: sudo ausearch -m avc -ts recent",
 		"SELinux is enforcing; this program brings no policy of its own and is tested without SELinux")
 }
 
@@ -86,15 +86,15 @@ func checkSELinux(_ context.Context, env *Env) Finding {
 func checkNoExec(_ context.Context, env *Env) Finding {
 	files := env.Host.Files
 	if files.NoExec(layout.Root) {
-		return failed("sudo mount -o remount,exec on the file system that findmnt -T /opt shows, and take noexec out of its line in /etc/fstab",
+		return Fail("sudo mount -o remount,exec on the file system that findmnt -T /opt shows, and take noexec out of its line in /etc/fstab",
 			"the file system of %s is mounted with noexec: no program of the hub could be started", layout.Root)
 	}
 	cannot := slices.DeleteFunc(append(slices.Clone(env.homes()), "/tmp", "/var/tmp"), func(place string) bool { return !files.NoExec(place) })
 	if len(cannot) > 0 {
-		return warning("to allow it: sudo mount -o remount,exec on the file system that findmnt -T "+cannot[0]+" shows, and take noexec out of its line in /etc/fstab",
+		return Warn("to allow it: sudo mount -o remount,exec on the file system that findmnt -T "+cannot[0]+" shows, and take noexec out of its line in /etc/fstab",
 			"mounted with noexec: %s. Users can't run programs there, nor import packages with compiled code", strings.Join(cannot, ", "))
 	}
-	return ok("programs may run where they are installed")
+	return Fine("programs may run where they are installed")
 }
 
 // homes are the folders that hold homes.

@@ -23,7 +23,7 @@ func checkLimits(_ context.Context, env *Env) Finding { return Limits(env.Host.F
 func Limits(files host.Files) Finding {
 	there, err := controllersOf(files)
 	if err != nil || len(there) == 0 {
-		return skipped("the kernel shows no control groups in %s", cgroups)
+		return Skip("the kernel shows no control groups in %s", cgroups)
 	}
 	missing, without := []string{}, []string{}
 	for _, controller := range controllers {
@@ -33,9 +33,9 @@ func Limits(files host.Files) Finding {
 		}
 	}
 	if len(missing) == 0 {
-		return ok("memory, CPU and processes are limited")
+		return Fine("memory, CPU and processes are limited")
 	}
-	return warning(controllerHint(files, missing), "%s have no effect: the kernel's controller %s is off", strings.Join(without, " and "), strings.Join(missing, ", "))
+	return Warn(controllerHint(files, missing), "%s have no effect: the kernel's controller %s is off", strings.Join(without, " and "), strings.Join(missing, ", "))
 }
 
 func controllersOf(files host.Files) ([]string, error) {

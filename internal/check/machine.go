@@ -16,8 +16,8 @@ import (
 	"tljh/systemdunits"
 )
 
-// preflight is every check that runs before an installation, in the order of the report.
-var preflight = []Check{
+// Machine is every check of the machine, in the order of the report.
+var Machine = []Check[*Env]{
 	{"root", "administrator rights", checkRoot},
 	{"systemd", "the service manager", checkSystemd},
 	{"sandbox", "sandboxes of services and users' servers", checkSandbox},
@@ -57,30 +57,30 @@ const (
 
 func checkRoot(_ context.Context, env *Env) Finding {
 	if env.Facts.UID != 0 {
-		return failed("run the same command with sudo", "only root can install; this is account number %d", env.Facts.UID)
+		return Fail("run the same command with sudo", "only root can install; this is account number %d", env.Facts.UID)
 	}
-	return ok("running as root")
+	return Fine("running as root")
 }
 
 func checkSystemd(_ context.Context, env *Env) Finding {
 	switch version := env.Facts.SystemdVersion; {
 	case !env.Facts.Systemd:
-		return failed("take a server or virtual machine that boots with systemd; most containers and WSL without systemd don't",
+		return Fail("take a server or virtual machine that boots with systemd; most containers and WSL without systemd don't",
 			"systemd does not run on this machine: it starts, limits and watches the hub and its users' servers")
 	case version == 0:
-		return warning("see what this says: systemctl --version", "systemd runs, but its version can't be told; %d or newer is needed", systemdunits.MinimumSystemd)
+		return Warn("see what this says: systemctl --version", "systemd runs, but its version can't be told; %d or newer is needed", systemdunits.MinimumSystemd)
 	case version < systemdunits.MinimumSystemd:
-		return failed("upgrade the operating system", "systemd is version %d; %d or newer is needed", version, systemdunits.MinimumSystemd)
+		return Fail("upgrade the operating system", "systemd is version %d; %d or newer is needed", version, systemdunits.MinimumSystemd)
 	default:
-		return ok("systemd %d is running", version)
+		return Fine("systemd %d is running", version)
 	}
 }
 
 func checkArchitecture(_ context.Context, env *Env) Finding {
 	if !slices.Contains([]string{"amd64", "arm64"}, env.Facts.Arch) {
-		return failed("take a machine with a 64-bit Intel, AMD or ARM processor", "the processor is of type %s; amd64 or arm64 is needed", env.Facts.Arch)
+		return Fail("take a machine with a 64-bit Intel, AMD or ARM processor", "the processor is of type %s; amd64 or arm64 is needed", env.Facts.Arch)
 	}
-	return ok("%s", env.Facts.Arch)
+	return Fine("%s", env.Facts.Arch)
 }
 
 const oldSystemHint = "upgrade the operating system; those of 2022 and later have it"
@@ -89,16 +89,16 @@ func checkGlibc(_ context.Context, env *Env) Finding {
 	major, minor := env.Facts.GlibcMajor, env.Facts.GlibcMinor
 	switch {
 	case major == 0 && env.any(muslLoaders...):
-		return failed("take a machine whose system rests on glibc, as most do",
+		return Fail("take a machine whose system rests on glibc, as most do",
 			"the C library is musl; the programs and packages that are to be installed are made for glibc %d.%d or newer", MinGlibcMajor, MinGlibcMinor)
 	case major == 0 && !env.any(loaders["amd64"], loaders["arm64"]):
-		return failed("take a machine whose system rests on glibc, as most do", "there is no glibc on this machine; version %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
+		return Fail("take a machine whose system rests on glibc, as most do", "there is no glibc on this machine; version %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
 	case major == 0:
-		return warning("see what this says: ldd --version", "the version of glibc can't be told; %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
+		return Warn("see what this says: ldd --version", "the version of glibc can't be told; %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
 	case major < MinGlibcMajor || major == MinGlibcMajor && minor < MinGlibcMinor:
-		return failed(oldSystemHint, "glibc is version %d.%d; %d.%d or newer is needed", major, minor, MinGlibcMajor, MinGlibcMinor)
+		return Fail(oldSystemHint, "glibc is version %d.%d; %d.%d or newer is needed", major, minor, MinGlibcMajor, MinGlibcMinor)
 	}
-	return ok("glibc %d.%d", major, minor)
+	return Fine("glibc %d.%d", major, minor)
 }
 
 func (e *Env) any(paths ...string) bool { return slices.ContainsFunc(paths, e.Host.Files.Exists) }
@@ -106,15 +106,15 @@ func (e *Env) any(paths ...string) bool { return slices.ContainsFunc(paths, e.Ho
 func checkMemory(_ context.Context, env *Env) Finding {
 	switch memory := env.Facts.MemoryBytes; {
 	case memory == 0:
-		return warning("see what this says: free -m", "the size of the memory can't be told; %s or more is needed", size(MinMemory))
+		return Warn("see what this says: free -m", "the size of the memory can't be told; %s or more is needed", size(MinMemory))
 	case memory < MinMemory:
-		return failed("take a machine with more memory: 1 GB at the least, and about 100 MB more for every user who works at the same time",
+		return Fail("take a machine with more memory: 1 GB at the least, and about 100 MB more for every user who works at the same time",
 			"this machine has %s of memory; at least %s is needed", size(memory), size(MinMemory))
 	case memory < GoodMemory:
-		return warning("count on about 100 MB for every user who works at the same time, and more for real work",
+		return Warn("count on about 100 MB for every user who works at the same time, and more for real work",
 			"this machine has %s of memory: enough for the hub and a few users", size(memory))
 	default:
-		return ok("%s", size(memory))
+		return Fine("%s", size(memory))
 	}
 }
 
@@ -153,9 +153,9 @@ func (e *Env) fullAt(place string, need uint64) (Finding, bool) {
 	if err != nil || free >= need && inodes > 0 {
 		return Finding{}, false
 	}
-	tell := failed
+	tell := Fail
 	if e.Installed || e.begun() {
-		tell = warning
+		tell = Warn
 	}
 	if free >= need {
 		return tell("see df -i "+place+" and remove many small files", "the file system of %s has no room for more files", place), true
@@ -167,7 +167,7 @@ func (e *Env) fullAt(place string, need uint64) (Finding, bool) {
 func (e *Env) room() Finding {
 	free, inodes, err := e.Host.Files.FreeSpace(layout.Root)
 	if err != nil {
-		return warning("see what this says: df -h /opt", "%v", err)
+		return Warn("see what this says: df -h /opt", "%v", err)
 	}
 	needBytes, needInodes := DiskNew+e.Copied, uint64(InodesNew)
 	if e.Installed {
@@ -175,17 +175,17 @@ func (e *Env) room() Finding {
 	}
 	switch {
 	case (free < needBytes || inodes < needInodes) && free >= DiskAgain && inodes >= InodesAgain && e.begun():
-		return warning("see what takes the space: df -h /opt", "%s is free; a new installation needs %s, of which the one that was begun has a part", size(free), size(DiskNew))
+		return Warn("see what takes the space: df -h /opt", "%s is free; a new installation needs %s, of which the one that was begun has a part", size(free), size(DiskNew))
 	case free < needBytes:
-		return failed("see what takes the space (df -h /opt) and make room, or give the machine a larger disk",
+		return Fail("see what takes the space (df -h /opt) and make room, or give the machine a larger disk",
 			"%s is free where %s is to be; at least %s is needed", size(free), layout.Root, size(needBytes))
 	case inodes < needInodes:
-		return failed("see df -i /opt and remove many small files, or make a file system with more inodes",
+		return Fail("see df -i /opt and remove many small files, or make a file system with more inodes",
 			"the file system has room for only %d more files where %s is to be; at least %d is needed", inodes, layout.Root, needInodes)
 	case free < DiskNew:
-		return warning("see what takes the space: df -h /opt", "%s is free; an upgrade may need %s", size(free), size(DiskNew))
+		return Warn("see what takes the space: df -h /opt", "%s is free; an upgrade may need %s", size(free), size(DiskNew))
 	}
-	return ok("%s is free", size(free))
+	return Fine("%s is free", size(free))
 }
 
 func size(bytes uint64) string {
@@ -218,9 +218,9 @@ func checkTools(_ context.Context, env *Env) Finding {
 		}
 	}
 	if len(missing) > 0 {
-		return failed("install "+strings.Join(of, " and ")+" with the system's package manager", "not found: %s", strings.Join(missing, ", "))
+		return Fail("install "+strings.Join(of, " and ")+" with the system's package manager", "not found: %s", strings.Join(missing, ", "))
 	}
-	return ok("all of them are there")
+	return Fine("all of them are there")
 }
 
 const notOurs = "look at what it is and who made it (ls -la " + layout.Root + "); this program needs " + layout.Root + " for itself"
@@ -230,16 +230,16 @@ func checkRootFolder(_ context.Context, env *Env) Finding {
 	info, err := files.Lstat(layout.Root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return ok("not there yet")
+		return Fine("not there yet")
 	case err != nil:
-		return warning("", "cannot look at %s: %v", layout.Root, err)
+		return Warn("", "cannot look at %s: %v", layout.Root, err)
 	case info.Mode().Type() == fs.ModeSymlink:
-		return failed("to have it on another disk, mount a folder of that disk there: mount --bind (and a line in /etc/fstab)",
+		return Fail("to have it on another disk, mount a folder of that disk there: mount --bind (and a line in /etc/fstab)",
 			"%s is a symbolic link; it must be a folder", layout.Root)
 	case !info.IsDir():
-		return failed(notOurs, "%s is not a folder", layout.Root)
+		return Fail(notOurs, "%s is not a folder", layout.Root)
 	case host.AttrOf(info).UID != 0:
-		return failed("see what it is for; if it is to hold the hub: chown root:root "+layout.Root,
+		return Fail("see what it is for; if it is to hold the hub: chown root:root "+layout.Root,
 			"%s belongs to account number %d instead of root", layout.Root, host.AttrOf(info).UID)
 	}
 	return env.contents()
@@ -249,20 +249,20 @@ func (e *Env) contents() Finding {
 	names, err := e.Host.Files.List(layout.Root)
 	switch {
 	case err != nil:
-		return warning("", "cannot look into %s: %v", layout.Root, err)
+		return Warn("", "cannot look into %s: %v", layout.Root, err)
 	case len(names) == 0:
-		return ok("empty")
+		return Fine("empty")
 	case e.Older:
-		return ok("an older TLJH, which is to be taken over")
+		return Fine("an older TLJH, which is to be taken over")
 	case e.older():
-		return failed("run its own installer, of its last release, once more: it completes what is missing; then run this command again",
+		return Fail("run its own installer, of its last release, once more: it completes what is missing; then run this command again",
 			"a part of an older TLJH, made by the installer written in Python, is in %s", layout.Root)
 	case Ours(e.Host.Files):
-		return ok("an installation of ours")
+		return Fine("an installation of ours")
 	case e.onlyBegun(names):
-		return ok("only this program is in it")
+		return Fine("only this program is in it")
 	}
-	return failed(notOurs, "%s was not made by this program; it holds: %s", layout.Root, strings.Join(firstFew(names, 6), ", "))
+	return Fail(notOurs, "%s was not made by this program; it holds: %s", layout.Root, strings.Join(firstFew(names, 6), ", "))
 }
 
 // older recognises what the installer written in Python leaves: its hub environment is a folder, where ours is a link, and its
@@ -311,18 +311,18 @@ func checkClock(ctx context.Context, env *Env) Finding {
 	const hint = "set it, or let it be set: timedatectl set-ntp true"
 	now := env.Now
 	if now.Before(env.Built) {
-		return failed(hint, "the clock says %s, which can't be: this program is newer. Certificates would not be accepted", now.UTC().Format(time.DateOnly))
+		return Fail(hint, "the clock says %s, which can't be: this program is newer. Certificates would not be accepted", now.UTC().Format(time.DateOnly))
 	}
 	for _, source := range env.sources(ctx) {
 		if source.Date.IsZero() {
 			continue
 		}
 		if off := now.Sub(source.Date.Add(source.Took)); off.Abs() > farOff {
-			return warning(hint, "the clock is %s %s, by the clock of %s", inWords(off.Abs()), aheadOrBehind(off), source.Host)
+			return Warn(hint, "the clock is %s %s, by the clock of %s", inWords(off.Abs()), aheadOrBehind(off), source.Host)
 		}
-		return ok("right, by the clock of %s", source.Host)
+		return Fine("right, by the clock of %s", source.Host)
 	}
-	return ok("%s", now.UTC().Format("2006-01-02 15:04 UTC"))
+	return Fine("%s", now.UTC().Format("2006-01-02 15:04 UTC"))
 }
 
 func inWords(d time.Duration) string {

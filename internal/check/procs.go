@@ -99,11 +99,11 @@ func (e *Env) endpoints() []endpoint {
 func checkPorts(ctx context.Context, env *Env) Finding {
 	listeners, err := env.listeners()
 	if err != nil {
-		return warning("see what this says: ss -ltn", "cannot tell which ports are taken: %v", err)
+		return Warn("see what this says: ss -ltn", "cannot tell which ports are taken: %v", err)
 	}
 	taken := env.taken(listeners)
 	if len(taken) == 0 {
-		return ok("%s", env.portList()+" are free")
+		return Fine("%s", env.portList()+" are free")
 	}
 	owners := env.owners(ctx, taken)
 	var texts []string
@@ -120,11 +120,11 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 	}
 	if len(texts) == 0 {
 		if env.Older {
-			return ok("%s", env.portList()+" are free, or the older TLJH's")
+			return Fine("%s", env.portList()+" are free, or the older TLJH's")
 		}
-		return ok("%s", env.portList()+" are ours")
+		return Fine("%s", env.portList()+" are ours")
 	}
-	return failed(hint, "%s", strings.Join(slices.Compact(texts), "; "))
+	return Fail(hint, "%s", strings.Join(slices.Compact(texts), "; "))
 }
 
 // Taken is a port that another program has.
@@ -338,11 +338,11 @@ func (e *Env) socketUnit(ctx context.Context, address netip.AddrPort) string {
 func checkLock(_ context.Context, env *Env) Finding {
 	inode, device := env.inode(layout.Lock)
 	if inode == 0 {
-		return ok("none")
+		return Fine("none")
 	}
 	locks, err := env.Host.Files.Read("/proc/locks")
 	if err != nil {
-		return warning("", "cannot tell whether another installation is at work: %v", err)
+		return Warn("", "cannot tell whether another installation is at work: %v", err)
 	}
 	for _, lock := range parseLocks(string(locks)) {
 		if lock.inode != inode || lock.device != device && !env.hasOpen(lock.pid, layout.Lock) {
@@ -350,12 +350,12 @@ func checkLock(_ context.Context, env *Env) Finding {
 		}
 		note, _ := env.Host.Files.Read(layout.Lock)
 		if strings.HasPrefix(string(note), layout.SnapshotNote) {
-			return ok("%s is being taken, which will be waited for", layout.SnapshotNote)
+			return Fine("%s is being taken, which will be waited for", layout.SnapshotNote)
 		}
-		return failed("wait until it has ended, then run the same command again", "another command is changing this installation: %s",
+		return Fail("wait until it has ended, then run the same command again", "another command is changing this installation: %s",
 			lockHolder(lock.pid, env.comm(lock.pid), strings.TrimSpace(string(note))))
 	}
-	return ok("none")
+	return Fine("none")
 }
 
 func lockHolder(pid int, program, note string) string {

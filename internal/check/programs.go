@@ -28,9 +28,9 @@ func checkPrograms(ctx context.Context, env *Env) Finding {
 	}
 	switch {
 	case !known:
-		return skipped("see architecture")
+		return Skip("see architecture")
 	case env.any(muslLoaders...):
-		return skipped("see glibc")
+		return Skip("see glibc")
 	case !env.Host.Files.Exists(loader):
 		return env.noLoader(loader)
 	}
@@ -39,19 +39,19 @@ func checkPrograms(ctx context.Context, env *Env) Finding {
 	switch {
 	case err == nil:
 		first, _, _ := strings.Cut(strings.TrimSpace(string(result.Stdout)), "\n")
-		return ok("%s", first)
+		return Fine("%s", first)
 	case errors.As(err, &exit) && env.Python != "":
-		return failed(oldSystemHint, "the Python of this program does not run: %s", reason(exit))
+		return Fail(oldSystemHint, "the Python of this program does not run: %s", reason(exit))
 	}
-	return warning("see what this says: "+program+" --version", "it could not be tried whether 64-bit programs run: %v", err)
+	return Warn("see what this says: "+program+" --version", "it could not be tried whether 64-bit programs run: %v", err)
 }
 
 func (e *Env) noLoader(loader string) Finding {
 	if elfBits(e.Host.Files, "/bin/sh") == 32 {
-		return failed("install the 64-bit edition of the operating system: there, getconf LONG_BIT says 64",
+		return Fail("install the 64-bit edition of the operating system: there, getconf LONG_BIT says 64",
 			"the kernel is for 64 bits and the system for 32 (/bin/sh is): the programs that are to be installed need a 64-bit system")
 	}
-	return failed("take a machine whose system rests on glibc, as most do", "64-bit programs cannot run: %s is missing", loader)
+	return Fail("take a machine whose system rests on glibc, as most do", "64-bit programs cannot run: %s is missing", loader)
 }
 
 // elfBits returns for how many bits a program is made; 0 when it is none.
@@ -84,11 +84,11 @@ func checkGit(_ context.Context, env *Env) Finding { return Git(env.Host.Files) 
 func Git(files host.Files) Finding {
 	switch {
 	case hasProgram(files, "git"), files.Exists(layout.User + "/bin/git"):
-		return ok("it is there")
+		return Fine("it is there")
 	case files.Exists(layout.User) && !files.Exists(layout.User+"/site-packages/nbgitpuller"):
-		return ok("nothing needs it: nbgitpuller is not installed")
+		return Fine("nothing needs it: nbgitpuller is not installed")
 	}
-	return warning(InstallHint(files, "git"), "git is not installed: links for nbgitpuller, which bring course material to students, do not work without it")
+	return Warn(InstallHint(files, "git"), "git is not installed: links for nbgitpuller, which bring course material to students, do not work without it")
 }
 
 // Editors are the programs that config edit takes where no variable names another. EditorChooser starts one of them.
@@ -103,15 +103,15 @@ var EditorVariables = []string{"SUDO_EDITOR", "VISUAL", "EDITOR"}
 func checkEditor(_ context.Context, env *Env) Finding {
 	for _, variable := range EditorVariables {
 		if named := fetch.Env(env.Environ, variable); named != "" {
-			return ok("%s, by %s", named, variable)
+			return Fine("%s, by %s", named, variable)
 		}
 	}
 	for _, name := range Editors {
 		if hasProgram(env.Host.Files, name) {
-			return ok("%s", name)
+			return Fine("%s", name)
 		}
 	}
-	return warning(InstallHint(env.Host.Files, "nano"), "there is no editor for tljh-install config edit; config set works without one")
+	return Warn(InstallHint(env.Host.Files, "nano"), "there is no editor for tljh-install config edit; config set works without one")
 }
 
 // hasProgram tells whether one can be run. A link may be absolute, which a test's root does not know: that it is there must do.

@@ -35,18 +35,18 @@ const container = "/run/systemd/container"
 func checkSandbox(ctx context.Context, env *Env) Finding {
 	switch {
 	case env.Facts.UID != 0:
-		return skipped("only root can try it: see root")
+		return Skip("only root can try it: see root")
 	case !env.Facts.Systemd:
-		return skipped("systemd does not run: see systemd")
+		return Skip("systemd does not run: see systemd")
 	}
 	trials, err := env.trials()
 	if err != nil {
-		return warning("", "%v", err)
+		return Warn("", "%v", err)
 	}
 	env.try(ctx, trials)
 	refused := slices.DeleteFunc(slices.Clone(trials), func(t *trial) bool { return t.err == nil })
 	if len(refused) == 0 {
-		return ok("services and users' servers start with all of their %d sandboxes", len(trials))
+		return Fine("services and users' servers start with all of their %d sandboxes", len(trials))
 	}
 	if finding, bad := env.nothingStarts(ctx); bad {
 		return finding
@@ -100,9 +100,9 @@ func (e *Env) nothingStarts(ctx context.Context) (Finding, bool) {
 	case plain.err == nil:
 		return Finding{}, false
 	case errors.As(plain.err, &exit):
-		return failed("see what this says: systemctl is-system-running; systemd-run --wait /bin/true", "systemd starts no program: %s", reason(exit)), true
+		return Fail("see what this says: systemctl is-system-running; systemd-run --wait /bin/true", "systemd starts no program: %s", reason(exit)), true
 	}
-	return warning("see what this says: systemd-run --wait /bin/true", "it could not be tried: %v", plain.err), true
+	return Warn("see what this says: systemd-run --wait /bin/true", "it could not be tried: %v", plain.err), true
 }
 
 // nameRefused finds which properties are refused.
@@ -129,13 +129,13 @@ func (e *Env) nameRefused(ctx context.Context, refused []*trial) Finding {
 	}
 	var exit *host.ExitError
 	if !errors.As(why, &exit) {
-		return warning("see what this says: systemd-run --wait /bin/true", "it could not be tried: %v", why)
+		return Warn("see what this says: systemd-run --wait /bin/true", "it could not be tried: %v", why)
 	}
 	options := "their options together"
 	if len(names) > 0 {
 		options = strings.Join(firstFew(names, 8), ", ")
 	}
-	return failed(e.sandboxHint(exit), "%s cannot start on this machine: systemd refuses %s: %s", strings.Join(firstFew(whose, 3), ", "), options, reason(exit))
+	return Fail(e.sandboxHint(exit), "%s cannot start on this machine: systemd refuses %s: %s", strings.Join(firstFew(whose, 3), ", "), options, reason(exit))
 }
 
 // exitNames are the names that systemctl shows for what systemd could not do before it started a program (systemd.exec(5)).

@@ -220,7 +220,7 @@ func checkDNS(ctx context.Context, env *Env) Finding {
 	var names []string
 	for _, source := range env.sources(ctx) {
 		if source.ResolveErr != nil {
-			return failed("check the network and the name servers in /etc/resolv.conf: getent hosts "+source.Host,
+			return Fail("check the network and the name servers in /etc/resolv.conf: getent hosts "+source.Host,
 				"the name %s, where packages come from, does not resolve: %s", source.Host, dnsReason(source.ResolveErr))
 		}
 		if source.Host != "" && !slices.Contains(names, source.Host) {
@@ -228,9 +228,9 @@ func checkDNS(ctx context.Context, env *Env) Finding {
 		}
 	}
 	if len(names) == 0 {
-		return skipped("nothing is to be fetched")
+		return Skip("nothing is to be fetched")
 	}
-	return ok("%s", strings.Join(names, ", "))
+	return Fine("%s", strings.Join(names, ", "))
 }
 
 func dnsReason(err error) string {
@@ -251,7 +251,7 @@ func dnsReason(err error) string {
 }
 
 func checkSources(ctx context.Context, env *Env) Finding {
-	worst := skipped("nothing is to be fetched")
+	worst := Skip("nothing is to be fetched")
 	for _, source := range env.sources(ctx) {
 		finding := judge(source)
 		if worst.Severity == Skipped || rank[finding.Severity] > rank[worst.Severity] {
@@ -269,21 +269,21 @@ func judge(source SourceResult) Finding {
 	name := source.name()
 	switch {
 	case source.Untried != "":
-		return warning("", "%s: it was not tried", source.Untried)
+		return Warn("", "%s: it was not tried", source.Untried)
 	case source.ResolveErr != nil:
-		return skipped("names do not resolve: see dns")
+		return Skip("names do not resolve: see dns")
 	case source.Err != nil:
 		return unreachable(source)
 	case source.Status == http.StatusProxyAuthRequired:
-		return failed("put the name and password for the proxy into https_proxy", "the proxy %s wants a password", source.Host)
+		return Fail("put the name and password for the proxy into https_proxy", "the proxy %s wants a password", source.Host)
 	case source.Status == http.StatusUnauthorized || source.Status == http.StatusForbidden:
-		return warning("if fetching fails, check the name and password in the source's address", "%s lets only some in (%d)", name, source.Status)
+		return Warn("if fetching fails, check the name and password in the source's address", "%s lets only some in (%d)", name, source.Status)
 	case source.Status >= 500:
-		return failed("wait a while and run the same command again", "%s has trouble (it answers %d)", name, source.Status)
+		return Fail("wait a while and run the same command again", "%s has trouble (it answers %d)", name, source.Status)
 	case source.Status >= 400:
-		return warning("check the address of "+source.Set, "%s does not know the package that is to be fetched first (it answers %d)", name, source.Status)
+		return Warn("check the address of "+source.Set, "%s does not know the package that is to be fetched first (it answers %d)", name, source.Status)
 	}
-	return ok("%s answers after %.1f s", name, source.Took.Seconds())
+	return Fine("%s answers after %.1f s", name, source.Took.Seconds())
 }
 
 func (r SourceResult) name() string {
@@ -303,14 +303,14 @@ func unreachable(source SourceResult) Finding {
 	err := source.Err
 	switch {
 	case errors.As(err, &authority):
-		return failed("if your network has certificates of its own, name their file in SSL_CERT_FILE and run the same command again (sudo -E keeps it)",
+		return Fail("if your network has certificates of its own, name their file in SSL_CERT_FILE and run the same command again (sudo -E keeps it)",
 			"%s shows a certificate that this machine does not trust", source.name())
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return failed("check the clock: date", "%s shows a certificate that is not valid at the time of this machine's clock", source.name())
+		return Fail("check the clock: date", "%s shows a certificate that is not valid at the time of this machine's clock", source.name())
 	case errors.As(err, &wrongName):
-		return failed(noReachHint, "something else answers in the place of %s", source.name())
+		return Fail(noReachHint, "something else answers in the place of %s", source.name())
 	case errors.Is(err, context.DeadlineExceeded):
-		return failed(noReachHint, "%s does not answer within %s", source.name(), reachLimit)
+		return Fail(noReachHint, "%s does not answer within %s", source.name(), reachLimit)
 	}
-	return failed(noReachHint, "%s can't be reached: %v", source.name(), err)
+	return Fail(noReachHint, "%s can't be reached: %v", source.name(), err)
 }

@@ -16,7 +16,6 @@ import (
 
 	"tljh/environment"
 	"tljh/installer"
-	"tljh/internal/check"
 	"tljh/internal/fetch"
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -66,7 +65,7 @@ func newInstallCommand(streams Streams) *cobra.Command {
 	flags.StringVar(&options.packageManager, "package-manager", "auto", "build the user environment with `auto|conda|uv`")
 	flags.StringVar(&options.requirements, "user-requirements", "", "install this requirements.txt (`FILE|URL`) for all users")
 	flags.BoolVar(&options.newEnvironment, "new-environment", false, "when adopting a legacy hub: build a new user environment, and keep the legacy one as a kernel")
-	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "continue even if the check `NAME` fails; can be repeated ("+strings.Join(check.Names(), ", ")+")")
+	flags.StringArrayVar(&options.ignore, "ignore-preflight", nil, "continue even if the check `NAME` fails; can be repeated ("+strings.Join(installer.CheckNames(), ", ")+")")
 	flags.BoolVar(&options.plan, "plan", false, "only show what would be done")
 	flags.BoolVar(&options.json, "json", false, "report as JSON, one object per line")
 	flags.BoolVarP(&options.yes, "yes", "y", false, "do not ask for confirmation; install asks only before it adopts a legacy hub")

@@ -52,7 +52,7 @@ func newUpgradeCommand(streams Streams) *cobra.Command {
 	flags.BoolVar(&o.check, "check", false, "only check whether an upgrade is available")
 	flags.BoolVar(&o.plan, "plan", false, "only show what would be done")
 	o.common(cmd)
-	flags.StringArrayVar(&o.ignore, "ignore-preflight", nil, "continue even if the check `NAME` fails; can be repeated")
+	flags.StringArrayVar(&o.ignore, "ignore-preflight", nil, "continue even if the check `NAME` fails; can be repeated ("+strings.Join(installer.UpgradeCheckNames(), ", ")+")")
 	flags.BoolVar(&o.staged, "staged", false, "")
 	flags.BoolVar(&o.settle, "settle", false, "")
 	for _, name := range []string{"staged", "settle"} {

@@ -169,12 +169,14 @@ func TestOptionsAreDocumented(t *testing.T) {
 
 // Every check that can refuse a machine has a paragraph of its own.
 func TestChecksAreDocumented(t *testing.T) {
-	match := regexp.MustCompile(`(?s)--ignore-preflight.*?\(([^)]*)\)`).FindStringSubmatch(help(t, "install", ""))
-	require.NotNil(t, match, "the help of --ignore-preflight lists the checks")
-	names := strings.FieldsFunc(match[1], func(r rune) bool { return strings.ContainsRune(", \n\t", r) })
-	require.Greater(t, len(names), 5)
-	for _, name := range names {
-		assert.Contains(t, pages(t)["docs/troubleshooting.md"], "\n### "+name+"\n", "docs/troubleshooting.md")
+	for _, command := range []string{"install", "upgrade"} {
+		match := regexp.MustCompile(`(?s)--ignore-preflight.*?\(([^)]*)\)`).FindStringSubmatch(help(t, command, ""))
+		require.NotNil(t, match, "the help of --ignore-preflight lists the checks")
+		names := strings.FieldsFunc(match[1], func(r rune) bool { return strings.ContainsRune(", \n\t", r) })
+		require.Greater(t, len(names), 5)
+		for _, name := range names {
+			assert.True(t, strings.Contains(pages(t)["docs/troubleshooting.md"], "\n### "+name+"\n"), "docs/troubleshooting.md has nothing on %s", name)
+		}
 	}
 }
 
