@@ -13,6 +13,7 @@ import (
 
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/switchover"
 	"tljh/installer/uninstall"
 	"tljh/internal/check"
 	"tljh/internal/host"
@@ -258,12 +259,12 @@ func TestGoingBackToTheOlderTLJHFromAnywhere(t *testing.T) {
 		}
 		require.NoError(t, s.files.Remove(layout.Adopt))
 		before := s.tree()
-		require.NoError(t, a.enter(s.files, phaseSwitching))
+		require.NoError(t, a.enter(s.files, switchover.Switching))
 		for _, name := range check.OlderUnits {
 			require.NoError(t, i.disableOlder(t.Context(), name))
 			require.False(t, s.files.Exists(wants+name))
 		}
-		require.NoError(t, reserveRoom(s.files, 4096))
+		require.NoError(t, switchover.Reserve(s.files, 4096))
 		for _, dir := range []string{layout.State, layout.ConfigDir} {
 			require.NoError(t, s.files.MkdirAll(olderPlace(dir), private))
 		}
@@ -284,7 +285,7 @@ func TestGoingBackToTheOlderTLJHFromAnywhere(t *testing.T) {
 		if done > len(olderPieces)+2 { // an earlier try could not take ours away
 			require.NoError(t, i.piecesBack())
 		}
-		err = i.giveBack(t.Context(), in, a, assert.AnError)
+		err = switchover.GoBack(t.Context(), s.files, i.Report, &olderSwitchover{i: i, in: in, a: a}, assert.AnError)
 		var notAdopted *NotAdoptedError
 		require.ErrorAs(t, err, &notAdopted, "after %d pieces", done)
 		assert.Equal(t, without(before), without(s.tree()), "after %d pieces", done)
@@ -296,7 +297,7 @@ func TestUninstallLeavesAnOlderTLJHThatIsBeingTakenOver(t *testing.T) {
 	i := s.installer()
 	a, err := i.beginAdoption(t.Context(), s.olderInputs(olderConfig).older, false)
 	require.NoError(t, err)
-	require.NoError(t, a.enter(s.files, phaseSwitching))
+	require.NoError(t, a.enter(s.files, switchover.Switching))
 	before := s.tree()
 	for _, options := range manners {
 		_, err := s.uninstaller().Plan(t.Context(), options)

@@ -2,7 +2,6 @@ package installer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"tljh/config"
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/switchover"
 	"tljh/installer/uninstall"
 	"tljh/internal/check"
 	"tljh/internal/host"
@@ -22,9 +22,6 @@ import (
 	"tljh/internal/report"
 	"tljh/internal/step"
 )
-
-// Phases of taking over an older TLJH, beside those of a change of the release: preparing and back mean the same there.
-const phaseProved = "proved" // the new hub works: what is left of the older one is to go
 
 // Adoption is the journal of taking over an older TLJH. It is on disk before each phase begins, and goes when all has ended. Fields are only ever added.
 type Adoption struct {
@@ -45,31 +42,16 @@ type olderUnit struct {
 
 // loadAdoption returns nil when none is under way.
 func loadAdoption(files host.Files) (*Adoption, error) {
-	data, err := files.Read(layout.Adopt)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read whether an older TLJH is being taken over: %w", err)
-	}
-	a := &Adoption{}
-	if err := json.Unmarshal(data, a); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", layout.Adopt, err)
-	}
-	return a, nil
+	return switchover.Load[Adoption](files, layout.Adopt, "an adoption")
 }
 
 func (a *Adoption) enter(files host.Files, phase string) error {
 	a.Phase = phase
-	data, err := json.Marshal(a)
-	if err != nil {
-		return err
-	}
-	return files.Write(layout.Adopt, append(data, '\n'), secret)
+	return switchover.Write(files, layout.Adopt, a)
 }
 
 // begun tells whether the older hub has been touched.
-func (a *Adoption) begun() bool { return a != nil && a.Phase != phasePreparing }
+func (a *Adoption) begun() bool { return a != nil && a.Phase != switchover.Preparing }
 
 // beginAdoption journals how the older one stands, before anything of ours is there.
 func (i *Installer) beginAdoption(ctx context.Context, older *Older, fresh bool) (*Adoption, error) {
@@ -85,7 +67,7 @@ func (i *Installer) beginAdoption(ctx context.Context, older *Older, fresh bool)
 	if a.Config, err = files.List(layout.ConfigDir); err != nil {
 		return nil, err
 	}
-	return a, a.enter(files, phasePreparing)
+	return a, a.enter(files, switchover.Preparing)
 }
 
 // NotAdoptedError tells that an older TLJH could not be taken over, and that it is running again.
@@ -98,45 +80,87 @@ func (e *NotAdoptedError) Unwrap() error { return e.Err }
 
 // adopt takes over the older TLJH, or leaves it running as it was.
 func (i *Installer) adopt(ctx context.Context, in *Inputs) (journal.Outcome, error) {
-	files, a := i.Host.Files, in.adoption
-	if a != nil && a.Phase == phaseBack {
-		return journal.Outcome{}, i.giveBack(ctx, in, a, errors.New(a.Why))
-	}
-	if a == nil && len(in.older.missing) > 0 {
+	s := &olderSwitchover{i: i, in: in, a: in.adoption}
+	switch {
+	case s.a != nil && s.a.Phase == switchover.Back:
+		return journal.Outcome{}, switchover.GoBack(ctx, i.Host.Files, i.Report, s, errors.New(s.a.Why))
+	case s.a == nil && len(in.older.missing) > 0:
 		return journal.Outcome{}, errors.New("the older TLJH is not whole: it cannot be taken over")
-	}
-	if a == nil {
+	case s.a == nil:
 		var err error
-		if a, err = i.beginAdoption(ctx, in.older, in.fresh); err != nil {
+		if s.a, err = i.beginAdoption(ctx, in.older, in.fresh); err != nil {
 			return journal.Outcome{}, err
 		}
 	}
-	if a.Phase == phasePreparing {
-		taker, err := i.prepareAdoption(ctx, in, a)
-		if err != nil {
-			return journal.Outcome{}, i.notPrepared(ctx, a, err)
-		}
-		defer taker.end()
-		in.taker = taker
-		if err := errors.Join(reserveRoom(files, backRoom), a.enter(files, phaseSwitching)); err != nil {
-			a.Phase = phasePreparing
-			return journal.Outcome{}, i.notPrepared(ctx, a, errors.Join(err, files.Remove(layout.Room)))
-		}
+	err := switchover.Run(ctx, i.Host.Files, i.Report, s)
+	if in.taker != nil {
+		in.taker.end()
 	}
-	var outcome journal.Outcome
-	if a.Phase == phaseSwitching {
-		var err error
-		if outcome, err = i.takeOver(ctx, in, a); err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
-			return outcome, i.giveBack(ctx, in, a, err)
-		}
-		if err := errors.Join(files.Remove(layout.Room), a.enter(files, phaseProved)); err != nil {
-			return outcome, err
-		}
+	return s.outcome, err
+}
+
+// olderSwitchover puts this hub in the place of an older TLJH, or that one back.
+type olderSwitchover struct {
+	i       *Installer
+	in      *Inputs
+	a       *Adoption
+	outcome journal.Outcome
+}
+
+// Phase is how far it has come.
+func (s *olderSwitchover) Phase() string { return s.a.Phase }
+
+// Enter journals the next phase.
+func (s *olderSwitchover) Enter(phase string, why error) error {
+	if why != nil {
+		s.a.Why = why.Error()
 	}
-	return outcome, i.retire(ctx, a)
+	return s.a.enter(s.i.Host.Files, phase)
+}
+
+// Room is for journals, units and links.
+func (s *olderSwitchover) Room() int64 { return backRoom }
+
+// Prepare builds all that is new, and lets a process try to take over what the older one knows. What an earlier run switched has that already.
+func (s *olderSwitchover) Prepare(ctx context.Context) (err error) {
+	if s.Phase() == switchover.Preparing {
+		s.in.taker, err = s.i.prepareAdoption(ctx, s.in, s.a)
+	}
+	return err
+}
+
+// NotBegun ends an adoption before anything of the older one was touched.
+func (s *olderSwitchover) NotBegun(ctx context.Context, cause error) error {
+	s.a.Phase = switchover.Preparing // which is what the disk knows
+	return s.i.notPrepared(ctx, s.a, cause)
+}
+
+// Switch stops the older hub and wants ours to work with what it knew.
+func (s *olderSwitchover) Switch(ctx context.Context) (err error) {
+	s.outcome, err = s.i.takeOver(ctx, s.in, s.a)
+	return err
+}
+
+// Settle takes away what is left of the older one.
+func (s *olderSwitchover) Settle(ctx context.Context) error {
+	if err := s.Enter(switchover.Proved, nil); err != nil {
+		return err
+	}
+	return s.i.retire(ctx, s.a)
+}
+
+// Restore takes away what is ours and starts the older one again: all by removing and renaming.
+func (s *olderSwitchover) Restore(ctx context.Context) error {
+	s.i.Report.Note("going back to the older TLJH")
+	return s.i.restoreOlder(ctx, s.in, s.a)
+}
+
+// GoneBack says what has come of going back.
+func (s *olderSwitchover) GoneBack(cause, err error) error {
+	if err != nil {
+		return host.Hint(errors.Join(cause, fmt.Errorf("going back to the older TLJH failed: %w", err)), "the same command tries to go back again; what was there is in %s", layout.Older)
+	}
+	return &NotAdoptedError{cause}
 }
 
 // prepareAdoption builds all that is new, and returns a process that has tried to take over what the older one knows, and waits for it to be stopped.
@@ -178,7 +202,7 @@ func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) e
 	if !host.OutOfSpace(i.Host.Files, layout.Root, cause) {
 		return host.Hint(cause, "the older TLJH works as before. What was built beside it stays for the next try; tljh-install uninstall removes it")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchover.BackLimit)
 	defer cancel()
 	if err := i.abandon(ctx, a); err != nil {
 		return host.Hint(errors.Join(cause, fmt.Errorf("cannot remove what was built: %w", err)), "tljh-install uninstall removes it; the older TLJH works as before")
@@ -210,7 +234,7 @@ func (i *Installer) chooseEnvironment(a *Adoption, fresh bool) error {
 		err = errors.Join(err, environment.RemoveGeneration(i.Host.Files, generation.Path()))
 	}
 	a.Fresh = fresh
-	return errors.Join(err, a.enter(i.Host.Files, phasePreparing))
+	return errors.Join(err, a.enter(i.Host.Files, switchover.Preparing))
 }
 
 // managerFor finds out what builds the user environment. An adoption asks for it only where that is open: nothing else is announced.
@@ -742,30 +766,6 @@ func (i *Installer) ownGroups() error {
 		}
 	}
 	return receipt.Write(journal.Record{Event: journal.EventDone})
-}
-
-// giveBack takes away what is ours and starts the older one again. It is not interrupted: half of it would be worse than either whole.
-func (i *Installer) giveBack(ctx context.Context, in *Inputs, a *Adoption, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
-	defer cancel()
-	if a.Phase != phaseBack {
-		i.Report.Note("it did not work: going back to the older TLJH")
-		a.Why = cause.Error()
-	}
-	// A disk that is full keeps nobody from going back: all of it is done by removing and renaming. The room makes it likely that it is journalled, too.
-	files := i.Host.Files
-	err := files.Remove(layout.Room)
-	journalled := a.enter(files, phaseBack)
-	if journalled != nil {
-		i.Report.Warn("", "%v; going back all the same", journalled)
-	}
-	if err = errors.Join(err, i.restoreOlder(ctx, in, a)); err != nil && journalled != nil {
-		err = errors.Join(err, a.enter(files, phaseBack))
-	}
-	if err != nil {
-		return host.Hint(errors.Join(cause, fmt.Errorf("going back to the older TLJH failed, too: %w", err)), "the same command tries to go back again; what was there is in %s", layout.Older)
-	}
-	return &NotAdoptedError{cause}
 }
 
 // restoreOlder brings back the older one, whatever of ours can't be taken away: that is told afterwards.

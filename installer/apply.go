@@ -76,7 +76,7 @@ func (a *Applier) Apply(ctx context.Context, text []byte, cfg *config.Config) (*
 	if err := portsFree(ctx, a.Host, cfg, before); err != nil {
 		return nil, err
 	}
-	if err := reserveRoom(a.Host.Files, configRoom); err != nil {
+	if err := host.Reserve(a.Host.Files, layout.Room, configRoom); err != nil {
 		return nil, host.Hint(err, "nothing was put into effect; make room on the disk of %s, then run: tljh-install config reload", layout.Root)
 	}
 	defer func() { _ = a.Host.Files.Remove(layout.Room) }()

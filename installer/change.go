@@ -1,21 +1,11 @@
 package installer
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
 
+	"tljh/installer/switchover"
 	"tljh/internal/host"
 	"tljh/internal/layout"
-)
-
-// Phases of a change of the release. Until switching nothing that works has been touched.
-const (
-	phasePreparing = "preparing"
-	phaseSwitching = "switching" // the new release is taking over, and would be completed
-	phaseBack      = "back"      // the old release is taking over again, and would be completed
-	phaseRestored  = "restored"  // its database and environments are back; its units may not be
 )
 
 // Change is the journal of an upgrade or a rollback under way. It is on disk before each phase begins, and goes when all has ended. Fields are only
@@ -31,27 +21,12 @@ type Change struct {
 
 // loadChange returns nil when none is under way.
 func loadChange(files host.Files) (*Change, error) {
-	data, err := files.Read(layout.Upgrade)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read whether an upgrade is under way: %w", err)
-	}
-	change := &Change{}
-	if err := json.Unmarshal(data, change); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", layout.Upgrade, err)
-	}
-	return change, nil
+	return switchover.Load[Change](files, layout.Upgrade, "an upgrade")
 }
 
 func (c *Change) enter(files host.Files, phase string) error {
 	c.Phase = phase
-	data, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	return files.Write(layout.Upgrade, append(data, '\n'), secret)
+	return switchover.Write(files, layout.Upgrade, c)
 }
 
 func (c *Change) end(files host.Files) error { return files.Remove(layout.Upgrade) }
@@ -59,7 +34,7 @@ func (c *Change) end(files host.Files) error { return files.Remove(layout.Upgrad
 // interrupted says in words that a change of the release which was begun has not ended, and what completes it; nil when there is none.
 func interrupted(files host.Files) error {
 	change, err := loadChange(files)
-	if err != nil || change == nil || change.Phase == phasePreparing {
+	if err != nil || change == nil || change.Phase == switchover.Preparing {
 		return err
 	}
 	return host.Hint(errors.New(change.words()), "complete it first: %s", change.state().Command())

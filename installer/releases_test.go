@@ -15,6 +15,7 @@ import (
 
 	"tljh/environment"
 	"tljh/installer/journal"
+	"tljh/installer/switchover"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -121,7 +122,7 @@ func TestTheHubEnvironmentOfTheReleaseBeforeStays(t *testing.T) {
 	assert.Equal(t, []string{layout.Generations + "/hub-2"}, old)
 
 	change := &Change{Old: Release{Hub: 2}}
-	require.NoError(t, change.enter(files, phaseSwitching))
+	require.NoError(t, change.enter(files, switchover.Switching))
 	old, err = outdated(b)
 	require.NoError(t, err)
 	assert.Empty(t, old, "an upgrade under way may have to go back to it")
@@ -135,7 +136,7 @@ func TestWhatAnInterruptedChangeIsTakenUpBy(t *testing.T) {
 		phase  string
 		staged string
 		back   bool
-	}{{phasePreparing, "", false}, {phaseSwitching, program("0.2.0"), false}, {phaseBack, "", true}, {phaseRestored, "", true}} {
+	}{{switchover.Preparing, "", false}, {switchover.Switching, program("0.2.0"), false}, {switchover.Back, "", true}, {switchover.Restored, "", true}} {
 		require.NoError(t, (&Change{New: "0.2.0"}).enter(files, test.phase))
 		staged, back, err := Staged(files)
 		require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 	"tljh/environment"
 	"tljh/installer/journal"
 	"tljh/installer/proof"
+	"tljh/installer/switchover"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/report"
@@ -21,29 +22,32 @@ import (
 	"tljh/internal/version"
 )
 
-// backTime is how long going back may take: nobody interrupts it.
-const backTime = 20 * time.Minute
+// Restore puts the old release back in its place.
+func (s *releaseSwitchover) Restore(ctx context.Context) error {
+	s.u.Installer.Report.Note("going back to %s", s.change.Old.Version)
+	return s.u.takeBack(ctx, s.change, s.plan)
+}
 
-// goBack puts the old release back in its place. It is not interrupted: half of it would be worse than either whole.
-func (u *Upgrader) goBack(ctx context.Context, change *Change, plan journal.Plan, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
-	defer cancel()
-	change.Why = cause.Error()
-	u.Installer.Report.Note("it did not work: going back to %s", change.Old.Version)
-	// The room that was reserved is what a full disk has for the journal. Without one, too, the old release comes back.
-	err := u.Installer.Host.Files.Remove(layout.Room)
-	if journalled := change.enter(u.Installer.Host.Files, phaseBack); journalled != nil {
-		u.Installer.Report.Warn("", "%v; going back all the same", journalled)
+// GoneBack says what has come of going back.
+func (s *releaseSwitchover) GoneBack(cause, err error) error {
+	old, verb := s.change.Old.Version, "upgrade"
+	if s.change.Rollback {
+		verb = "rollback"
 	}
-	if err = errors.Join(err, u.takeBack(ctx, change, plan)); err != nil {
-		return host.Hint(errors.Join(cause, fmt.Errorf("going back to %s failed, too: %w", change.Old.Version, err)), "tljh-install upgrade tries to go back again; journalctl -u %s may tell more", layout.HubUnit)
+	if err != nil {
+		err = fmt.Errorf("going back to %s failed: %w", old, err)
+		return host.Hint(errors.Join(cause, err), "tljh-install %s tries to go back again; journalctl -u %s may tell more", verb, layout.HubUnit)
 	}
-	return &TakenBackError{Err: cause, New: change.New, Old: change.Old.Version}
+	if s.change.Rollback {
+		return nil
+	}
+	return &TakenBackError{Err: cause, New: s.change.New, Old: old}
 }
 
 // FinishBack completes a going back that was interrupted, whichever of the two programs this is.
 func (u *Upgrader) FinishBack(ctx context.Context) error {
-	change, err := loadChange(u.Installer.Host.Files)
+	files := u.Installer.Host.Files
+	change, err := loadChange(files)
 	if err != nil || change == nil {
 		return err
 	}
@@ -53,17 +57,16 @@ func (u *Upgrader) FinishBack(ctx context.Context) error {
 	}
 	defer unlock()
 	u.Installer.Begin()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
-	defer cancel()
 	u.Installer.Report.Note("going back to %s was interrupted: completing it", change.Old.Version)
 	plan, err := u.presentPlan(ctx)
 	if err != nil {
 		return err
 	}
-	if err := u.takeBack(ctx, change, plan); err != nil || change.Rollback {
-		return err
+	var cause error
+	if !change.Rollback {
+		cause = errors.New(change.Why)
 	}
-	return &TakenBackError{Err: errors.New(change.Why), New: change.New, Old: change.Old.Version}
+	return switchover.GoBack(ctx, files, u.Installer.Report, &releaseSwitchover{u: u, change: change, plan: plan}, cause)
 }
 
 // presentPlan is what this program would install with the config that is there; empty when it can't read that.
@@ -86,10 +89,7 @@ func (u *Upgrader) takeBack(ctx context.Context, change *Change, plan journal.Pl
 		}
 		u.hubIsBack(ctx)
 	}()
-	if err := u.Installer.Host.Files.Remove(layout.Room); err != nil {
-		return err
-	}
-	if change.Phase == phaseBack {
+	if change.Phase == switchover.Back {
 		if err := u.undoNew(ctx, change, plan); err != nil {
 			return err
 		}
@@ -176,7 +176,7 @@ func (u *Upgrader) restore(ctx context.Context, change *Change) error {
 	if err := u.restoreConfig(change); err != nil {
 		return err
 	}
-	return change.enter(files, phaseRestored)
+	return change.enter(files, switchover.Restored)
 }
 
 func (u *Upgrader) restoreConfig(change *Change) error {
@@ -308,17 +308,14 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	if err := u.keepNewer(ctx, releases.Live.Version); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
-	defer cancel()
-	u.Installer.Report.Note("going back to %s", change.Old.Version)
-	if err := u.reserveRoom(); err != nil {
+	if err := switchover.Reserve(files, releaseRoom(files)); err != nil {
 		return nil, err
 	}
-	if err := change.enter(files, phaseBack); err != nil {
+	if err := change.enter(files, switchover.Back); err != nil {
 		return nil, errors.Join(err, files.Remove(layout.Room)) // which would be kept for nothing
 	}
-	if err := u.takeBack(ctx, change, plan); err != nil {
-		return nil, host.Hint(fmt.Errorf("going back to %s failed: %w", change.Old.Version, err), "tljh-install rollback tries again; journalctl -u %s may tell more", layout.HubUnit)
+	if err := switchover.GoBack(ctx, files, u.Installer.Report, &releaseSwitchover{u: u, change: change, plan: plan}, nil); err != nil {
+		return nil, err
 	}
 	return &Upgraded{From: releases.Live.Version, To: change.Old.Version, Seconds: u.Installer.Now().Sub(start).Seconds(), Received: received()}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tljh/installer/switchover"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/release"
@@ -141,10 +142,10 @@ func TestWhatMayReplaceTheProgram(t *testing.T) {
 		{"older", hub, &key, "0.0.9", "install does not go back", "sudo tljh-install install"},
 		{"an upgrade pending", func(files host.Files) {
 			hub(files)
-			require.NoError(t, (&Change{Old: Release{Version: "0.0.9"}, New: "0.1.0"}).enter(files, phaseSwitching))
+			require.NoError(t, (&Change{Old: Release{Version: "0.0.9"}, New: "0.1.0"}).enter(files, switchover.Switching))
 		}, &key, "0.1.0", "was interrupted", "tljh-install upgrade"},
-		{"an adoption pending", func(files host.Files) { require.NoError(t, (&Adoption{}).enter(files, phaseSwitching)) }, &key, "0.2.0", "was interrupted", "tljh-install install"},
-		{"an adoption pending, by the same", func(files host.Files) { require.NoError(t, (&Adoption{}).enter(files, phaseSwitching)) }, &key, "0.1.0", "", ""},
+		{"an adoption pending", func(files host.Files) { require.NoError(t, (&Adoption{}).enter(files, switchover.Switching)) }, &key, "0.2.0", "was interrupted", "tljh-install install"},
+		{"an adoption pending, by the same", func(files host.Files) { require.NoError(t, (&Adoption{}).enter(files, switchover.Switching)) }, &key, "0.1.0", "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

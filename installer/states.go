@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tljh/installer/journal"
+	"tljh/installer/switchover"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/version"
@@ -95,7 +96,7 @@ func FindState(files host.Files) (State, error) {
 	if unreadable(err) {
 		return StateNone, err
 	}
-	if change != nil && change.Phase != phasePreparing {
+	if change != nil && change.Phase != switchover.Preparing {
 		return change.state(), nil
 	}
 	if found, missing := recogniseOlder(files); found {
@@ -110,14 +111,14 @@ func FindState(files host.Files) (State, error) {
 func unreadable(err error) bool { return err != nil && !errors.Is(err, fs.ErrPermission) }
 
 var adoptionStates = map[string]State{
-	phasePreparing: StateAdoptPreparing, phaseSwitching: StateAdoptSwitching, phaseBack: StateAdoptBack, phaseProved: StateAdoptProved,
+	switchover.Preparing: StateAdoptPreparing, switchover.Switching: StateAdoptSwitching, switchover.Back: StateAdoptBack, switchover.Proved: StateAdoptProved,
 }
 
 func (c *Change) state() State {
 	switch {
 	case c.Rollback:
 		return StateRollingBack
-	case c.Phase == phaseSwitching:
+	case c.Phase == switchover.Switching:
 		return StateUpgrading
 	}
 	return StateGoingBack

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tljh/installer/journal"
+	"tljh/installer/switchover"
 	"tljh/internal/host"
 	"tljh/internal/host/hosttest"
 	"tljh/internal/layout"
@@ -44,10 +45,10 @@ func TestStatusTellsWhatWasInterrupted(t *testing.T) {
 	assert.Equal(t, installed, look(files))
 
 	change := &Change{Old: Release{Version: "0.1.0"}, New: "0.2.0"}
-	require.NoError(t, change.enter(files, phasePreparing))
+	require.NoError(t, change.enter(files, switchover.Preparing))
 	assert.Equal(t, installed, look(files), "the old release works")
 	assert.NoError(t, interrupted(files))
-	require.NoError(t, change.enter(files, phaseSwitching))
+	require.NoError(t, change.enter(files, switchover.Switching))
 	assert.Equal(t, []PartStatus{{
 		Name: "state", State: "an upgrade from 0.1.0 to 0.2.0 was interrupted", Problem: true, Hint: "sudo tljh-install upgrade",
 	}}, look(files))
@@ -61,9 +62,9 @@ func TestStatusTellsWhatWasInterrupted(t *testing.T) {
 	unlock()
 
 	change.Rollback = true
-	require.NoError(t, change.enter(files, phaseRestored))
+	require.NoError(t, change.enter(files, switchover.Restored))
 	assert.Equal(t, []PartStatus{{Name: "state", State: "a rollback to 0.1.0 was interrupted", Problem: true, Hint: "sudo tljh-install rollback"}}, look(files))
-	require.NoError(t, (&Adoption{}).enter(files, phaseSwitching))
+	require.NoError(t, (&Adoption{}).enter(files, switchover.Switching))
 	assert.Equal(t, []PartStatus{
 		{Name: "state", State: "an adoption was interrupted while the hubs were switched", Problem: true, Hint: "sudo tljh-install install"},
 	}, look(files))

@@ -13,6 +13,7 @@ import (
 	"tljh/environment"
 	"tljh/installer/journal"
 	"tljh/installer/proof"
+	"tljh/installer/switchover"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 	"tljh/internal/release"
@@ -140,9 +141,9 @@ func Staged(files host.Files) (staged string, back bool, err error) {
 		return "", false, err
 	}
 	switch {
-	case change.Phase == phaseBack || change.Phase == phaseRestored:
+	case change.Phase == switchover.Back || change.Phase == switchover.Restored:
 		return "", true, nil
-	case change.Phase == phaseSwitching && files.Exists(program(change.New)):
+	case change.Phase == switchover.Switching && files.Exists(program(change.New)):
 		return program(change.New), false, nil
 	}
 	return "", false, nil
@@ -180,7 +181,7 @@ func (u *Upgrader) gather(ctx context.Context) (*takeover, error) {
 	if t.change, err = loadChange(files); err != nil {
 		return nil, err
 	}
-	if t.change != nil && (t.change.New != version.Version || t.change.Phase != phaseSwitching) {
+	if t.change != nil && (t.change.New != version.Version || t.change.Phase != switchover.Switching) {
 		t.change = nil // nothing was touched
 	}
 	schema, from := releases.Live.Schema, layout.Config
@@ -306,85 +307,132 @@ func (u *Upgrader) takeOver(ctx context.Context, t *takeover) error {
 	if err := sweep(u.Installer.Host.Files); err != nil {
 		return err
 	}
-	change, err := u.makeReady(ctx, t)
-	if err != nil {
-		return err
-	}
-	receipt, err := journal.LoadReceipt(u.Installer.Host.Files, u.Installer.Now)
-	if err != nil {
-		return err
-	}
-	plan, err := u.upgradePlan(t, change.Old)
-	if err != nil {
-		return err
-	}
-	if err := u.reserveRoom(); err != nil {
-		return err
-	}
-	if err := change.enter(u.Installer.Host.Files, phaseSwitching); err != nil {
-		return errors.Join(err, u.Installer.Host.Files.Remove(layout.Room))
-	}
-	defer u.hubIsBack(ctx)
-	executor := &journal.Executor{Host: u.Installer.Host, Receipt: receipt, Report: u.Installer.Report}
-	if _, err = executor.Run(ctx, plan); err == nil {
-		hub := proof.New(u.Installer.Host, u.Installer.Report, t.in.Config)
-		hub.Cell = true
-		if err = hub.Whole(ctx); err == nil {
-			err = taken(ctx, u.Installer.Host, t.in.ConfigText, t.in.Config)
-		}
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return u.goBack(ctx, change, plan, err)
-	}
-	return u.settleNew(ctx, t, change, executor)
-}
-
-// makeReady does all that changes nothing which works: what fails there leaves no trace but downloads.
-func (u *Upgrader) makeReady(ctx context.Context, t *takeover) (*Change, error) {
-	files := u.Installer.Host.Files
 	change := t.change
 	if change == nil {
-		old := *t.releases.Live
-		if hub, ok := environment.Current(files, environment.Hub); ok {
-			old.Hub = hub.Number
-		}
-		if user, ok := environment.Current(files, environment.User); ok {
-			old.User = user.Number
-		}
 		var err error
-		if old.Packages, err = environment.PackagesDigest(files); err != nil {
-			return nil, err
-		}
-		change = &Change{Old: old, New: version.Version, From: u.origin()}
-		if !files.Exists(program(old.Version)) {
-			return nil, host.Hint(fmt.Errorf("the program of %s is not kept at %s", old.Version, program(old.Version)), "put it there: without it there is no way back")
-		}
-		if err := u.keep(t); err != nil {
-			return nil, err
-		}
-		if err := change.enter(files, phasePreparing); err != nil {
-			return nil, err
+		if change, err = u.newChange(t); err != nil {
+			return err
 		}
 	}
-	plan, err := preparePlan(t.in, u.Installer.Builder)
+	defer u.hubIsBack(ctx)
+	return switchover.Run(ctx, u.Installer.Host.Files, u.Installer.Report, &releaseSwitchover{u: u, change: change, t: t})
+}
+
+// newChange is the journal of an upgrade that begins, with what is needed to go back.
+func (u *Upgrader) newChange(t *takeover) (*Change, error) {
+	files, old := u.Installer.Host.Files, *t.releases.Live
+	if hub, ok := environment.Current(files, environment.Hub); ok {
+		old.Hub = hub.Number
+	}
+	if user, ok := environment.Current(files, environment.User); ok {
+		old.User = user.Number
+	}
+	var err error
+	if old.Packages, err = environment.PackagesDigest(files); err != nil {
+		return nil, err
+	}
+	if !files.Exists(program(old.Version)) {
+		return nil, host.Hint(fmt.Errorf("the program of %s is not kept at %s", old.Version, program(old.Version)), "put it there: without it there is no way back")
+	}
+	return &Change{Phase: switchover.Preparing, Old: old, New: version.Version, From: u.origin()}, nil
+}
+
+// releaseSwitchover puts this release in the place of the one before, or that one back.
+type releaseSwitchover struct {
+	u      *Upgrader
+	change *Change
+	t      *takeover // nil on the way back
+
+	plan     journal.Plan // what the new release installs
+	executor *journal.Executor
+}
+
+// Phase is how far it has come.
+func (s *releaseSwitchover) Phase() string { return s.change.Phase }
+
+// Enter journals the next phase.
+func (s *releaseSwitchover) Enter(phase string, why error) error {
+	if why != nil {
+		s.change.Why = why.Error()
+	}
+	return s.change.enter(s.u.Installer.Host.Files, phase)
+}
+
+// Room holds a copy of the database as well, which a release before may need in its own format.
+func (s *releaseSwitchover) Room() int64 { return releaseRoom(s.u.Installer.Host.Files) }
+
+// Prepare builds the new release's environments. What fails in it leaves no trace but downloads.
+func (s *releaseSwitchover) Prepare(ctx context.Context) error {
+	files, t := s.u.Installer.Host.Files, s.t
+	if s.Phase() == switchover.Preparing {
+		if err := s.u.keep(t); err != nil {
+			return err
+		}
+		if err := s.Enter(switchover.Preparing, nil); err != nil {
+			return err
+		}
+	}
+	plan, err := preparePlan(t.in, s.u.Installer.Builder)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	receipt, err := journal.LoadReceipt(files, u.Installer.Now)
+	receipt, err := journal.LoadReceipt(files, s.u.Installer.Now)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	executor := &journal.Executor{Host: u.Installer.Host, Receipt: receipt, Report: u.Installer.Report}
-	if _, err := executor.Run(ctx, plan); err != nil {
-		if t.change == nil {
-			return nil, errors.Join(err, change.end(files))
-		}
-		return nil, err
+	s.executor = &journal.Executor{Host: s.u.Installer.Host, Receipt: receipt, Report: s.u.Installer.Report}
+	if _, err := s.executor.Run(ctx, plan); err != nil {
+		return err
 	}
-	return change, nil
+	s.plan, err = s.u.upgradePlan(t, s.change.Old)
+	return err
+}
+
+// NotBegun forgets an upgrade that was only prepared.
+func (s *releaseSwitchover) NotBegun(_ context.Context, cause error) error {
+	if s.t.change != nil {
+		return cause // it was switching, and can be completed
+	}
+	return errors.Join(cause, s.change.end(s.u.Installer.Host.Files))
+}
+
+// Switch makes the new environments the live ones and wants the hub to work with them.
+func (s *releaseSwitchover) Switch(ctx context.Context) error {
+	if _, err := s.executor.Run(ctx, s.plan); err != nil {
+		return err
+	}
+	hub := proof.New(s.u.Installer.Host, s.u.Installer.Report, s.t.in.Config)
+	hub.Cell = true
+	if err := hub.Whole(ctx); err != nil {
+		return err
+	}
+	return taken(ctx, s.u.Installer.Host, s.t.in.ConfigText, s.t.in.Config)
+}
+
+// Settle is what is left to do when the new release works.
+func (s *releaseSwitchover) Settle(ctx context.Context) error {
+	u, files := s.u, s.u.Installer.Host.Files
+	if err := remember(files, u.Installer.Now, s.t.in.ConfigText, u.Installer.Who, "upgrade to "+version.Version); err != nil {
+		return err
+	}
+	// It watches the folder that was live.
+	if err := watchAnew(ctx, u.Installer.Host, u.Installer.Report); err != nil {
+		return err
+	}
+	if err := s.executor.Finish(true); err != nil {
+		return err
+	}
+	releases := s.t.releases
+	releases.Before, releases.Left = &s.change.Old, ""
+	releases.Live = thisRelease(files, u.Installer.Now(), u.origin())
+	releases.passed(u.Installer.Now(), "upgrade", releases.Live)
+	if err := releases.save(files); err != nil {
+		return err
+	}
+	if err := s.change.end(files); err != nil {
+		return err
+	}
+	return errors.Join(keepProgram(files, version.Version), releases.tidy(files))
 }
 
 // keep keeps the config of the release that is there. What an earlier attempt kept is of another time.
@@ -399,35 +447,6 @@ func (u *Upgrader) keep(t *takeover) error {
 		}
 	}
 	return files.Write(keptConfig(t.old().Version), t.before, secret)
-}
-
-// settleNew is what is left to do when the new release works.
-func (u *Upgrader) settleNew(ctx context.Context, t *takeover, change *Change, executor *journal.Executor) error {
-	files := u.Installer.Host.Files
-	if err := files.Remove(layout.Room); err != nil {
-		return err
-	}
-	if err := remember(files, u.Installer.Now, t.in.ConfigText, u.Installer.Who, "upgrade to "+version.Version); err != nil {
-		return err
-	}
-	// It watches the folder that was live.
-	if err := watchAnew(ctx, u.Installer.Host, u.Installer.Report); err != nil {
-		return err
-	}
-	if err := executor.Finish(true); err != nil {
-		return err
-	}
-	releases := t.releases
-	releases.Before, releases.Left = &change.Old, ""
-	releases.Live = thisRelease(files, u.Installer.Now(), u.origin())
-	releases.passed(u.Installer.Now(), "upgrade", releases.Live)
-	if err := releases.save(files); err != nil {
-		return err
-	}
-	if err := change.end(files); err != nil {
-		return err
-	}
-	return errors.Join(keepProgram(files, version.Version), releases.tidy(files))
 }
 
 // OriginVariable tells the new release's program where it came from.

@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"hub", "conda", "edge", "firewall", "systemdunits", "sudoers"},
 	{"environment"}, // hub and user environments are built from what hub and conda give
 	{"internal/step", "internal/check"},
-	{"installer/journal", "installer/hubnotes"},
+	{"installer/journal", "installer/hubnotes", "installer/switchover"},
 	{"installer/proof", "installer/uninstall"}, // what the hub notes; what the journal tells
 	{"installer"},
 	{"internal/cli"},
