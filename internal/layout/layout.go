@@ -1,5 +1,5 @@
 // Package layout holds the names an installation is made of: paths, units, groups and ports. They are described in
-// docs/contributing/architecture.md. Nothing here looks at a machine.
+// docs/contributing/internals.md. Nothing here looks at a machine.
 package layout
 
 // Paths of an installation. Users rely on the public ones (config, jupyterhub_config.d, installer.log); all are absolute.
