@@ -53,7 +53,7 @@ func TestAnEnvironmentOfOthersIsDescribed(t *testing.T) {
 func TestCondaForgetsWhatTheIndexReplaced(t *testing.T) {
 	files := newFiles(t)
 	dir := foreign(t, files)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	require.NoError(t, b.forgetConda(dir, "jupyterhub"))
 	assert.True(t, files.Exists(dir+"/conda-meta/jupyterhub-5.1.0-pyh_0.json"), "it is conda's still")
 	require.NoError(t, os.RemoveAll(files.Path(dir+"/lib/python3.12/site-packages/jupyterhub-5.1.0.dist-info")))
@@ -66,7 +66,7 @@ func TestCondaForgetsWhatTheIndexReplaced(t *testing.T) {
 func TestPinsOfAdminsStay(t *testing.T) {
 	files := newFiles(t)
 	dir := foreign(t, files)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	put(t, files, dir+"/conda-meta/pinned", "numpy ==1.26.0\njupyterhub ==5.1.0\n# mine\n")
 	text, err := Conda{b}.withPins(dir, "# ours\njupyterhub ==6.1.1\n")
 	require.NoError(t, err)

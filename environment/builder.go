@@ -25,18 +25,56 @@ import (
 	"tljh/internal/version"
 )
 
-// Builder builds generations on a machine.
-type Builder struct {
+// Setup is what a builder is given of the machine and by whoever runs it.
+type Setup struct {
 	Host    *host.Host
 	Environ []string // of this process: a person's settings for sources, proxies and certificates are passed on
 	Now     func() time.Time
 	Client  *fetch.Client
 	Conda   conda.Settings
+}
 
-	python sync.Mutex   // held while Python is unpacked
+// carried unpacks the Python that this program carries.
+type carried struct {
+	*Setup
+
+	unpacking sync.Mutex
+}
+
+// downloads fetches the wheels that this program's locks ask for, and unpacks them.
+type downloads struct {
+	*carried
+
 	wheels sync.Map     // by name, a mutex that is held while the wheel is fetched
 	pips   sync.RWMutex // held for writing while pip fetches the rescue's wheels, which are the users', too
 	base   base
+}
+
+// tools are the carried Python and uv, with which generations are built and closed.
+type tools struct{ *downloads }
+
+// hubs builds hub environments, each with its proxy and its rescue environment.
+type hubs struct{ *tools }
+
+// miniforges fetches conda's base, and keeps the environments that were made with it.
+type miniforges struct{ *tools }
+
+// examiner tells what is wrong with an environment.
+type examiner struct{ *miniforges }
+
+// Builder builds generations on a machine: those of the hub, and those of users from what they asked for, from snapshots or from an older TLJH.
+type Builder struct {
+	*tools
+	*hubs
+	*miniforges
+	*examiner
+}
+
+// New returns a builder. What it is given can be changed until it is first used.
+func New(setup Setup) *Builder {
+	t := &tools{&downloads{carried: &carried{Setup: &setup}}}
+	m := &miniforges{t}
+	return &Builder{tools: t, hubs: &hubs{t}, miniforges: m, examiner: &examiner{m}}
 }
 
 // Manager makes user environments, and changes those it made: uv or conda.
@@ -71,9 +109,9 @@ func (b *Builder) Manager(name string) Manager {
 }
 
 // DownloadEnv is the environment of commands that fetch something.
-func (b *Builder) DownloadEnv() []string { return b.Host.DownloadEnv(b.Environ) }
+func (b *Setup) DownloadEnv() []string { return b.Host.DownloadEnv(b.Environ) }
 
-func (b *Builder) env() []string {
+func (b *Setup) env() []string {
 	return append(b.Host.DownloadEnv(b.Environ),
 		"UV_CACHE_DIR="+uvCache("uv"), "UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1",
 		"PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1", "PIP_NO_INPUT=1", "PIP_ROOT_USER_ACTION=ignore", "PYTHONNOUSERSITE=1",
@@ -84,12 +122,12 @@ func (b *Builder) env() []string {
 // of environment has its own: what is done to the users' must never reach the hub's.
 func uvCache(name string) string { return path.Join(layout.Cache, name) }
 
-func (b *Builder) run(ctx context.Context, argv ...string) (host.Result, error) {
+func (b *Setup) run(ctx context.Context, argv ...string) (host.Result, error) {
 	return b.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: b.env()})
 }
 
 // download runs a command that fetches packages; what people can do when it fails is nearly always the same.
-func (b *Builder) download(ctx context.Context, argv ...string) error {
+func (b *Setup) download(ctx context.Context, argv ...string) error {
 	_, err := b.run(ctx, argv...)
 	if ctx.Err() != nil {
 		return err
@@ -98,7 +136,7 @@ func (b *Builder) download(ctx context.Context, argv ...string) error {
 }
 
 // lockFile writes a lock that is part of this program below dir and returns its path.
-func (b *Builder) lockFile(dir, name string) (string, error) {
+func (b *Setup) lockFile(dir, name string) (string, error) {
 	file := path.Join(dir, name+".txt")
 	return file, b.Host.Files.Write(file, hub.Lock(name), host.Attr{Mode: 0o644})
 }
@@ -112,7 +150,7 @@ func uvProgram() string { return path.Join(uvPath(), "bin", "uv") }
 func UVThere(files host.Files) bool { return files.Exists(uvProgram()) }
 
 // InstallUV unpacks uv from its wheel.
-func (b *Builder) InstallUV(ctx context.Context) error {
+func (b *tools) InstallUV(ctx context.Context) error {
 	files := b.Host.Files
 	staging := uvPath() + ".part"
 	if err := files.RemoveTree(staging); err != nil {
@@ -142,24 +180,24 @@ func (b *Builder) InstallUV(ctx context.Context) error {
 }
 
 // venv makes an empty virtual environment on the carried CPython.
-func (b *Builder) venv(ctx context.Context, dir string, options ...string) error {
+func (b *tools) venv(ctx context.Context, dir string, options ...string) error {
 	argv := []string{uvProgram(), "venv", "--quiet", "--no-project", "--no-config", "--python", pythonProgram()}
 	return b.uv(ctx, dir, host.Command{Argv: slices.Concat(argv, options, []string{dir}), Env: b.env()})
 }
 
 // userVenv makes one for users. What they may not write to is no dead end: pip installs into their homes then, and what is there is found after
 // what is shared. Python couples that with the packages of the Python below, which has none.
-func (b *Builder) userVenv(ctx context.Context, dir string) error {
+func (b *tools) userVenv(ctx context.Context, dir string) error {
 	return b.venv(ctx, dir, "--system-site-packages")
 }
 
 // uv runs uv in an environment. It leaves a lock file there that everybody can change, which is removed.
-func (b *Builder) uv(ctx context.Context, dir string, command host.Command) error {
+func (b *tools) uv(ctx context.Context, dir string, command host.Command) error {
 	_, err := b.Host.Runner.Run(ctx, command)
 	return errors.Join(err, b.unlock(dir))
 }
 
-func (b *Builder) unlock(dir string) error {
+func (b *tools) unlock(dir string) error {
 	env, err := b.Host.Files.Within(dir)
 	if err == nil {
 		defer env.Close()
@@ -172,7 +210,7 @@ func (b *Builder) unlock(dir string) error {
 }
 
 // uvInstall installs a lock from wheels that are here, checked against the lock's hashes: nothing of a package runs, and nothing is fetched.
-func (b *Builder) uvInstall(ctx context.Context, lock, cache, python string) error {
+func (b *tools) uvInstall(ctx context.Context, lock, cache, python string) error {
 	argv := []string{uvProgram(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheelsDir(), "--cache-dir", uvCache(cache),
 		"--no-deps", "--require-hashes", "--only-binary=:all:", "--link-mode=hardlink", "--python", python, "--requirement", lock}
 	err := b.uv(ctx, path.Dir(path.Dir(python)), host.Command{Argv: argv, Env: b.env()})
@@ -184,12 +222,12 @@ func (b *Builder) uvInstall(ctx context.Context, lock, cache, python string) err
 
 // compile makes byte code for all in some folders, once and for everybody: users can't write any beside the sources. Packages' own
 // tests, pip (which only admins run), and files that are no Python of this version are passed over. uv can do it, too, in three times the time.
-func (b *Builder) compile(ctx context.Context, python string, dirs ...string) error {
+func (b *tools) compile(ctx context.Context, python string, dirs ...string) error {
 	return b.compileAs(ctx, host.Attr{}, python, dirs...)
 }
 
 // compileAs does so as an environment's owner. What has its byte code already is passed over.
-func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python string, dirs ...string) error {
+func (b *tools) compileAs(ctx context.Context, owner host.Attr, python string, dirs ...string) error {
 	script := "import compileall, re, sys; skip = re.compile('/(tests?|pip|sqlalchemy/testing|sqlalchemy/dialects/(mssql|mysql|oracle)|alembic/testing|pydoc_data)/')\n" +
 		"for folder in sys.argv[1:]: compileall.compile_dir(folder, quiet=2, workers=0, maxlevels=50, rx=skip)"
 	env := b.env()
@@ -208,7 +246,7 @@ func (b *Builder) compileAs(ctx context.Context, owner host.Attr, python string,
 }
 
 // build makes a new generation of a kind: fill does the work in its folder, test judges the result.
-func (b *Builder) build(ctx context.Context, generation Generation, fill, test func(ctx context.Context, dir string) error) (Generation, error) {
+func (b *tools) build(ctx context.Context, generation Generation, fill, test func(ctx context.Context, dir string) error) (Generation, error) {
 	files := b.Host.Files
 	if err := RemoveHalfBuilt(files, generation.Kind); err != nil {
 		return generation, err
@@ -236,7 +274,7 @@ func (b *Builder) build(ctx context.Context, generation Generation, fill, test f
 }
 
 // closeUp gives the folder of packages of a user environment a name that holds for any Python: it is watched by that.
-func (b *Builder) closeUp(generation Generation) error {
+func (b *tools) closeUp(generation Generation) error {
 	if generation.Kind != User {
 		return nil
 	}
@@ -260,10 +298,10 @@ func Switch(files host.Files, generation Generation) error {
 }
 
 // makeCache makes the folder for downloads. What is run as the account of the user environment has a folder in it, too, and may pass.
-func (b *Builder) makeCache() error { return b.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}) }
+func (b *Setup) makeCache() error { return b.Host.Files.Mkdir(layout.Cache, host.Attr{Mode: 0o711}) }
 
 // RemoveCache deletes what was downloaded.
-func (b *Builder) RemoveCache() error { return b.Host.Files.RemoveTree(layout.Cache) }
+func (b *Setup) RemoveCache() error { return b.Host.Files.RemoveTree(layout.Cache) }
 
 func digestOf(parts ...[]byte) string {
 	sum := sha256.New()

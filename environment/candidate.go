@@ -12,6 +12,9 @@ import (
 	"tljh/internal/layout"
 )
 
+// Repairer mends a user environment: in its place, or by another that is made from a snapshot.
+type Repairer struct{ *Builder }
+
 // Way is how a candidate for a repair is made.
 type Way int
 
@@ -40,7 +43,7 @@ func (c Candidate) String() string {
 }
 
 // Candidates returns what a repair may try, that which loses least first. Of several with the same packages the newest comes first.
-func (b *Builder) Candidates() ([]Candidate, error) {
+func (b Repairer) Candidates() ([]Candidate, error) {
 	all, err := Snapshots(b.Host.Files)
 	if err != nil {
 		return nil, err
@@ -92,7 +95,7 @@ func lost(changes []string) int {
 }
 
 // now describes the live user environment as a snapshot would. Nothing is kept.
-func (b *Builder) now() (Snapshot, bool, error) {
+func (b Repairer) now() (Snapshot, bool, error) {
 	live, ok := Current(b.Host.Files, User)
 	if !ok {
 		return Snapshot{}, false, nil
@@ -106,7 +109,7 @@ func (b *Builder) now() (Snapshot, bool, error) {
 }
 
 // Make builds a candidate as a generation that is not live, and that passes the check. own hands its folder over: what is installed there runs as its owner.
-func (b *Builder) Make(ctx context.Context, c Candidate, own func(dir string) error) (Generation, error) {
+func (b Repairer) Make(ctx context.Context, c Candidate, own func(dir string) error) (Generation, error) {
 	snapshot := c.Snapshot
 	if c.Way == FromSource {
 		return b.build(ctx, snapshot.generation(), func(ctx context.Context, dir string) error {
@@ -129,7 +132,7 @@ func (b *Builder) Make(ctx context.Context, c Candidate, own func(dir string) er
 }
 
 // mustPass checks an environment that is being made, and repairs what is broken there.
-func (b *Builder) mustPass(manager string) func(ctx context.Context, dir string) error {
+func (b Repairer) mustPass(manager string) func(ctx context.Context, dir string) error {
 	return func(ctx context.Context, dir string) error {
 		health, err := b.examine(ctx, dir, manager)
 		if err != nil || health.Healthy() {
@@ -146,7 +149,7 @@ func (b *Builder) mustPass(manager string) func(ctx context.Context, dir string)
 }
 
 // reinstall installs what is broken again, and removes what a killed pip left.
-func (b *Builder) reinstall(ctx context.Context, dir, manager string, troubles []Trouble) error {
+func (b Repairer) reinstall(ctx context.Context, dir, manager string, troubles []Trouble) error {
 	return errors.Join(removeLeftovers(b.Host.Files, dir), b.Manager(manager).Reinstall(ctx, dir, troubles))
 }
 
@@ -173,7 +176,7 @@ func (h Health) Words() string {
 }
 
 // keepAside copies the live user environment while it is repaired in its place. The files are hard links: what a repair replaces is still there.
-func (b *Builder) keepAside(live Generation) (aside string, err error) {
+func (b Repairer) keepAside(live Generation) (aside string, err error) {
 	aside = live.Path() + asideSuffix
 	if err := b.Host.Files.RemoveTree(aside); err != nil {
 		return aside, err
@@ -197,7 +200,7 @@ func RemoveAsides(files host.Files) error {
 
 // RepairInPlace installs what is broken again, in the live user environment, so that what runs there has it at once. Where that does not lead to a healthy
 // environment, it is as it was before.
-func (b *Builder) RepairInPlace(ctx context.Context, troubles []Trouble, own func() error) (Health, error) {
+func (b Repairer) RepairInPlace(ctx context.Context, troubles []Trouble, own func() error) (Health, error) {
 	live, ok := Current(b.Host.Files, User)
 	if !ok {
 		return Health{}, errNoUserEnvironment
@@ -224,7 +227,7 @@ func (b *Builder) RepairInPlace(ctx context.Context, troubles []Trouble, own fun
 }
 
 // Passes reports whether a generation passes the check.
-func (b *Builder) Passes(ctx context.Context, one Generation) bool {
+func (b Repairer) Passes(ctx context.Context, one Generation) bool {
 	health, err := b.examine(ctx, one.Path(), one.Manager)
 	return err == nil && health.Healthy()
 }

@@ -19,7 +19,7 @@ import (
 
 func TestTheStateThatLosesLeastIsTriedFirst(t *testing.T) {
 	files, live := condaEnvironment(t) // python, jupyter_core, rich
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := Repairer{New(Setup{Host: &host.Host{Files: files}})}
 	take := func(n int64, why Occasion) {
 		_, taken, err := TakeSnapshot(files, time.Unix(n, 0), why)
 		require.NoError(t, err)
@@ -61,7 +61,7 @@ func TestARepairThatDoesNotHelpLeavesEverythingAsItWas(t *testing.T) {
 		return errors.New("the channel is gone")
 	}}, "/opt/tljh/conda/bin/conda")
 	runner.On(hosttest.Answer{Code: 1})
-	b := &Builder{Host: &host.Host{Files: files, Runner: runner}}
+	b := Repairer{New(Setup{Host: &host.Host{Files: files, Runner: runner}})}
 	troubles := []Trouble{{Package: "jupyter_core", Version: "5.0", Explicit: "https://conda.example.org/noarch/jupyter_core-5.0-0.conda#m5.0"}}
 	health, err := b.RepairInPlace(t.Context(), troubles, func() error { return nil })
 	require.ErrorContains(t, err, "the channel is gone")
@@ -92,7 +92,7 @@ func TestARepairByUVInPlaceIsAccepted(t *testing.T) {
 		return errors.Join(os.WriteFile(lock, nil, 0o666), os.Chmod(lock, 0o666))
 	}}, uvProgram())
 	runner.On(hosttest.Answer{})
-	b := &Builder{Host: &host.Host{Files: files, Runner: runner}}
+	b := Repairer{New(Setup{Host: &host.Host{Files: files, Runner: runner}})}
 	before, err := b.Examine(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []Trouble{{Package: "rich", Version: "13.0", Words: "rich.py is missing"}}, before.Troubles)

@@ -99,7 +99,7 @@ func TestCondaEnvironmentIsMoved(t *testing.T) {
 	before := live.Path()
 	dir := strings.TrimSuffix(before, "1") + "12"
 	require.NoError(t, files.LinkTree(before, dir))
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	require.NoError(t, Conda{b}.Move(dir, before))
 
 	program, err := files.Read(path.Join(dir, "bin/python3.14"))
@@ -118,18 +118,18 @@ func TestMoveFollowsNoLinkOut(t *testing.T) {
 	put(t, files, "/outside/jupyter", "#!"+dir+"/bin/python\n")
 	require.NoError(t, files.RemoveTree(path.Join(dir, "bin")))
 	require.NoError(t, os.Symlink(files.Path("/outside"), files.Path(path.Join(dir, "bin"))))
-	_ = Conda{&Builder{Host: &host.Host{Files: files}}}.Move(dir, dir)
+	_ = Conda{New(Setup{Host: &host.Host{Files: files}})}.Move(dir, dir)
 	data, err := files.Read("/outside/jupyter")
 	require.NoError(t, err)
 	assert.Equal(t, "#!"+dir+"/bin/python\n", string(data))
-	err = UV{&Builder{Host: &host.Host{Files: files}}}.Move("/opt/tljh/generations/user-1", "/opt/tljh/generations/user-1")
+	err = UV{New(Setup{Host: &host.Host{Files: files}})}.Move("/opt/tljh/generations/user-1", "/opt/tljh/generations/user-1")
 	require.Error(t, err)
 }
 
 // A pin that keeps packages from being installed is named, with the file that it is in: those of an admin can be changed, ours cannot.
 func TestPinsAreNamedWhereTheyStandInTheWay(t *testing.T) {
 	files, live := condaEnvironment(t)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	failed := errors.New("conda ended with 1")
 	hint := func(output string) string { return host.HintOf(Conda{b}.explain(failed, live.Path(), output)) }
 	const unsolved = "LibMambaUnsatisfiableError: Encountered problems while solving:\n  - pin on cowsay"

@@ -96,7 +96,7 @@ func TestEnvironmentOfRealRecordsIsMoved(t *testing.T) {
 	before := live.Path()
 	dir := strings.TrimSuffix(before, "1") + "12"
 	require.NoError(t, files.LinkTree(before, dir))
-	require.NoError(t, Conda{&Builder{Host: &host.Host{Files: files}}}.Move(dir, before))
+	require.NoError(t, Conda{New(Setup{Host: &host.Host{Files: files}})}.Move(dir, before))
 	script, err := files.Read(path.Join(dir, "bin/jsonpointer"))
 	require.NoError(t, err)
 	assert.Equal(t, "#!"+dir+"/bin/python\n", string(script))

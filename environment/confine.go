@@ -49,7 +49,7 @@ func (c Conda) confine(owner host.Attr, dir string) *host.Confine {
 }
 
 // endLeftovers ends what an earlier command, or an admin's, left running as the owner of user environments.
-func (b *Builder) endLeftovers(ctx context.Context) error {
+func (b *tools) endLeftovers(ctx context.Context) error {
 	uid, _, err := b.Host.Files.AccountIDs(layout.EnvironmentUser)
 	if errors.Is(err, host.ErrNoAccount) {
 		return nil

@@ -24,7 +24,7 @@ func TestPackagesAreInstalledAsTheEnvironmentsAccount(t *testing.T) {
 	require.NoError(t, os.Chown(files.Path(dir), uid, gid))
 	runner := &hosttest.Runner{}
 	runner.On(hosttest.Answer{})
-	b := &Builder{Host: &host.Host{Files: files, Runner: runner}}
+	b := New(Setup{Host: &host.Host{Files: files, Runner: runner}})
 
 	require.NoError(t, b.add(t.Context(), dir, "", []string{"rich"}))
 	_, err := (Conda{Builder: b}).run(t.Context(), dir, []string{"/opt/tljh/conda/bin/conda", "install", "rich"})

@@ -19,7 +19,7 @@ import (
 var ensurepip embed.FS
 
 // carryEnsurepip puts a module ensurepip into the library of a CPython that is being unpacked, with the carried pip as the wheel that it installs.
-func (b *Builder) carryEnsurepip(staging string) error {
+func (b *carried) carryEnsurepip(staging string) error {
 	lib := filepath.Join(b.Host.Files.Path(staging), "lib", "python"+pythonMinor)
 	if err := os.CopyFS(lib, ensurepip); err != nil {
 		return err

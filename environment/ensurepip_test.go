@@ -15,7 +15,7 @@ import (
 // The carried CPython is unpacked as the installer does it, and used as a student does.
 func TestTheCarriedPythonMakesVirtualEnvironmentsWithPip(t *testing.T) {
 	files := host.Files{Root: t.TempDir()}
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	require.NoError(t, b.UnpackPython())
 	work := t.TempDir()
 	// Settings of a user's own that would send pip elsewhere.

@@ -36,7 +36,7 @@ type Trouble struct {
 const needed = "import jupyterhub.singleuser, jupyter_server, jupyterlab, notebook, ipykernel, ipywidgets"
 
 // tryServer runs what a server runs.
-func (b *Builder) tryServer(ctx context.Context, dir string) error {
+func (b *examiner) tryServer(ctx context.Context, dir string) error {
 	start := needed + "; import runpy, sys; sys.argv[1:] = ['--version']; runpy.run_module('jupyterhub.singleuser', run_name='__main__', alter_sys=True)"
 	_, err := b.asNobody(ctx, []string{path.Join(dir, "bin/python"), "-I", "-c", start}, dir)
 	return err
@@ -52,7 +52,7 @@ func lastLine(err error) string {
 	return lines[len(lines)-1]
 }
 
-func (b *Builder) asNobody(ctx context.Context, argv []string, dir string) (host.Result, error) {
+func (b *tools) asNobody(ctx context.Context, argv []string, dir string) (host.Result, error) {
 	return b.Host.Runner.Run(ctx, host.Command{
 		Argv: argv, UID: nobody, GID: nobody, Confine: &host.Confine{Throwaway: true, Offline: true},
 		Env: []string{"PATH=" + path.Join(dir, "bin") + ":" + host.Path, "HOME=/nonexistent", "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"},

@@ -120,7 +120,7 @@ func (b *Builder) FollowUser(ctx context.Context, own func(dir string) error) (G
 }
 
 // shareWheels puts the fetched wheels where the owner of the user environment can read them.
-func (b *Builder) shareWheels() (string, error) {
+func (b *downloads) shareWheels() (string, error) {
 	files, dir := b.Host.Files, path.Join(layout.Tools, "wheels")
 	if err := files.RemoveTree(dir); err != nil {
 		return "", err

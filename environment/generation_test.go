@@ -161,7 +161,7 @@ func FuzzReadMeta(f *testing.F) {
 
 func TestGenerationsBeforeAreKept(t *testing.T) {
 	files := newFiles(t)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	for _, number := range []int{1, 2, 4, 5} {
 		complete(t, files, Hub, number)
 		complete(t, files, User, number)
@@ -186,7 +186,7 @@ func TestGenerationsBeforeAreKept(t *testing.T) {
 
 func TestOldMiniforgesGo(t *testing.T) {
 	files := newFiles(t)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	for _, dir := range []string{"miniforge-aaa", "miniforge-bbb", "uv-ccc"} {
 		put(t, files, layout.Tools+"/"+dir+"/x", "")
 	}

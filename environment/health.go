@@ -21,7 +21,7 @@ func (h Health) Healthy() bool { return len(h.Troubles) == 0 }
 
 // Examine checks the live user environment: its files against their records, whose they are, what a server needs, and JupyterHub's version. Nothing in it
 // runs with any rights.
-func (b *Builder) Examine(ctx context.Context) (Health, error) {
+func (b *examiner) Examine(ctx context.Context) (Health, error) {
 	live, ok := Current(b.Host.Files, User)
 	if !ok {
 		return Health{}, errNoUserEnvironment
@@ -30,7 +30,7 @@ func (b *Builder) Examine(ctx context.Context) (Health, error) {
 }
 
 // examine checks the user environment in a folder, whether it is live or not.
-func (b *Builder) examine(ctx context.Context, dir, manager string) (Health, error) {
+func (b *examiner) examine(ctx context.Context, dir, manager string) (Health, error) {
 	env, err := b.Host.Files.Within(dir)
 	if err != nil {
 		return Health{}, err
@@ -59,7 +59,7 @@ func (b *Builder) examine(ctx context.Context, dir, manager string) (Health, err
 }
 
 // lookAtAll looks at all that can be told without running anything.
-func (b *Builder) lookAtAll(ctx context.Context, x *examination, dir, manager string) error {
+func (b *examiner) lookAtAll(ctx context.Context, x *examination, dir, manager string) error {
 	if err := x.all(ctx, manager == "conda"); err != nil {
 		return err
 	}
@@ -75,12 +75,12 @@ func (b *Builder) lookAtAll(ctx context.Context, x *examination, dir, manager st
 }
 
 // ExamineFiles is Examine without a try to start a server: nothing in the environment is run.
-func (b *Builder) ExamineFiles(ctx context.Context) (Health, error) {
+func (b *examiner) ExamineFiles(ctx context.Context) (Health, error) {
 	return b.verify(func(x *examination, live Generation) error { return b.lookAtAll(ctx, x, live.Path(), live.Manager) })
 }
 
 // Verify checks the files of the live user environment against their records, and JupyterHub's version. Nothing in it is run.
-func (b *Builder) Verify(ctx context.Context) (Health, error) {
+func (b *examiner) Verify(ctx context.Context) (Health, error) {
 	return b.verify(func(x *examination, live Generation) error {
 		if err := x.all(ctx, live.Manager == "conda"); err != nil {
 			return err
@@ -89,7 +89,7 @@ func (b *Builder) Verify(ctx context.Context) (Health, error) {
 	})
 }
 
-func (b *Builder) verify(look func(*examination, Generation) error) (Health, error) {
+func (b *examiner) verify(look func(*examination, Generation) error) (Health, error) {
 	live, ok := Current(b.Host.Files, User)
 	if !ok {
 		return Health{}, errNoUserEnvironment

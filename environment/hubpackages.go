@@ -84,7 +84,7 @@ type addition struct {
 
 // addToHub adds packages to a hub environment that is being made. What they bring may run code while it is built: that is done by an account that exists only
 // for it and can write nowhere, and root takes no more from there than files, none of which takes another's place. What the lock pins stays as it is.
-func (b *Builder) addToHub(ctx context.Context, dir string, added []string) error {
+func (b *hubs) addToHub(ctx context.Context, dir string, added []string) error {
 	if len(added) == 0 {
 		return nil
 	}
@@ -101,7 +101,7 @@ func (b *Builder) addToHub(ctx context.Context, dir string, added []string) erro
 }
 
 // buildForHub returns the files of packages as an archive, at its start.
-func (b *Builder) buildForHub(ctx context.Context, dir string, added []string) (*os.File, error) {
+func (b *hubs) buildForHub(ctx context.Context, dir string, added []string) (*os.File, error) {
 	env, options := b.forUV()
 	options = append([]string{}, options...) // none is a list, too
 	python := path.Join(dir, "bin", "python")

@@ -120,7 +120,7 @@ func TestPackagesForTheHubAreBuiltEnclosed(t *testing.T) {
 		return err
 	}}, python, "-I", path.Join(sitePackages(dir), "tljh/hub_packages.py"))
 	runner.On(hosttest.Answer{}, python, "-I", "-W")
-	b := &Builder{Host: &host.Host{Files: files, Runner: runner}, Environ: []string{"TMPDIR=" + t.TempDir()}}
+	b := New(Setup{Host: &host.Host{Files: files, Runner: runner}, Environ: []string{"TMPDIR=" + t.TempDir()}})
 
 	require.NoError(t, b.addToHub(t.Context(), dir, nil))
 	assert.Empty(t, runner.Calls(), "there is nothing to add")
@@ -144,7 +144,7 @@ func TestPackagesThatDoNotGoWithTheHub(t *testing.T) {
 	files := newFiles(t)
 	runner := &hosttest.Runner{}
 	runner.On(hosttest.Answer{Code: 1, Stderr: "error: you require jupyterhub==4.0 and jupyterhub==" + JupyterHubVersion()})
-	b := &Builder{Host: &host.Host{Files: files, Runner: runner}}
+	b := New(Setup{Host: &host.Host{Files: files, Runner: runner}})
 	err := b.addToHub(t.Context(), layout.Generations+"/hub-1", []string{"jupyterhub==4.0"})
 	var exit *host.ExitError
 	require.ErrorAs(t, err, &exit, "what tells a full disk is still there")

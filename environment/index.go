@@ -23,7 +23,7 @@ var (
 )
 
 // pipSetting returns what a person set for pip, by a variable or in a file; "" when nothing. The name is that of an option, as index-url.
-func (b *Builder) pipSetting(name string) string {
+func (b *Setup) pipSetting(name string) string {
 	if value := fetch.Env(b.Environ, "PIP_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))); value != "" {
 		return value
 	}
@@ -64,7 +64,7 @@ func optionOf(config []byte, name string) string {
 // uvIndexes are the variables by which uv is told of the index.
 var uvIndexes = []string{"UV_DEFAULT_INDEX", "UV_INDEX_URL"}
 
-func (b *Builder) anyOf(variables ...string) string {
+func (b *Setup) anyOf(variables ...string) string {
 	for _, variable := range variables {
 		if value := fetch.Env(b.Environ, variable); value != "" {
 			return value
@@ -75,7 +75,7 @@ func (b *Builder) anyOf(variables ...string) string {
 
 // Index returns the address of the Python package index in use: the one that is set, or else the one that the carried pip
 // takes by itself.
-func (b *Builder) Index() (string, error) {
+func (b *Setup) Index() (string, error) {
 	if set := cmp.Or(b.anyOf(append([]string{"PIP_INDEX_URL"}, uvIndexes...)...), b.pipSetting("index-url")); set != "" {
 		return set, nil
 	}
@@ -84,7 +84,7 @@ func (b *Builder) Index() (string, error) {
 
 // forUV returns the environment and the arguments with which uv looks where a person told pip to look: uv itself reads none of pip's settings.
 // What it was told by its own variables holds.
-func (b *Builder) forUV() (env, args []string) {
+func (b *Setup) forUV() (env, args []string) {
 	env = b.env()
 	tell := func(value, variable string, instead ...string) bool {
 		if value == "" || b.anyOf(append(instead, variable)...) != "" {

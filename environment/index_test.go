@@ -72,7 +72,7 @@ func TestUVLooksWherePipWasToldTo(t *testing.T) {
 			for file, text := range c.files {
 				put(t, files, file, text)
 			}
-			b := &Builder{Host: &host.Host{Files: files, Runner: &hosttest.Runner{}}, Environ: c.environ}
+			b := New(Setup{Host: &host.Host{Files: files, Runner: &hosttest.Runner{}}, Environ: c.environ})
 			env, args := b.forUV()
 			assert.Subset(t, env, c.want)
 			assert.Equal(t, c.args, args)

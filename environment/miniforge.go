@@ -15,12 +15,12 @@ import (
 )
 
 // miniforge returns the Miniforge that this machine is to have.
-func (b *Builder) miniforge() (conda.Miniforge, error) { return b.Conda.Pick(runtime.GOARCH) }
+func (b *miniforges) miniforge() (conda.Miniforge, error) { return b.Conda.Pick(runtime.GOARCH) }
 
 func installerFile(m conda.Miniforge) string { return path.Join(layout.Cache, m.File) }
 
 // MiniforgeFetched tells whether the installer of Miniforge is here.
-func (b *Builder) MiniforgeFetched() bool {
+func (b *miniforges) MiniforgeFetched() bool {
 	m, err := b.miniforge()
 	if err != nil {
 		return false
@@ -30,13 +30,13 @@ func (b *Builder) MiniforgeFetched() bool {
 }
 
 // MiniforgeWorks tells whether conda's base is there, undamaged as far as a glance at its files tells.
-func (b *Builder) MiniforgeWorks() bool {
+func (b *miniforges) MiniforgeWorks() bool {
 	m, err := b.miniforge()
 	return err == nil && b.Host.Files.Exists(m.Complete()) && b.BaseDamaged() == ""
 }
 
 // BaseDamaged returns the first file of conda's base that is missing or has another size than when it was installed; "" when there is none.
-func (b *Builder) BaseDamaged() string {
+func (b *miniforges) BaseDamaged() string {
 	m, err := b.miniforge()
 	if err != nil || !b.Host.Files.Exists(m.Folder()) {
 		return ""
@@ -45,7 +45,7 @@ func (b *Builder) BaseDamaged() string {
 }
 
 // FetchMiniforge brings the installer of Miniforge, and goes on where an earlier attempt ended.
-func (b *Builder) FetchMiniforge(ctx context.Context, progress func(bytes, total int64)) error {
+func (b *miniforges) FetchMiniforge(ctx context.Context, progress func(bytes, total int64)) error {
 	m, err := b.miniforge()
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (b *Builder) FetchMiniforge(ctx context.Context, progress func(bytes, total
 }
 
 // InstallMiniforge makes conda's base, root's own, from the installer that was fetched. What an interruption left of it is removed first.
-func (b *Builder) InstallMiniforge(ctx context.Context) error {
+func (b *miniforges) InstallMiniforge(ctx context.Context) error {
 	m, err := b.miniforge()
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (b *Builder) InstallMiniforge(ctx context.Context) error {
 }
 
 // EnsureMiniforge brings and installs it where it is not there, or damaged.
-func (b *Builder) EnsureMiniforge(ctx context.Context) error {
+func (b *miniforges) EnsureMiniforge(ctx context.Context) error {
 	if b.MiniforgeWorks() {
 		return nil
 	}
@@ -137,7 +137,7 @@ func foreignConda(files host.Files) error {
 
 // ChannelAnswers tells, within a short time, whether Miniforge's installer can be fetched and, where the channel is named by an address, the channel,
 // too.
-func (b *Builder) ChannelAnswers(ctx context.Context) error {
+func (b *miniforges) ChannelAnswers(ctx context.Context) error {
 	m, err := b.miniforge()
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (b *Builder) ChannelAnswers(ctx context.Context) error {
 	return nil
 }
 
-func (b *Builder) condaEnv() []string {
+func (b *Setup) condaEnv() []string {
 	env := slices.DeleteFunc(b.env(), func(pair string) bool { return strings.HasPrefix(pair, "HOME=") })
 	// Certificates for conda's requests library, as pip and uv have them.
 	for _, pair := range env {

@@ -21,7 +21,7 @@ const namedFolder = "envs"
 const namedAside = ".envs"
 
 // keepNamed puts them aside before a Miniforge's folder is removed.
-func (b *Builder) keepNamed(m conda.Miniforge) error {
+func (b *miniforges) keepNamed(m conda.Miniforge) error {
 	files, envs, aside := b.Host.Files, path.Join(m.Folder(), namedFolder), m.Folder()+namedAside
 	if files.Exists(aside) {
 		return nil // of an interruption: those are the ones
@@ -34,7 +34,7 @@ func (b *Builder) keepNamed(m conda.Miniforge) error {
 }
 
 // giveNamedBack puts them back.
-func (b *Builder) giveNamedBack(m conda.Miniforge) error {
+func (b *miniforges) giveNamedBack(m conda.Miniforge) error {
 	files, envs, aside := b.Host.Files, path.Join(m.Folder(), namedFolder), m.Folder()+namedAside
 	if !files.Exists(aside) {
 		return nil
@@ -46,7 +46,7 @@ func (b *Builder) giveNamedBack(m conda.Miniforge) error {
 }
 
 // linkNamed lets environments in the folders of Miniforges be found by their names, whichever of them is in use.
-func (b *Builder) linkNamed() error {
+func (b *miniforges) linkNamed() error {
 	files := b.Host.Files
 	bases, err := files.List(layout.Tools)
 	if err != nil || !files.Exists(layout.Environments) {
@@ -79,7 +79,7 @@ func isMiniforge(name string) bool {
 }
 
 // OldMiniforges returns what can go of bases that another release or another mirror brought, or that were never finished: all but the environments in them.
-func (b *Builder) OldMiniforges() ([]string, error) {
+func (b *miniforges) OldMiniforges() ([]string, error) {
 	names, err := b.Host.Files.List(layout.Tools)
 	if err != nil {
 		return nil, err

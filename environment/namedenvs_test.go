@@ -15,7 +15,7 @@ import (
 
 func TestEnvironmentsOfAdminsOutliveTheirMiniforge(t *testing.T) {
 	files := newFiles(t)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	old := layout.Tools + "/miniforge-aaa"
 	put(t, files, old+"/bin/conda", "")
 	put(t, files, old+"/pkgs/x", "")
@@ -43,7 +43,7 @@ func TestEnvironmentsOfAdminsOutliveTheirMiniforge(t *testing.T) {
 
 func TestEnvironmentsOfAdminsStayWhenMiniforgeIsInstalledAgain(t *testing.T) {
 	files := newFiles(t)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	m := conda.Miniforge{SHA256: "0123456789abcdef"}
 	put(t, files, path.Join(m.Folder(), "envs/geo/conda-meta/history"), "x")
 	for range 2 { // the first try is interrupted

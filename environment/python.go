@@ -53,10 +53,10 @@ func PythonProgram(files host.Files) string {
 
 // UnpackPython unpacks the carried CPython beside where it is to be, leaves out what no server needs, adds ensurepip and then gives it its
 // name, so that what has the name is whole. Nothing is done when it is there.
-func (b *Builder) UnpackPython() error {
+func (b *carried) UnpackPython() error {
 	files := b.Host.Files
-	b.python.Lock()
-	defer b.python.Unlock()
+	b.unpacking.Lock()
+	defer b.unpacking.Unlock()
 	if PythonThere(files) {
 		return nil
 	}
@@ -83,7 +83,7 @@ func compiled() string { return path.Join(PythonPath(), "compiled") }
 func PythonCompiled(files host.Files) bool { return files.Exists(compiled()) }
 
 // CompilePython makes the byte code of the carried CPython's library. It works without, but slowly: users can't write it.
-func (b *Builder) CompilePython(ctx context.Context) error {
+func (b *tools) CompilePython(ctx context.Context) error {
 	if err := b.compile(ctx, pythonProgram(), path.Join(PythonPath(), "lib")); err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (b *Builder) CompilePython(ctx context.Context) error {
 	return b.Host.Files.Write(compiled(), nil, host.Attr{Mode: 0o644})
 }
 
-func (b *Builder) prunePython(staging string) error {
+func (b *carried) prunePython(staging string) error {
 	root := b.Host.Files.Path(staging)
 	for _, pattern := range append([]string{"../" + filepath.Base(root) + ".lock"}, notNeeded...) {
 		matches, err := filepath.Glob(filepath.Join(root, pattern))
@@ -156,7 +156,7 @@ func unpackPip(tmp string) (lib *embed_util.EmbeddedFiles, err error) {
 }
 
 // tmp is the folder for root's temporary files: what they set, or one that goes with the downloads, whatever a killed run has left in it.
-func (b *Builder) tmp() (string, error) {
+func (b *carried) tmp() (string, error) {
 	for _, pair := range b.Environ {
 		if dir, ok := strings.CutPrefix(pair, "TMPDIR="); ok && dir != "" {
 			return dir, nil

@@ -59,7 +59,7 @@ func rescueLock() []byte {
 func rescuePath(dir string) string { return path.Join(dir, "rescue") }
 
 // fillRescue brings the wheels itself: a hub environment is also built where nobody needs those of the users.
-func (b *Builder) fillRescue(ctx context.Context, generation string) error {
+func (b *hubs) fillRescue(ctx context.Context, generation string) error {
 	dir := rescuePath(generation)
 	if !RescueWheels.Fetched(b.Host.Files) {
 		if err := b.Fetch(ctx, RescueWheels, func(int64) {}); err != nil {
@@ -84,7 +84,7 @@ func (b *Builder) fillRescue(ctx context.Context, generation string) error {
 
 // unpackForRescue puts a wheel's files where they belong. Nothing is ever installed beside them, so there is no more to it; programs for the
 // shell are left out, as servers and kernels start by the names of modules.
-func (b *Builder) unpackForRescue(ctx context.Context, wanted pin, dir string) error {
+func (b *hubs) unpackForRescue(ctx context.Context, wanted pin, dir string) error {
 	file, ok := b.wheelHere(wanted)
 	if !ok {
 		err := fmt.Errorf("the wheel of %s is not there", wanted.name)
@@ -124,7 +124,7 @@ func placeInRescue(name string) string {
 }
 
 // testRescue imports what a user's server and kernel do. It is root's, so the byte code of all that stays; users could write none.
-func (b *Builder) testRescue(ctx context.Context, generation string) error {
+func (b *hubs) testRescue(ctx context.Context, generation string) error {
 	script := "import ipykernel.kernelapp, jupyterlab.labapp, terminado, jupyterhub.singleuser; print(jupyterhub.__version__)"
 	result, err := b.run(ctx, path.Join(rescuePath(generation), "bin/python"), "-I", "-c", script)
 	if err != nil {

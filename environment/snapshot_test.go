@@ -139,7 +139,7 @@ func TestABrokenStateIsKeptAnewOnceItIsRepaired(t *testing.T) {
 
 func TestProgramsOfARestoredEnvironmentAreItsOwn(t *testing.T) {
 	files := newFiles(t)
-	b := &Builder{Host: &host.Host{Files: files}}
+	b := New(Setup{Host: &host.Host{Files: files}})
 	dir := layout.Generations + "/user-2"
 	before := layout.Generations + "/user-1"
 	put(t, files, dir+"/bin/pip", "#!"+before+"/bin/python\nimport pip\n")

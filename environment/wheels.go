@@ -88,7 +88,7 @@ const atOnce = 10
 // Fetch brings the wheels of a bundle from the Python package index of this machine's settings, and tells how many bytes are there. Where
 // that can't be done as simply as this program does it (passwords in files, several indexes, folders of wheels), the carried pip does it:
 // slower, but it knows all of that.
-func (b *Builder) Fetch(ctx context.Context, w Bundle, progress func(bytes int64)) error {
+func (b *downloads) Fetch(ctx context.Context, w Bundle, progress func(bytes int64)) error {
 	files := b.Host.Files
 	if err := errors.Join(b.makeCache(), files.Mkdir(wheelsDir(), host.Attr{Mode: 0o700})); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (b *Builder) Fetch(ctx context.Context, w Bundle, progress func(bytes int64
 	return files.Write(w.mark(), []byte(w.digest(files)), host.Attr{Mode: 0o644})
 }
 
-func (b *Builder) note(format string, args ...any) {
+func (b *Setup) note(format string, args ...any) {
 	if b.Client.Log != nil {
 		b.Client.Log(fmt.Sprintf(format, args...))
 	}
@@ -114,7 +114,7 @@ func (b *Builder) note(format string, args ...any) {
 // beyond names settings that only pip itself understands.
 var beyond = []string{"PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CLIENT_CERT", "PIP_PROXY"}
 
-func (b *Builder) fetchSimply(ctx context.Context, w Bundle, progress func(bytes int64)) error {
+func (b *downloads) fetchSimply(ctx context.Context, w Bundle, progress func(bytes int64)) error {
 	for _, key := range beyond {
 		if fetch.Env(b.Environ, key) != "" {
 			return fmt.Errorf("%s is set", key)
@@ -142,7 +142,7 @@ func (b *Builder) fetchSimply(ctx context.Context, w Bundle, progress func(bytes
 const pageLimit = 64 << 20
 
 // fetchWheel returns the size of the wheel.
-func (b *Builder) fetchWheel(ctx context.Context, index string, wanted pin) (int64, error) {
+func (b *downloads) fetchWheel(ctx context.Context, index string, wanted pin) (int64, error) {
 	// What two bundles hold is fetched by one of them.
 	lock, _ := b.wheels.LoadOrStore(wanted.name, new(sync.Mutex))
 	lock.(*sync.Mutex).Lock()
@@ -161,7 +161,7 @@ func (b *Builder) fetchWheel(ctx context.Context, index string, wanted pin) (int
 }
 
 // bringWheel lets a wheel appear among the others when it is whole: uv, which may be reading that folder, ends when a name in it vanishes.
-func (b *Builder) bringWheel(ctx context.Context, address string, wheel link) (bytes int64, err error) {
+func (b *downloads) bringWheel(ctx context.Context, address string, wheel link) (bytes int64, err error) {
 	if err := b.Host.Files.Mkdir(partsDir(), host.Attr{Mode: 0o700}); err != nil {
 		return 0, err
 	}
@@ -173,7 +173,7 @@ func (b *Builder) bringWheel(ctx context.Context, address string, wheel link) (b
 }
 
 // findWheel looks for a package's wheel on its page of an index.
-func (b *Builder) findWheel(ctx context.Context, index string, wanted pin) (wheel link, address *url.URL, err error) {
+func (b *downloads) findWheel(ctx context.Context, index string, wanted pin) (wheel link, address *url.URL, err error) {
 	page, err := url.JoinPath(index, wanted.name, "/")
 	if err != nil {
 		return wheel, nil, errors.New("the package index is no web address")
@@ -210,7 +210,7 @@ type base struct {
 }
 
 // learnBase asks for one page, a short one: it is of a package that is one file for all machines. That there is nothing to learn is no error.
-func (b *Builder) learnBase(ctx context.Context, index string) {
+func (b *downloads) learnBase(ctx context.Context, index string) {
 	places := hub.Places()
 	for _, wanted := range parseLock(HubWheels.lock()) {
 		if len(wanted.hashes) > 1 || places[wanted.hashes[0]] == "" {
@@ -240,7 +240,7 @@ func (b *base) get() string {
 }
 
 // fetchPlaced brings a wheel from where the index keeps it. Where it is not, nothing is known of the index any more.
-func (b *Builder) fetchPlaced(ctx context.Context, wanted pin) (int64, bool) {
+func (b *downloads) fetchPlaced(ctx context.Context, wanted pin) (int64, bool) {
 	from := b.base.get()
 	if from == "" {
 		return 0, false
@@ -267,7 +267,7 @@ func (b *Builder) fetchPlaced(ctx context.Context, wanted pin) (int64, bool) {
 	return size, true
 }
 
-func (b *Builder) sizeOf(file string) int64 {
+func (b *downloads) sizeOf(file string) int64 {
 	info, err := b.Host.Files.Lstat(file)
 	if err != nil {
 		return 0
@@ -275,7 +275,7 @@ func (b *Builder) sizeOf(file string) int64 {
 	return info.Size()
 }
 
-func (b *Builder) fetchByPip(ctx context.Context, w Bundle) error {
+func (b *downloads) fetchByPip(ctx context.Context, w Bundle) error {
 	if err := b.UnpackPython(); err != nil {
 		return err
 	}
@@ -415,7 +415,7 @@ func fit(name, arch string) int {
 
 // unpack writes files of a bundle's one wheel, checked against its lock once more, to where place says; "" leaves a file out. It is no
 // durable write: whoever calls it syncs.
-func (b *Builder) unpack(ctx context.Context, w Bundle, place func(name string) (to string, mode fs.FileMode)) error {
+func (b *downloads) unpack(ctx context.Context, w Bundle, place func(name string) (to string, mode fs.FileMode)) error {
 	file, err := b.wheelOf(w)
 	if err != nil {
 		return err
@@ -428,7 +428,7 @@ func (b *Builder) unpack(ctx context.Context, w Bundle, place func(name string) 
 	return b.unpackAll(ctx, file, wheel.File, place)
 }
 
-func (b *Builder) unpackAll(ctx context.Context, file string, entries []*zip.File, place func(name string) (to string, mode fs.FileMode)) error {
+func (b *downloads) unpackAll(ctx context.Context, file string, entries []*zip.File, place func(name string) (to string, mode fs.FileMode)) error {
 	found := false
 	for _, entry := range entries {
 		if !filepath.IsLocal(entry.Name) {
@@ -453,7 +453,7 @@ func (b *Builder) unpackAll(ctx context.Context, file string, entries []*zip.Fil
 }
 
 // wheelOf returns the bundle's one wheel.
-func (b *Builder) wheelOf(w Bundle) (string, error) {
+func (b *downloads) wheelOf(w Bundle) (string, error) {
 	for _, wanted := range parseLock(w.lock()) {
 		if file, ok := b.wheelHere(wanted); ok {
 			return file, nil
@@ -465,7 +465,7 @@ func (b *Builder) wheelOf(w Bundle) (string, error) {
 }
 
 // wheelHere returns a package's wheel that was fetched already, if it is the one that is wanted.
-func (b *Builder) wheelHere(wanted pin) (string, bool) {
+func (b *downloads) wheelHere(wanted pin) (string, bool) {
 	prefix := strings.ReplaceAll(wanted.name, "-", "_") + "-" + wanted.version + "-"
 	names, _ := b.Host.Files.List(wheelsDir())
 	for _, name := range names {

@@ -150,7 +150,7 @@ func newShelf(t *testing.T, names ...string) *shelf {
 	s.page = s.html
 	files := host.Files{Root: t.TempDir()}
 	require.NoError(t, os.MkdirAll(files.Path(wheelsDir()), 0o700))
-	s.builder = &Builder{Host: &host.Host{Files: files, Runner: &hosttest.Runner{}}, Client: &fetch.Client{Files: files, Tries: 1}}
+	s.builder = New(Setup{Host: &host.Host{Files: files, Runner: &hosttest.Runner{}}, Client: &fetch.Client{Files: files, Tries: 1}})
 	return s
 }
 

@@ -68,7 +68,7 @@ func olderSite(t *testing.T) *wholeSite {
 
 func (s *wholeSite) installer() *Installer {
 	return &Installer{
-		Host: s.host, Report: report.New(), Now: time.Now, Builder: &environment.Builder{Host: s.host, Now: time.Now}, Begin: func() {}, Redact: func(string) {},
+		Host: s.host, Report: report.New(), Now: time.Now, Builder: environment.New(environment.Setup{Host: s.host, Now: time.Now}), Begin: func() {}, Redact: func(string) {},
 	}
 }
 

@@ -89,7 +89,7 @@ func newSite(t *testing.T) *site {
 	h := &host.Host{Files: files, Runner: runner, Systemd: s}
 	now := time.Unix(0, 0)
 	s.applier = &Applier{
-		Host: h, Report: report.New(), Builder: &environment.Builder{Host: h}, Who: "alice", How: "config reload",
+		Host: h, Report: report.New(), Builder: environment.New(environment.Setup{Host: h}), Who: "alice", How: "config reload",
 		Now:   func() time.Time { now = now.Add(time.Minute); return now },
 		Prove: func(context.Context, *config.Config) error { return nil },
 	}

@@ -36,6 +36,8 @@ func (k *Keeper) Repair(ctx context.Context, agree Agree) (before []environment.
 	return before, k.forgetDamage()
 }
 
+func (k *Keeper) repairer() environment.Repairer { return environment.Repairer{Builder: k.Builder} }
+
 // forgetDamage drops what the hub and the last check said of an environment that is healthy now.
 func (k *Keeper) forgetDamage() error {
 	return errors.Join(hubnotes.ForgetRescue(k.Host.Files), environment.ForgetCheck(k.Host.Files))
@@ -49,7 +51,7 @@ func (k *Keeper) repair(ctx context.Context, before []environment.Trouble, agree
 		}
 	}
 	words := (environment.Health{Troubles: before}).Words()
-	candidates, err := k.Builder.Candidates()
+	candidates, err := k.repairer().Candidates()
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func (k *Keeper) repairInPlace(ctx context.Context, before []environment.Trouble
 	if err := k.open(); err != nil {
 		return err
 	}
-	health, err := k.Builder.RepairInPlace(ctx, before, k.open)
+	health, err := k.repairer().RepairInPlace(ctx, before, k.open)
 	if err = k.tidy(err); err != nil {
 		return errors.Join(err, k.watchAnew(ctx))
 	}
@@ -97,13 +99,13 @@ func (k *Keeper) make(ctx context.Context, candidate environment.Candidate) (m m
 	m.Candidate = candidate
 	err = k.step("try "+candidate.String(), func() error {
 		if candidate.Way == environment.FromFiles {
-			if there, ok := environment.StillThere(k.Host.Files, candidate.Snapshot); ok && k.Builder.Passes(ctx, there) {
+			if there, ok := environment.StillThere(k.Host.Files, candidate.Snapshot); ok && k.repairer().Passes(ctx, there) {
 				m.generation = there
 				return nil
 			}
 		}
 		m.built = true
-		m.generation, err = k.Builder.Make(ctx, candidate, func(dir string) error { return handOverDir(k.Host.Files, dir) })
+		m.generation, err = k.repairer().Make(ctx, candidate, func(dir string) error { return handOverDir(k.Host.Files, dir) })
 		return k.tidy(err)
 	})
 	return m, err

@@ -41,7 +41,7 @@ func TestHubPackagesMakeAnotherHubEnvironment(t *testing.T) {
 	h, runner := machine(t)
 	plain, lti := builtHub(t, h.Files, 1), builtHub(t, h.Files, 2, "lti")
 	require.NoError(t, environment.Switch(h.Files, plain))
-	b := &environment.Builder{Host: h}
+	b := environment.New(environment.Setup{Host: h})
 	c := &step.Context{Host: h}
 	look := func(cfg *config.Config) step.State {
 		state, err := hubStep(b, &Inputs{Config: cfg}).Look(t.Context(), c)
@@ -77,7 +77,7 @@ func TestHubPackagesMakeAnotherHubEnvironment(t *testing.T) {
 // A release's hub environment is built with the packages, before anything is switched; without them, it is not the one.
 func TestAnUpgradeBuildsTheHubWithItsPackages(t *testing.T) {
 	h, _ := machine(t)
-	b := &environment.Builder{Host: h}
+	b := environment.New(environment.Setup{Host: h})
 	builtHub(t, h.Files, 1)
 	cfg := withHubPackages("lti")
 	for in, want := range map[*Inputs]step.State{{Config: config.Default()}: step.Same, {Config: cfg}: step.Absent} {

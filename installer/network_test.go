@@ -30,7 +30,7 @@ func TestAShellsProxyWinsOverTheConfigs(t *testing.T) {
 		assert.Equal(t, want, withNetwork(got, cfg), "once is enough")
 	}
 	assert.Equal(t, []string{"A=b"}, withNetwork([]string{"A=b"}, config.Default()))
-	b := &environment.Builder{}
+	b := environment.New(environment.Setup{})
 	UseSources(b, cfg)
 	assert.Contains(t, b.Environ, "https_proxy=http://site:2")
 }

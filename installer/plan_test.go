@@ -51,7 +51,7 @@ func TestRequirementsComeAfterTheEnvironmentWasHandedOver(t *testing.T) {
 	cfg := config.Default()
 	cfg.UserEnvironment.Packages = []string{"numpy"}
 	in := &Inputs{Config: cfg, ConfigText: []byte("{}"), Requirements: "/root/course.txt", Source: "course.txt"}
-	plan, err := InstallPlan(in, &environment.Builder{Host: h, Client: &fetch.Client{}})
+	plan, err := InstallPlan(in, environment.New(environment.Setup{Host: h, Client: &fetch.Client{}}))
 	require.NoError(t, err)
 	after := map[string][]string{}
 	for _, node := range plan.Nodes {
@@ -67,7 +67,7 @@ func TestRequirementsComeAfterTheEnvironmentWasHandedOver(t *testing.T) {
 // While the release changes, the hub is away until it is started: what reads thousands of files comes later.
 func TestTheHubIsAwayForNothingElse(t *testing.T) {
 	h, _ := machine(t)
-	builder := &environment.Builder{Host: h, Client: &fetch.Client{}}
+	builder := environment.New(environment.Setup{Host: h, Client: &fetch.Client{}})
 	for _, manager := range environment.Managers {
 		in := &Inputs{Config: config.Default(), ConfigText: []byte("{}"), Manager: ManagerChoice{Name: manager}}
 		upgrader := &Upgrader{Installer: Installer{Host: h, Builder: builder}}

@@ -77,7 +77,7 @@ func TestPluginsAreServedOnce(t *testing.T) {
 	runner.On(hosttest.Answer{Stdout: `{"broken": {"course": "tljh_extra_apt_packages: ValueError: no list"}}`, Times: 1}, python, "-I", "-m", "tljh.plugins", "ask")
 	runner.On(hosttest.Answer{Stdout: `{"config": {"users": {"admin": ["alice"]}}}`}, python, "-I", "-m", "tljh.plugins", "config")
 	runner.On(hosttest.Answer{Stdout: `{}`}, python, "-I", "-m", "tljh.plugins", "finish")
-	i := &Installer{Host: h, Report: report.New(), Builder: &environment.Builder{Host: h}, Now: time.Now}
+	i := &Installer{Host: h, Report: report.New(), Builder: environment.New(environment.Setup{Host: h}), Now: time.Now}
 
 	failed, err := i.servePlugins(t.Context())
 	require.NoError(t, err)

@@ -116,7 +116,7 @@ func TestTheHubEnvironmentOfTheReleaseBeforeStays(t *testing.T) {
 		generation(t, files, environment.Hub, number)
 	}
 	require.NoError(t, (&Releases{Live: &Release{Hub: 4}, Before: &Release{Hub: 1}}).save(files))
-	b := &environment.Builder{Host: &host.Host{Files: files}}
+	b := environment.New(environment.Setup{Host: &host.Host{Files: files}})
 	old, err := outdated(b)
 	require.NoError(t, err)
 	assert.Equal(t, []string{layout.Generations + "/hub-2"}, old)

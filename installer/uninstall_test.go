@@ -125,7 +125,7 @@ var treesOfTasks = map[string][]string{
 // install carries out the installation's real plan, but for its tasks, of which some leave a file in their place.
 func (s *wholeSite) install(yaml string) {
 	s.t.Helper()
-	builder := &environment.Builder{Host: s.host, Now: time.Now}
+	builder := environment.New(environment.Setup{Host: s.host, Now: time.Now})
 	plan, err := InstallPlan(inputs(s.t, yaml), builder)
 	require.NoError(s.t, err)
 	for n, node := range plan.Nodes {
@@ -383,7 +383,7 @@ func TestHalfAnInstallationIsUndone(t *testing.T) {
 // installPart is an installation that is killed while it carries out a step.
 func (s *wholeSite) installPart(steps int) (whole bool) {
 	s.t.Helper()
-	plan, err := InstallPlan(inputs(s.t, plainConfig), &environment.Builder{Host: s.host, Now: time.Now})
+	plan, err := InstallPlan(inputs(s.t, plainConfig), environment.New(environment.Setup{Host: s.host, Now: time.Now}))
 	require.NoError(s.t, err)
 	receipt, err := journal.LoadReceipt(s.files, time.Now)
 	require.NoError(s.t, err)
@@ -710,7 +710,7 @@ func TestEveryStepCanBeUndone(t *testing.T) {
 	in := inputs(t, "users:\n  admin: [alice]\n  admin_sudo: none\n  home_root: /srv/homes\nshared_folders:\n  data:\n    read: [all]\n    write: [bob]\n"+
 		"sources:\n  ca: /etc/ca.pem\nuser_environment:\n  packages: [numpy]\n")
 	in.Requirements = "/course.txt"
-	plan, err := InstallPlan(in, &environment.Builder{Host: s.host, Now: time.Now})
+	plan, err := InstallPlan(in, environment.New(environment.Setup{Host: s.host, Now: time.Now}))
 	require.NoError(t, err)
 	for _, node := range plan.Nodes {
 		id := node.Step.ID()

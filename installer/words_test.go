@@ -32,7 +32,7 @@ func (n *notes) Event(e report.Event) {
 func choosing(s *wholeSite, said *notes) *Installer {
 	i := s.installer()
 	i.Report = report.New(said)
-	i.Builder = &environment.Builder{Host: s.host, Now: time.Now, Client: &fetch.Client{Tries: 1}, Conda: conda.Settings{Mirror: "http://127.0.0.1:1/miniforge"}}
+	i.Builder = environment.New(environment.Setup{Host: s.host, Now: time.Now, Client: &fetch.Client{Tries: 1}, Conda: conda.Settings{Mirror: "http://127.0.0.1:1/miniforge"}})
 	return i
 }
 

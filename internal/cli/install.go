@@ -184,10 +184,10 @@ func (o installOptions) begin(streams Streams) *run {
 	r := &run{log: report.NewLog()}
 	commands := commandLogs(r.log, o, streams)
 	r.host = host.Local(commands)
-	r.builder = &environment.Builder{
+	r.builder = environment.New(environment.Setup{
 		Host: r.host, Environ: os.Environ(), Now: time.Now,
 		Client: &fetch.Client{Files: r.host.Files, Environ: os.Environ(), Log: commands.Request},
-	}
+	})
 	r.file = &logFile{Log: r.log, files: r.host.Files}
 	r.report = report.New(o.sink(streams), r.file)
 	return r
