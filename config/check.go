@@ -281,7 +281,7 @@ func (w *walker) checkHTTPS(c *Config) {
 	case !own && !acme:
 		incomplete(at, "https.enabled", "HTTPS needs a certificate", "set https.tls.cert and https.tls.key, or https.letsencrypt.email and https.letsencrypt.domains")
 	case own && acme:
-		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "there is a certificate of one's own (https.tls) and an authority to get one from; only one can be used", "take one of the two out")
+		w.fail(w.place("https.letsencrypt"), "https.letsencrypt", "there is a certificate of your own (https.tls) and an authority to get one from; only one can be used", "take one of the two out")
 	case own && https.TLS.Cert == "":
 		incomplete(w.place("https.tls.key", "https.tls"), "https.tls", "the certificate is missing", "set https.tls.cert")
 	case own && https.TLS.Key == "":

@@ -49,12 +49,12 @@ func TestAddRefuses(t *testing.T) {
 	for _, c := range []struct{ data, path, value, says string }{
 		{"", "users.nosuch", "a", "users.nosuch is no list"},
 		{"", "limits.memory", "a", "limits.memory is no list"},
-		{"", "users.admin", "bad name", "holds a space"},
+		{"", "users.admin", "bad name", "contains a space"},
 		{"limts: {}", "users.admin", "a", "there is no key limts"},
 		{"users: {banned: [mallory]}", "users.admin", "mallory", "mallory is in users.banned"},
 		{"users: {admin: [alice]}", "users.banned", "Alice", "alice is in users.admin"},
 		{"---\nlimits: {}\n...\n", "users.allowed", "a", "by hand"},
-		{"users: {admin: [\n  'ali\n  ce']}", "users.admin", "a", "holds a space"},
+		{"users: {admin: [\n  'ali\n  ce']}", "users.admin", "a", "contains a space"},
 	} {
 		edited, err := AddToList([]byte(c.data), c.path, []string{c.value})
 		assert.ErrorContains(t, err, c.says)

@@ -136,7 +136,7 @@ func (c *Config) access(user string) (string, string) {
 	case slices.Contains(c.Users.Allowed, user):
 		return "yes", "users.allowed"
 	case c.Auth.Type == FirstUse && c.createsUsers():
-		return "yes, with a password of one's own choice", "auth.FirstUseAuthenticator.create_users"
+		return "yes, with a password that the user chooses", "auth.FirstUseAuthenticator.create_users"
 	case c.Auth.Type == FirstUse:
 		return "when an admin has added the name on the hub's Admin page", "auth.type"
 	}

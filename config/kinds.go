@@ -277,9 +277,9 @@ var path = but(`^$|/\.{1,2}(/|$)`, text("path", "a path such as /jupyter/", `^(/
 	case !strings.HasPrefix(text, "/"):
 		return "", "must begin with a /", "write " + short(strings.ReplaceAll("/"+trimmed+"/", "//", "/"))
 	case !urlPath.MatchString(text):
-		return "", "can hold letters, digits, single slashes and . _ ~ @ : + , = - only", hint
+		return "", "can have letters, digits, single slashes and . _ ~ @ : + , = - only", hint
 	case slices.ContainsFunc(strings.Split(trimmed, "/"), func(part string) bool { return part == "." || part == ".." }):
-		return "", "cannot hold . or .. between slashes", hint
+		return "", "cannot have . or .. between slashes", hint
 	case trimmed == "":
 		return "/", "", ""
 	default:
@@ -296,7 +296,7 @@ var address = text("IP address", "an IP address", `^[0-9a-fA-F:.]*$`, func(text 
 	case err != nil:
 		return "", "is no IP address: " + short(text), "write an address of this machine, such as 192.0.2.7; without this key, all of them are used"
 	case ip.Zone() != "":
-		return "", "cannot hold a zone (what follows the %)", ""
+		return "", "cannot have a zone (what follows the %)", ""
 	}
 	return ip.String(), "", ""
 })
@@ -398,7 +398,7 @@ var groups = kind[map[string][]string]{"users by group", obj{
 			return
 		}
 		if mighty[name.Value] {
-			w.tell(Warning, name, full, fmt.Sprintf("members of the group %s can take over the whole machine", name.Value), "for admins, there is users.admin")
+			w.tell(Warning, name, full, fmt.Sprintf("members of the group %s can control the whole machine", name.Value), "for admins, there is users.admin")
 		}
 		members := []string(nil)
 		if !w.isNull(value) {

@@ -222,8 +222,8 @@ func (w *walker) checkNames(c *Config, leaf *x509.Certificate) {
 	for _, ip := range leaf.IPAddresses {
 		held = append(held, ip.String())
 	}
-	message := fmt.Sprintf("the certificate lacks %s; it holds %s", strings.Join(missing, " and "), listed(held))
-	hint := "get one that holds " + strings.Join(wanted, " and ")
+	message := fmt.Sprintf("the certificate lacks %s; it has %s", strings.Join(missing, " and "), listed(held))
+	hint := "get one that has " + strings.Join(wanted, " and ")
 	each := strings.HasPrefix(missing[0], "*.") && slices.ContainsFunc(held, func(name string) bool { return strings.HasSuffix(name, missing[0][1:]) })
 	if len(missing) == 1 && each { // perhaps one by one for each user
 		w.tell(Warning, w.place(path), path, message, hint)

@@ -47,7 +47,7 @@ func checkAbsolute(text string) (trouble, hint string) {
 	case gopath.Clean(text) != strings.TrimSuffix(text, "/") && text != "/":
 		return "must be a plain path, without .. and double slashes", "write " + short(gopath.Clean(text))
 	case strings.ContainsFunc(text, unicode.IsControl):
-		return "holds a character that no path has", ""
+		return "has a character that no path has", ""
 	}
 	return "", ""
 }
@@ -65,11 +65,11 @@ var folder = but("^/$|^("+strings.Join(systemFolders, "|")+")(/|$)|"+crooked, te
 	case text == "/":
 		return "", "cannot be /", "make a folder for it, such as /srv/homes"
 	case !plainPath.MatchString(text):
-		return "", "can hold letters, digits, slashes and . _ @ + - only", ""
+		return "", "can have letters, digits, slashes and . _ @ + - only", ""
 	}
 	for _, system := range systemFolders {
 		if text == system || strings.HasPrefix(text, system+"/") {
-			return "", "cannot lie in " + system + ": that is the system's", "use a folder such as /srv/homes"
+			return "", "cannot be in " + system + ": that is the system's", "use a folder such as /srv/homes"
 		}
 	}
 	return text, "", ""
@@ -92,7 +92,7 @@ func checkWritablePath(text string) (string, error) {
 	}
 	text = gopath.Clean(text)
 	if !plainPath.MatchString(text) {
-		return "", fmt.Errorf("%s can hold letters, digits, slashes and . _ @ + - only", short(text))
+		return "", fmt.Errorf("%s can have letters, digits, slashes and . _ @ + - only", short(text))
 	}
 	if slices.Contains(aboveNotWritable, text) {
 		return "", fmt.Errorf("%s cannot be given to the hub as a whole: name the folder that is needed, such as /srv/homework", text)
@@ -116,7 +116,7 @@ func checkDevicePath(text string) (string, error) {
 	case gopath.Clean(text) != text:
 		return "", fmt.Errorf("a device must be a plain path, without .. and double slashes: write %s", short(gopath.Clean(text)))
 	case !devicePath.MatchString(text):
-		return "", fmt.Errorf("%s can hold letters, digits, slashes and . _ @ + : - * ? only", short(text))
+		return "", fmt.Errorf("%s can have letters, digits, slashes and . _ @ + : - * ? only", short(text))
 	}
 	return text, nil
 }
@@ -357,7 +357,7 @@ var proxies = listOfNames("list of addresses, networks and unix sockets", obj{
 		case err != nil:
 			return "", fmt.Errorf("%s is neither an address nor a network nor a unix socket: write, for example, 192.0.2.10, 10.0.0.0/24 or unix:/run/hub.sock", short(text))
 		case network.Bits() == 0:
-			return "", fmt.Errorf("%s is the whole internet: whoever comes from there could say what they like about themselves", short(text))
+			return "", fmt.Errorf("%s is the whole internet: anyone there could say what they like about themselves", short(text))
 		}
 		return network.Masked().String(), nil
 	}))

@@ -38,17 +38,17 @@ func CheckUserName(name string) error {
 func checkNameRune(name string, r rune) error {
 	switch {
 	case unicode.IsSpace(r):
-		return fmt.Errorf("the user name %q holds a space; if these are several, a list has commas between them", name)
+		return fmt.Errorf("the user name %q contains a space; if these are several, a list has commas between them", name)
 	case !unicode.IsGraphic(r):
-		return fmt.Errorf("the user name %q holds a character that cannot be shown", name)
+		return fmt.Errorf("the user name %q contains a character that cannot be shown", name)
 	case strings.ContainsRune("“”„«»", r):
-		return fmt.Errorf("the user name %q holds the quotation mark %c: programs know the plain ones only, or leave them out", name, r)
+		return fmt.Errorf("the user name %q contains the quotation mark %c: programs know the plain ones only, or leave them out", name, r)
 	case r == ',':
-		return fmt.Errorf("the user name %q holds a comma; if these are several, give each by itself", name)
+		return fmt.Errorf("the user name %q contains a comma; if these are several, give each alone", name)
 	case strings.ContainsRune(`/\:%?#"<>`, r):
-		return fmt.Errorf("the user name %q holds a %c, which a user name cannot", name, r)
+		return fmt.Errorf("the user name %q contains a %c, which a user name cannot", name, r)
 	case r > unicode.MaxASCII && unicode.ToLower(r) != r:
-		return fmt.Errorf("the user name %q holds the capital letter %c: write it in lower case", name, r)
+		return fmt.Errorf("the user name %q contains the capital letter %c: write it in lower case", name, r)
 	}
 	return nil
 }
@@ -57,8 +57,8 @@ var groupName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
 // ourGroups are filled by the hub and the installer.
 var ourGroups = map[string]string{
-	layout.AdminsGroup: "it holds those of users.admin",
-	layout.UsersGroup:  "it holds all users",
+	layout.AdminsGroup: "it contains those of users.admin",
+	layout.UsersGroup:  "it contains all users",
 	layout.ProxyGroup:  "it opens every user's server",
 }
 

@@ -26,7 +26,7 @@ const proxyHint = "write, for example, http://proxy.example.org:3128; in a name 
 var proxy = kind[string]{proxyText.name, proxyText.schema, func(w *walker, node *yaml.Node, path string) (string, bool) {
 	kept, ok := proxyText.read(w, node, path)
 	if ok && strings.Contains(kept, "@") {
-		w.tell(Warning, node, path, path+" holds a name or password, and every single-user server is told it", "take an account of the proxy's that is for this machine alone")
+		w.tell(Warning, node, path, path+" contains a name or password, and every single-user server is told it", "take an account of the proxy's that is for this machine alone")
 	}
 	return kept, ok
 }}

@@ -191,7 +191,7 @@ func (m *maker) section(schema map[string]any, depth int) map[string]any {
 // beyondForms is what the decoder refuses and a form cannot tell: what keys mean together, and the few values that no expression of reasonable length describes.
 var beyondForms = regexp.MustCompile(strings.Join([]string{
 	`there is no group`, `HTTPS needs`, `is missing$`, `cannot both have`, `only one can be used`, `account of the system's`, `given a second time`, `is banned, and an admin`,
-	`holds the capital letter`, `that cannot be shown`, `holds a space`, // letters of all alphabets
+	`contains the capital letter`, `that cannot be shown`, `contains a space`, // letters of all alphabets
 	`must be at least 1M`, `must be a size(, auto)? or null, not [0-9.]+[KMGT]$`, // 1K, 0.5K, 99999999T
 	`is too long: at most`, // bytes against characters
 	`is neither an address nor a network`, `is no name, address or network`, `is the whole internet`, `has no valid port`, `must be the beginning of a web address`, `is one without`,

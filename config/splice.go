@@ -175,7 +175,7 @@ func GetJSON(data []byte, path string) ([]byte, error) {
 func valueOf(data []byte, path string) (any, error) {
 	d := Read("", data)
 	if !d.readable {
-		return nil, errors.New("the config cannot be read: tljh-install config validate tells why")
+		return nil, errors.New("the config cannot be read: tljh-install config validate shows why")
 	}
 	tree := d.values()
 	if path == "" {
@@ -514,7 +514,7 @@ func (t *target) same(a, b any) bool {
 	return hasX == hasY && reflect.DeepEqual(x, y) && reflect.DeepEqual(prune(a), prune(b))
 }
 
-var errUnreadable = errors.New("the config cannot be read as it is: tljh-install config validate tells why, tljh-install config edit opens it")
+var errUnreadable = errors.New("the config cannot be read as it is: tljh-install config validate shows why, tljh-install config edit opens it")
 
 func (t *target) byHand() error {
 	return fmt.Errorf("%s is written in a way that only a person can edit safely: tljh-install config edit", short(t.path))

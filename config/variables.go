@@ -34,8 +34,8 @@ var ownVariables = map[string]string{
 	"MEM_LIMIT":             setByLimits,
 	"NOTIFY_SOCKET":         setBySystemd,
 	"PATH":                  "servers find their programs by it; to add folders, write c.SystemdSpawner.extra_paths = [...] in a file in jupyterhub_config.d",
-	"PYTHONHOME":            "it would lead users' servers to another Python",
-	"PYTHONPATH":            "users' servers would load what it leads to; install packages for all users instead",
+	"PYTHONHOME":            "it would lead single-user servers to another Python",
+	"PYTHONPATH":            "single-user servers would load what it leads to; install packages for all users instead",
 	"RUNTIME_DIRECTORY":     setBySystemd,
 	"SHELL":                 "write c.SystemdSpawner.default_shell in a file in jupyterhub_config.d",
 	"SYSTEMD_EXEC_PID":      setBySystemd,
@@ -63,7 +63,7 @@ func checkVariable(name string) error {
 		return fmt.Errorf("%s cannot be set here: %s", short(name), reason)
 	}
 	if slices.ContainsFunc(ownPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
-		return fmt.Errorf("%s cannot be set here: users' servers depend on it", short(name))
+		return fmt.Errorf("%s cannot be set here: single-user servers depend on it", short(name))
 	}
 	return nil
 }

@@ -270,7 +270,7 @@ func (w *walker) mapping(node *yaml.Node, path string, each func(name, value *ya
 		return
 	}
 	if node.Kind != yaml.MappingNode {
-		w.fail(node, path, w.subject(path)+" must hold keys with values, not "+noun(node), w.sectionHint(path))
+		w.fail(node, path, w.subject(path)+" must have keys with values, not "+noun(node), w.sectionHint(path))
 		return
 	}
 	seen := map[string]int{}

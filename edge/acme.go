@@ -109,7 +109,7 @@ func (a *acmeKeeper) keep(ctx context.Context, doors []Door) func() {
 		for _, domain := range a.options.Domains {
 			a.problems[domain] = err.Error()
 		}
-		a.log.Printf("no certificates can be had: %v", err)
+		a.log.Printf("no certificates are available: %v", err)
 		return func() {}
 	}
 	_ = a.config.ManageAsync(ctx, a.options.Domains) // never fails by itself: what goes wrong comes as an event
@@ -306,7 +306,7 @@ func (a *acmeKeeper) missing() trouble {
 	defer a.lock.Unlock()
 	for _, domain := range a.options.Domains {
 		if words := a.problems[domain]; words != "" {
-			t.Text = "Without it there is no safe way in: a password would be readable on its way. The last try for " + domain + " failed: " + words + ". It is tried again by itself."
+			t.Text = "Without it there is no safe way in: a password would be readable on its way. The last try for " + domain + " failed: " + words + ". It is tried again automatically."
 			return t
 		}
 	}

@@ -33,7 +33,7 @@ func (a *acmeKeeper) told(message string, fields map[string]any) {
 		a.failures[domain][way] = problem{kind, detail}
 	case "could not get certificate from issuer", "will retry", "validating authorization": // failed has told it
 	case "final attempt; giving up": // after 30 days
-		a.log.Printf("no certificate could be had in all this time, and it is not tried any more: systemctl restart %s begins anew", layout.EdgeUnit)
+		a.log.Printf("no certificate was given in all this time, and it is not tried any more: systemctl restart %s begins anew", layout.EdgeUnit)
 	case "tls-alpn challenge": // strangers can cause it
 	case "unable to unlock", "unable to clean up lock in storage backend": // who ends and who cleans up may both release it; one that is left behind ends by itself
 	default:
@@ -67,7 +67,7 @@ func (a *acmeKeeper) words(domain string, err error) string {
 
 // advice says what a kind of problem means. %[1]s is the domain, %[2]s the authority.
 var advice = map[string]string{
-	acme.ProblemTypeDNS:                "the name %[1]s cannot be looked up. Whoever manages the domain has to point it to this server's public address (a record A or AAAA)",
+	acme.ProblemTypeDNS:                "the name %[1]s cannot be looked up. The manager of the domain has to point it to this server's public address (a record A or AAAA)",
 	acme.ProblemTypeConnection:         "%[2]s gets no connection to this server by the name %[1]s. The name has to point to this server's public address, and the ports 80 and 443 have to be open from the internet",
 	acme.ProblemTypeTLS:                "%[2]s gets no proper answer at the port for HTTPS of %[1]s. Does the name point to this server, and is nothing else in between?",
 	acme.ProblemTypeUnauthorized:       "another server answers at %[1]s. The name has to point to this server's public address, and nothing else may take its port 80",

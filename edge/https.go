@@ -59,7 +59,7 @@ func (s *Server) newKeeper() keeper {
 // portAway is told when HTTPS is set up and its port was not passed to this process.
 var portAway = trouble{
 	Status: http.StatusServiceUnavailable, Title: "HTTPS is not open yet", Unit: layout.EdgeUnit, Retry: 10,
-	Text: "This server is set up for HTTPS, but its port for that is not open. Whoever runs it opens it with: systemctl restart " + layout.EdgeSocket,
+	Text: "This server is set up for HTTPS, but its port for that is not open. Its admin can open it with: systemctl restart " + layout.EdgeSocket,
 }
 
 // securePort returns the port to which visitors of HTTP are sent, or 0.

@@ -314,7 +314,7 @@ func TestRenewedCertificateIsPickedUp(t *testing.T) {
 			require.Equal(t, renewed.leaf.SerialNumber.String(), serial(t, door))
 			lines := door.log.lines()
 			require.Contains(t, lines[0], "HTTPS has a certificate for 127.0.0.1, valid until ")
-			require.Contains(t, lines[2], "goes on with the one before: the certificate's file holds no certificate")
+			require.Contains(t, lines[2], "goes on with the one before: the certificate's file contains no certificate")
 		})
 	}
 }

@@ -35,7 +35,7 @@ var (
 	}
 	busy = trouble{
 		Status: http.StatusServiceUnavailable, Title: "The hub is starting, and many are waiting", Unit: layout.ProxyUnit, Retry: 10,
-		Text: "More people than it can hold in line want to come in.",
+		Text: "More people than can wait in line want to come in.",
 	}
 	serverAway = trouble{
 		Status: http.StatusServiceUnavailable, Title: "This server does not answer", Unit: "'jupyter-*'", Retry: 10, Home: true,

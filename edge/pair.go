@@ -153,7 +153,7 @@ func (p *pair) name(host string) string {
 func (p *pair) missing() trouble {
 	return trouble{
 		Status: http.StatusServiceUnavailable, Title: "This server's certificate cannot be used", Unit: layout.EdgeUnit, Retry: 10,
-		Text: "So there is no safe way to it: a password would be readable on its way. Whoever runs this server has to look at the settings https.tls.cert and https.tls.key.",
+		Text: "So there is no safe way to it: a password would be readable on its way. The admin of this server has to look at the settings https.tls.cert and https.tls.key.",
 	}
 }
 

@@ -209,7 +209,7 @@ func (c Conda) hold(dir string) error {
 	if err != nil {
 		return err
 	}
-	text := "# Made by tljh-install. The hub and the users' servers must have the same version of JupyterHub,\n" +
+	text := "# Made by tljh-install. The hub and the single-user servers must have the same version of JupyterHub,\n" +
 		"# and with another Python all that pip installed would be gone, JupyterHub included.\njupyterhub ==" + JupyterHubVersion() + "\n"
 	pin, err := c.pythonPin(dir)
 	if err != nil {

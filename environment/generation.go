@@ -1,5 +1,5 @@
 // Package environment builds the two environments of an installation, the hub's and the users', as generations: folders that
-// are built beside the live one, tested, and then switched to by a symbolic link, so that a build that fails or is
+// are built next to the live one, tested, and then switched to by a symbolic link, so that a build that fails or is
 // interrupted leaves everything as it was.
 //
 // It decides how an environment is built, not when: that is package installer's.
@@ -221,7 +221,7 @@ func RemoveHalfBuilt(files host.Files, kind Kind) error {
 	return adoptMeta(files, complete)
 }
 
-// Kept generations beside the live one. The user environment's are what a rollback goes back to at once.
+// Kept generations next to the live one. The user environment's are what a rollback goes back to at once.
 var keptGenerations = map[Kind]int{Hub: 1, User: 2}
 
 // Outdated returns the folders that nobody needs any more: generations before the live one, but for those that are kept and those that something runs

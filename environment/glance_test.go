@@ -69,7 +69,7 @@ func TestDamageIsSeenAtAGlance(t *testing.T) {
 		"all modules are gone": {func(t *testing.T, f host.Files, g Generation) { require.NoError(t, f.RemoveTree(g.Path()+"/lib")) }, site + "/jupyterhub is missing, or not complete"},
 		"the program is gone":  {func(t *testing.T, f host.Files, g Generation) { require.NoError(t, f.Remove(g.Path()+"/bin/python")) }, "bin/python is missing"},
 		"it is another JupyterHub": {func(t *testing.T, f host.Files, g Generation) { install(t, f, g, "jupyterhub", "4.1.6") },
-			"it holds JupyterHub 4.1.6; the hub's is " + JupyterHubVersion() + ", and servers of another version do not start"},
+			"it has JupyterHub 4.1.6; the hub's is " + JupyterHubVersion() + ", and servers of another version do not start"},
 		"pip was killed": {func(t *testing.T, f host.Files, g Generation) { put(t, f, sitePackages(g.Path())+"/~ich/x", "") }, site + "/~ich is left of a pip that was interrupted"},
 		"conda's records are gone": {func(t *testing.T, f host.Files, g Generation) {
 			g.Manager = "conda"

@@ -130,7 +130,7 @@ func wrongJupyterHub(version string) string {
 	case "":
 		return "JupyterHub is missing: no server starts without it"
 	}
-	return fmt.Sprintf("it holds JupyterHub %s; the hub's is %s, and servers of another version do not start", version, JupyterHubVersion())
+	return fmt.Sprintf("it has JupyterHub %s; the hub's is %s, and servers of another version do not start", version, JupyterHubVersion())
 }
 
 // NothingToKeep reports whether the live user environment is that of the last snapshot and was healthy then, is its account's own, and nobody changes it. One that

@@ -144,7 +144,7 @@ func (b *hubs) testHubPackages(ctx context.Context, dir string) error {
 		return fmt.Errorf("the new hub environment does not work: %w", err)
 	}
 	if got := strings.TrimSpace(string(result.Stdout)); got != JupyterHubVersion() {
-		return fmt.Errorf("the new hub environment holds JupyterHub %s instead of %s", got, JupyterHubVersion())
+		return fmt.Errorf("the new hub environment has JupyterHub %s instead of %s", got, JupyterHubVersion())
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func readLock(data []byte) ([]string, error) {
 	case !explicit:
 		return nil, errors.New("it has no line @EXPLICIT")
 	case !slices.ContainsFunc(lines, func(line string) bool { return lockedName(line) == "python" }):
-		return nil, errors.New("it holds no python")
+		return nil, errors.New("it has no python")
 	}
 	return lines, nil
 }

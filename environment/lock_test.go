@@ -37,7 +37,7 @@ func TestReadLock(t *testing.T) {
 		"a file":            {head + "file:///tmp/six-1.17-0.conda#" + aMD5 + "\n", "line 4"},
 		"an option":         {head + "--channel=x\n", "line 4"},
 		"not explicit":      {strings.Replace(good, "@EXPLICIT\n", "", 1), "no line @EXPLICIT"},
-		"no python":         {strings.Replace(good, pythons+"\n", "", 1), "it holds no python"},
+		"no python":         {strings.Replace(good, pythons+"\n", "", 1), "it has no python"},
 		"no checksum again": {strings.Replace(good, "#sha256:"+aSHA256, "", 1), "line 3"},
 	} {
 		_, err := readLock([]byte(test.text))

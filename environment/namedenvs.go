@@ -40,7 +40,7 @@ func (b *miniforges) giveNamedBack(m conda.Miniforge) error {
 		return nil
 	}
 	if names, err := files.List(envs); err != nil || len(names) > 0 {
-		return errors.Join(err, errors.New("both "+envs+" and "+aside+" hold environments: move those of one to the other"))
+		return errors.Join(err, errors.New("both "+envs+" and "+aside+" have environments: move those of one to the other"))
 	}
 	return errors.Join(files.RemoveTree(envs), files.Rename(aside, envs))
 }

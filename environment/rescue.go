@@ -131,7 +131,7 @@ func (b *hubs) testRescue(ctx context.Context, generation string) error {
 		return fmt.Errorf("the new rescue environment does not work: %w", err)
 	}
 	if got := strings.TrimSpace(string(result.Stdout)); got != JupyterHubVersion() {
-		return fmt.Errorf("the new rescue environment holds JupyterHub %s instead of %s", got, JupyterHubVersion())
+		return fmt.Errorf("the new rescue environment has JupyterHub %s instead of %s", got, JupyterHubVersion())
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ var unsupported = map[string]string{
 	"REQUIRE":           "Julia projects are not supported",
 	"Pipfile":           "Pipfile is not supported: write a requirements.txt (pipenv requirements > requirements.txt)",
 	"Pipfile.lock":      "Pipfile.lock is not supported: write a requirements.txt (pipenv requirements > requirements.txt)",
-	"setup.py":          "a package of its own is not installed by itself: do it in postBuild (pip install .)",
+	"setup.py":          "a package of its own is not installed automatically: do it in postBuild (pip install .)",
 	"environment.yaml":  "the name has to be environment.yml",
 }
 
@@ -128,7 +128,7 @@ func (s *Source) read(env *host.Within) error {
 		return err
 	}
 	if !s.Requirements && !has(fileEnvironment) && len(s.Locked) == 0 && len(s.Apt) == 0 && s.Python == "" && !s.PostBuild && !s.Start && len(s.Unsupported) == 0 {
-		return errors.New("it holds none of the files that describe an environment: environment.yml, requirements.txt, apt.txt, runtime.txt, postBuild, start")
+		return errors.New("it has none of the files that describe an environment: environment.yml, requirements.txt, apt.txt, runtime.txt, postBuild, start")
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (u UV) pip(ctx context.Context, dir, folder string, requirements []string, 
 // constraint returns a file that holds JupyterHub's version: a server with another one would not start.
 func (u UV) constraint() (string, error) {
 	file := path.Join(layout.Cache, "constraints.txt")
-	text := "# The hub and the users' servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
+	text := "# The hub and the single-user servers must have the same version.\njupyterhub==" + JupyterHubVersion() + "\n"
 	if err := u.Builder.makeCache(); err != nil {
 		return file, err
 	}
@@ -196,7 +196,7 @@ func (b *Builder) testUser(ctx context.Context, dir string) error {
 		return fmt.Errorf("the new user environment does not work: %w", err)
 	}
 	if got := strings.TrimSpace(string(result.Stdout)); got != JupyterHubVersion() {
-		return fmt.Errorf("the new user environment holds JupyterHub %s instead of %s", got, JupyterHubVersion())
+		return fmt.Errorf("the new user environment has JupyterHub %s instead of %s", got, JupyterHubVersion())
 	}
 	return nil
 }

@@ -432,7 +432,7 @@ func (b *downloads) unpackAll(ctx context.Context, file string, entries []*zip.F
 	found := false
 	for _, entry := range entries {
 		if !filepath.IsLocal(entry.Name) {
-			return fmt.Errorf("%s holds the odd name %q", file, entry.Name)
+			return fmt.Errorf("%s contains the odd name %q", file, entry.Name)
 		}
 		to, mode := place(entry.Name)
 		if to == "" || strings.HasSuffix(entry.Name, "/") {
@@ -447,7 +447,7 @@ func (b *downloads) unpackAll(ctx context.Context, file string, entries []*zip.F
 		found = true
 	}
 	if !found {
-		return fmt.Errorf("%s does not hold what is expected", file)
+		return fmt.Errorf("%s does not contain what is expected", file)
 	}
 	return nil
 }

@@ -244,7 +244,7 @@ func checkOlder(_ context.Context, about *preflight) check.Finding {
 
 func checkOlderHub(ctx context.Context, about *preflight) check.Finding {
 	if err := olderAnswers(ctx, about.in.Config, olderHealth); err != nil {
-		return check.Warn("it can be taken over all the same; should that fail, what comes back is a hub that does not answer, as now", "%v", err)
+		return check.Warn("it can be adopted all the same; should that fail, what comes back is a hub that does not answer, as now", "%v", err)
 	}
 	return check.Fine("it works")
 }
@@ -263,7 +263,7 @@ func checkOlderEnvironment(ctx context.Context, about *preflight) check.Finding 
 	case about.in.fresh:
 		return check.Fine("%s; it becomes the kernel %s", said, olderKernel)
 	case !users.Conda:
-		return check.Fail(otherwise, "%s is no environment of conda's, and only those can be taken over", layout.User)
+		return check.Fail(otherwise, "%s is no environment of conda's, and only those can be adopted", layout.User)
 	case users.Python < environment.MinimumPython:
 		return check.Fail(otherwise, "it has Python %s, and JupyterHub %s needs 3.%d or newer", older.Environment.Python, environment.JupyterHubVersion(), environment.MinimumPython)
 	}
@@ -331,7 +331,7 @@ func inheritedCertificates(files host.Files, https config.HTTPS) (map[string][]b
 // Text is what people are shown before they are asked.
 func (t *Takeover) Text() string {
 	older, text := t.Older, strings.Builder{}
-	fmt.Fprintf(&text, "\nTake over the older TLJH in %s\n\n", layout.Root)
+	fmt.Fprintf(&text, "\nAdopt the legacy hub in %s\n\n", layout.Root)
 	row := func(what, words string) {
 		if words != "" {
 			fmt.Fprintf(&text, "  %-13s%s\n", what, words)
@@ -364,7 +364,7 @@ func (t *Takeover) Text() string {
 	}
 	row("certificate", t.cert)
 	text.WriteString("\nStops\n")
-	row("units", strings.Join(check.OlderUnits, ", ")+" of the older TLJH")
+	row("units", strings.Join(check.OlderUnits, ", ")+" of the legacy hub")
 	row("servers", orNone(olderPeople(older.Servers))+": who works now has to start their server again")
 	text.WriteString("\nIs no longer used\n")
 	row("Traefik", "its unit and files go"+traefikWords(older.Traefik))

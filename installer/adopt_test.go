@@ -112,7 +112,7 @@ func (s *wholeSite) link(target, p string) {
 }
 
 const wantedTakeover = `
-Take over the older TLJH in /opt/tljh
+Adopt the legacy hub in /opt/tljh
 
   JupyterHub   5.1.0 → HUB
   users        2, admins: alice

@@ -74,7 +74,7 @@ func (i *Installer) beginAdoption(ctx context.Context, older *Older, fresh bool)
 type NotAdoptedError struct{ Err error }
 
 func (e *NotAdoptedError) Error() string {
-	return fmt.Sprintf("the older TLJH could not be taken over: %v\nEverything is as it was: the older TLJH is running again", e.Err)
+	return fmt.Sprintf("the legacy hub could not be adopted: %v\nEverything is as it was: the legacy hub is running again", e.Err)
 }
 func (e *NotAdoptedError) Unwrap() error { return e.Err }
 
@@ -85,7 +85,7 @@ func (i *Installer) adopt(ctx context.Context, in *Inputs) (journal.Outcome, err
 	case s.a != nil && s.a.Phase == switchover.Back:
 		return journal.Outcome{}, switchover.GoBack(ctx, i.Host.Files, i.Report, s, errors.New(s.a.Why))
 	case s.a == nil && len(in.older.missing) > 0:
-		return journal.Outcome{}, errors.New("the older TLJH is not whole: it cannot be taken over")
+		return journal.Outcome{}, errors.New("the legacy hub is incomplete: it cannot be adopted")
 	case s.a == nil:
 		var err error
 		if s.a, err = i.beginAdoption(ctx, in.older, in.fresh); err != nil {
@@ -151,14 +151,14 @@ func (s *olderSwitchover) Settle(ctx context.Context) error {
 
 // Restore takes away what is ours and starts the older one again: all by removing and renaming.
 func (s *olderSwitchover) Restore(ctx context.Context) error {
-	s.i.Report.Note("going back to the older TLJH")
+	s.i.Report.Note("going back to the legacy hub")
 	return s.i.restoreOlder(ctx, s.in, s.a)
 }
 
 // GoneBack says what has come of going back.
 func (s *olderSwitchover) GoneBack(cause, err error) error {
 	if err != nil {
-		return host.Hint(errors.Join(cause, fmt.Errorf("going back to the older TLJH failed: %w", err)), "the same command tries to go back again; what was there is in %s", layout.Older)
+		return host.Hint(errors.Join(cause, fmt.Errorf("going back to the legacy hub failed: %w", err)), "the same command tries to go back again; what was there is in %s", layout.Older)
 	}
 	return &NotAdoptedError{cause}
 }
@@ -192,7 +192,7 @@ func (i *Installer) beginTaking(ctx context.Context, cfg *config.Config, a *Adop
 		files.Path(layout.State), a.DBM, files.Path(liveDatabase), files.Path(olderPlace(liveDatabase)), files.Path(ready),
 		files.Path(olderPlace(layout.Hub)+"/bin/python3"), files.Path(layout.Hub+"/bin/python3"), "/usr/bin/python3")
 	if err != nil {
-		return nil, fmt.Errorf("cannot take over copies of its database and passwords: %w", err)
+		return nil, fmt.Errorf("cannot convert copies of its database and passwords: %w", err)
 	}
 	return m, nil
 }
@@ -200,14 +200,14 @@ func (i *Installer) beginTaking(ctx context.Context, cfg *config.Config, a *Adop
 // notPrepared ends an adoption before anything of the older one was touched. On a disk that is full, what was built for it does not stay: people work there.
 func (i *Installer) notPrepared(ctx context.Context, a *Adoption, cause error) error {
 	if !host.OutOfSpace(i.Host.Files, layout.Root, cause) {
-		return host.Hint(cause, "the older TLJH works as before. What was built beside it stays for the next try; tljh-install uninstall removes it")
+		return host.Hint(cause, "the legacy hub works as before. What was built stays for the next try; tljh-install uninstall removes it")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchover.BackLimit)
 	defer cancel()
 	if err := i.abandon(ctx, a); err != nil {
-		return host.Hint(errors.Join(cause, fmt.Errorf("cannot remove what was built: %w", err)), "tljh-install uninstall removes it; the older TLJH works as before")
+		return host.Hint(errors.Join(cause, fmt.Errorf("cannot remove what was built: %w", err)), "tljh-install uninstall removes it; the legacy hub works as before")
 	}
-	return fmt.Errorf("%w\nThe disk is full: what was built was removed again, and the older TLJH works as before", cause)
+	return fmt.Errorf("%w\nThe disk is full: what was built was removed again, and the legacy hub works as before", cause)
 }
 
 // abandon removes what was built beside the older one, and the journal.
@@ -314,7 +314,7 @@ const (
 	idOlderState    = "older-state"
 )
 
-const phaseOlder = "the older TLJH"
+const phaseOlder = "the legacy hub"
 
 // olderKernel is the name of the kernel that its user environment becomes where a new one is built.
 const olderKernel = "older"
@@ -369,7 +369,7 @@ func (p *planner) freshUser() {
 	}, p.last)
 	there := present(func(files host.Files) bool { _, ok := environment.NewestUser(files); return ok })
 	user := step.Task{
-		Name: idNewUser, What: "build a new user environment with " + choice.Name + " beside the live one", Look: there,
+		Name: idNewUser, What: "build a new user environment with " + choice.Name + " next to the live one", Look: there,
 		Do: func(ctx context.Context, c *step.Context) error { _, err := buildUser(ctx, c, b, choice); return err },
 	}
 	if choice.Name == (environment.Conda{}).Name() {
@@ -384,7 +384,7 @@ func (p *planner) freshUser() {
 func (i *Installer) adoptionPlan(in *Inputs, a *Adoption) (journal.Plan, error) {
 	p := &planner{builder: i.Builder}
 	p.then(phaseOlder, step.Task{
-		Name: idOlderServices, What: "stop the older hub, its proxy and its users' servers",
+		Name: idOlderServices, What: "stop the legacy hub, its proxy and its single-user servers",
 		Look: func(ctx context.Context, c *step.Context) (step.State, error) {
 			stop, err := i.olderRunning(ctx)
 			if len(stop) == 0 {
@@ -405,7 +405,7 @@ func (i *Installer) adoptionPlan(in *Inputs, a *Adoption) (journal.Plan, error) 
 		Do: func(ctx context.Context, c *step.Context) error { return i.setOlderAside(ctx) },
 	})
 	p.then(phaseOlder, step.Task{
-		Name: idOlderState, What: "take over database, passwords, certificates and environments",
+		Name: idOlderState, What: "convert database and passwords, move certificates and environments",
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
 			_, hub := environment.Current(c.Host.Files, environment.Hub)
 			_, user := environment.Current(c.Host.Files, environment.User)
@@ -622,7 +622,7 @@ func (i *Installer) takeOlderState(ctx context.Context, in *Inputs, a *Adoption)
 		in.taker = taker
 	}
 	if err := in.taker.finish(); err != nil {
-		return fmt.Errorf("cannot take over its database and passwords: %w", err)
+		return fmt.Errorf("cannot convert its database and passwords: %w", err)
 	}
 	if err := takeCertificates(files, in.Config.HTTPS); err != nil {
 		return err
@@ -700,7 +700,7 @@ var olderStateFiles = []string{"traefik.toml", "rules", "acme.json", "traefik-ap
 
 // retire takes away what is left of the older one. The new hub works, and none of this keeps it from doing so.
 func (i *Installer) retire(ctx context.Context, a *Adoption) error {
-	run := i.Report.Step("older-gone", "remove what is left of the older TLJH", phaseOlder)
+	run := i.Report.Step("older-gone", "remove what is left of the legacy hub", phaseOlder)
 	err := i.removeOlder(ctx, a)
 	if err != nil {
 		run.Failed(err)
@@ -850,7 +850,7 @@ func (i *Installer) piecesBack() error {
 const answerAgain = 2 * time.Minute
 
 func (i *Installer) startOlder(ctx context.Context, in *Inputs, a *Adoption) error {
-	run := i.Report.Step("older-again", "start the older TLJH again", phaseOlder)
+	run := i.Report.Step("older-again", "start the legacy hub again", phaseOlder)
 	err := i.Host.Systemd.Reload(ctx)
 	was := false
 	for _, unit := range slices.Backward(a.Units) { // the proxy before the hub, which needs it
@@ -927,5 +927,5 @@ func (i *Installer) agree(in *Inputs) error {
 	if in.older == nil || i.Ask == nil {
 		return nil
 	}
-	return i.Ask(takeoverOf(i.Host.Files, in), "Take it over now? Users' servers are stopped, and nobody can work for some minutes at most.")
+	return i.Ask(takeoverOf(i.Host.Files, in), "Adopt it now? Single-user servers are stopped, and nobody can work for some minutes at most.")
 }

@@ -89,7 +89,7 @@ func (f ConfigFile) ReadAny() ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case errors.Is(err, fs.ErrPermission):
-		return nil, host.Hint(fmt.Errorf("only root can read %s: it holds secrets", f.Path), "put sudo in front")
+		return nil, host.Hint(fmt.Errorf("only root can read %s: it contains secrets", f.Path), "put sudo in front")
 	case err != nil:
 		return nil, fmt.Errorf("cannot read the config: %w", err)
 	}

@@ -39,14 +39,14 @@ func (p *planner) ahead() {
 	}, idUV, idCompile, idFetch(environment.UserWheels))
 }
 
-// hubAhead builds the hub environment beside the live one.
+// hubAhead builds the hub environment next to the live one.
 func (p *planner) hubAhead(after ...string) {
 	b, in := p.builder, p.in
 	there := present(func(files host.Files) bool { _, ok := environment.ReadyHub(files, in.Config.Hub.Packages); return ok })
 	p.beside(phaseEnvironments, fetchStep(b, environment.HubWheels, "fetch the hub's packages", there), after...)
 	p.beside(phaseEnvironments, fetchStep(b, environment.NodeWheel, "fetch Node", there), after...)
 	p.beside(phaseEnvironments, step.Task{
-		Name: idHubAhead, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy) beside the live one",
+		Name: idHubAhead, What: "build the hub environment (JupyterHub " + environment.JupyterHubVersion() + " and the proxy) next to the live one",
 		Look: there,
 		Do:   func(ctx context.Context, _ *step.Context) error { _, err := readyHub(ctx, b, in); return err },
 	}, idUV, idCompile, idFetch(environment.HubWheels), idFetch(environment.NodeWheel))
@@ -267,7 +267,7 @@ func (l Lost) text() string {
 		names []string
 	}{
 		{"users added since", l.Users}, {"admins made since", l.Admins}, {"groups added since", l.Groups}, {"members added to groups", l.Members},
-		{"servers started since (they run on, the hub forgets them)", l.Servers}, {"shares", l.Shares}, {"users removed since, who come back", l.Back},
+		{"servers started since (they keep running, the hub forgets them)", l.Servers}, {"shares", l.Shares}, {"users removed since, who come back", l.Back},
 	} {
 		if len(row.names) > 0 {
 			fmt.Fprintf(&text, "  %s: %s\n", row.what, strings.Join(row.names, ", "))

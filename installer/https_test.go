@@ -70,14 +70,14 @@ func TestStatusFindsACertificateThatLacksANameOfTheHub(t *testing.T) {
 	err = Ready(t.Context(), s.applier.Host, cfg, report, file.InEffect())
 	var bad *BadInput
 	require.ErrorAs(t, err, &bad)
-	assert.Contains(t, err.Error(), "lacks *.users.example.org; it holds hub.example.org")
-	assert.Equal(t, "get one that holds hub.example.org and *.users.example.org", host.HintOf(err))
+	assert.Contains(t, err.Error(), "lacks *.users.example.org; it has hub.example.org")
+	assert.Equal(t, "get one that has hub.example.org and *.users.example.org", host.HintOf(err))
 
 	_, err = s.apply(text) // by a release that did not look
 	require.NoError(t, err)
 	part, _ = lookAtCertificate(s.files, time.Now())
 	assert.True(t, part.Problem)
-	assert.Contains(t, part.State, "lacks *.users.example.org; it holds hub.example.org")
+	assert.Contains(t, part.State, "lacks *.users.example.org; it has hub.example.org")
 }
 
 func certificateFor(t *testing.T, names ...string) (cert, key []byte) {

@@ -81,7 +81,7 @@ func checkPassword(name, password string) error {
 	case len(password) > passwordMax:
 		return badInput(fmt.Errorf("the password for %s is too long: at most %d bytes can be used", name, passwordMax))
 	case strings.ContainsAny(password, "\x00\n\r"):
-		return badInput(fmt.Errorf("the password for %s holds a line break or a NUL", name))
+		return badInput(fmt.Errorf("the password for %s contains a line break or a NUL", name))
 	}
 	return nil
 }

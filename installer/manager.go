@@ -28,7 +28,7 @@ func (i *Installer) chooseManager(ctx context.Context, asked string) <-chan Mana
 	chosen := make(chan ManagerChoice, 1)
 	if known := knownManager(i.Host.Files); known != "" {
 		if asked != Auto && asked != "" && asked != known {
-			i.Report.Warn("tljh-install env apply builds another beside it", "the user environment was made by %s and is left as it is", known)
+			i.Report.Warn("tljh-install env apply builds another one", "the user environment was made by %s and is left as it is", known)
 		}
 		chosen <- ManagerChoice{Name: known}
 		return chosen

@@ -66,7 +66,7 @@ func proposeNetwork(environ []string) (config.Network, []string) {
 		notes = append(notes, "the proxy of this shell is written into the config, for the hub, the edge, single-user servers and later commands: "+strings.Join(keys, ", "))
 	}
 	if len(beyond) > 0 {
-		notes = append(notes, fmt.Sprintf("not written into the config, as it cannot hold it: %s. This installation uses it; see network.* in the manual", strings.Join(beyond, "; ")))
+		notes = append(notes, fmt.Sprintf("not written into the config, which cannot have it: %s. This installation uses it; see network.* in the manual", strings.Join(beyond, "; ")))
 	}
 	return network, notes
 }

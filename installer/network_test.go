@@ -111,7 +111,7 @@ func TestTheFirstConfigTakesTheShellsProxy(t *testing.T) {
 	assert.Equal(t, config.Network{HTTPSProxy: "http://me:hush@p:3128", NoProxy: []string{".example.org"}}, in.Config.Network)
 	told := strings.Join(in.notes, "\n")
 	assert.Contains(t, told, "network.https_proxy, network.no_proxy")
-	assert.Contains(t, told, "cannot hold it: http_proxy")
+	assert.Contains(t, told, "which cannot have it: http_proxy")
 	assert.NotContains(t, told, "hush")
 	assert.Empty(t, gather(Options{}).notes)
 

@@ -24,7 +24,7 @@ func originsOf(cfg *config.Config) Origins {
 		return Origins{Separate: true, State: "separate: single-user servers are on port " + strconv.Itoa(hub.UserPort)}
 	}
 	return Origins{
-		State: "not separate: a page of a student's server can act on the hub as whoever opens it",
+		State: "not separate: a page of a student's server can act on the hub as anyone who opens it",
 		Hint:  "to separate them: " + separateCommand,
 	}
 }

@@ -46,7 +46,7 @@ func (i *Installer) servePlugins(ctx context.Context) ([]error, error) {
 	if err != nil || len(fresh) == 0 {
 		return nil, err
 	}
-	i.Report.Note("plugins of the older TLJH that are new here: %s", strings.Join(fresh, ", "))
+	i.Report.Note("plugins of the legacy hub that are new here: %s", strings.Join(fresh, ", "))
 	if err := w.serve(ctx); err != nil {
 		return nil, err
 	}

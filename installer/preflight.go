@@ -58,7 +58,7 @@ type preflightCheck struct {
 var preflightChecks = slices.Concat(ofMachine(), []preflightCheck{
 	{"upgrade-disk", "space for a second hub environment", checkUpgradeDisk, beforeUpgrade, false, false},
 	{"health", "the hub that is there", checkHealth, beforeUpgrade, false, false},
-	{"older-tljh", "the older TLJH", checkOlder, beforeAdoption, true, false},
+	{"older-tljh", "the legacy hub", checkOlder, beforeAdoption, true, false},
 	{"older-hub", "the hub that is there", checkOlderHub, beforeAdoption, true, true},
 	{"older-environment", "its user environment", checkOlderEnvironment, beforeAdoption, true, true},
 	{"hooks", "code in " + layout.ConfigD, checkHooks, beforeAdoption, false, true},
@@ -148,7 +148,7 @@ func (e *RefusedError) withWay(ignorable []string) error {
 	if len(e.Findings) == 0 {
 		return nil
 	}
-	const see = "see to what is named above and run the same command again"
+	const see = "fix what is named above and run the same command again"
 	first := e.Findings[0]
 	if len(e.Findings) == 1 && first.Name == "lock" {
 		return host.Hint(&journal.BusyError{Holder: first.Message}, "%s", first.Hint)
@@ -210,7 +210,7 @@ func checkHealth(ctx context.Context, about *preflight) check.Finding {
 	ctx, cancel := context.WithTimeoutCause(ctx, healthTime, errors.New("it does not answer"))
 	defer cancel()
 	if err := proof.New(about.Host, report.New(), about.in.Config).Quick(ctx); err != nil {
-		return check.Fail("tljh-install status tells more, tljh-install install puts right what is missing", "it does not work: %v", err)
+		return check.Fail("tljh-install status tells more, tljh-install install repairs what is missing", "it does not work: %v", err)
 	}
 	return check.Fine("it works")
 }

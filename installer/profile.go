@@ -28,6 +28,6 @@ fi
 `
 
 // needRestart is Perl, as needrestart's config is: a service that one of these rules matches is not restarted unasked.
-const needRestart = `# Made by tljh-install. People are at work in these: they use what was updated when they start their server the next time.
+const needRestart = `# Made by tljh-install. People are working in these: they use what was updated when they start their server the next time.
 $nrconf{override_rc}{qr(^jupyter-.+\.service$)} = 0;
 `

@@ -109,13 +109,13 @@ const deepestInclude = 8
 type reason struct{ why, hint string }
 
 var (
-	closedFile   = reason{"files of this machine are closed to the account that installs them", "write the versions beside the names, and name packages of an index or whole addresses"}
+	closedFile   = reason{"files of this machine are closed to the account that installs them", "write the versions next to the names, and name packages of an index or whole addresses"}
 	builtThere   = reason{closedFile.why, "conda and pip write file: addresses for what they built themselves; list plain names and versions with: pip list --format=freeze"}
 	noKey        = reason{"the account that installs them has no key for SSH", "write the address with git+https://, perhaps with a token that may only read"}
 	anotherTool  = reason{"repositories are fetched by git only", "write an address with git+https://, or that of an archive (.whl, .tar.gz, .zip)"}
 	notAPackage  = reason{"that is not the way to name a package", "write one package a line: numpy, numpy==2.1, pandas>=2 or NAME @ URL"}
 	endless      = reason{"do the requirements include themselves?", "take that line out"}
-	fromAnywhere = reason{"the requirements were fetched, and the files that they include were not", "give the whole address of what is included, or one file that holds everything"}
+	fromAnywhere = reason{"the requirements were fetched, and the files that they include were not", "give the whole address of what is included, or one file with everything"}
 )
 
 // unusableLine is a line that cannot be used.
@@ -158,9 +158,9 @@ func unusableLines(bad []unusableLine) error {
 	}
 	hint := strings.Join(hints, "; ")
 	if len(bad) == 1 {
-		return host.Hint(fmt.Errorf("the requirements cannot hold the line %s: %s", bad[0].line, bad[0].why), "%s", hint)
+		return host.Hint(fmt.Errorf("the requirements cannot have the line %s: %s", bad[0].line, bad[0].why), "%s", hint)
 	}
-	return host.Hint(fmt.Errorf("the requirements cannot hold %d of their lines:%s", len(bad), list.String()), "%s", hint)
+	return host.Hint(fmt.Errorf("the requirements cannot have %d of their lines:%s", len(bad), list.String()), "%s", hint)
 }
 
 // faultOf returns why a line cannot be used, nil for one that can be.

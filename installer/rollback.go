@@ -292,7 +292,7 @@ func (u *Upgrader) Rollback(ctx context.Context) (*Upgraded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := u.Ask(text, "Go back now? Users' servers run on; the hub is away for a few seconds."); err != nil {
+	if err := u.Ask(text, "Go back now? Single-user servers keep running; the hub is away for a few seconds."); err != nil {
 		return nil, err
 	}
 	unlock, err := u.Installer.lockAll(ctx)

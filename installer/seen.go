@@ -127,7 +127,7 @@ func Age(now, signed time.Time) (words string, old bool) {
 }
 
 // OldHint is what to do about the newest release being old.
-const OldHint = "an address can hide newer releases: compare with the address of whoever publishes them: tljh-install upgrade --check --from ADDRESS"
+const OldHint = "an address can hide newer releases: compare with the address of their publisher: tljh-install upgrade --check --from ADDRESS"
 
 // lookAtSeen reports how old the newest release is that was ever offered. It asks nobody.
 func lookAtSeen(files host.Files, now time.Time) (PartStatus, bool) {

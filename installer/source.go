@@ -183,11 +183,11 @@ func (p *unpacking) folder(name string) error {
 
 func (p *unpacking) file(name string, run bool, from io.Reader) (err error) {
 	if !filepath.IsLocal(name) {
-		return fmt.Errorf("it holds the odd name %q", name)
+		return fmt.Errorf("it contains the odd name %q", name)
 	}
 	name = path.Clean(name)
 	if p.files--; p.files < 0 {
-		return fmt.Errorf("it holds more than %d files", filesLimit)
+		return fmt.Errorf("it has more than %d files", filesLimit)
 	}
 	if err := p.folder(path.Dir(name)); err != nil {
 		return err
@@ -206,7 +206,7 @@ func (p *unpacking) file(name string, run bool, from io.Reader) (err error) {
 		return err
 	}
 	if p.left -= n; p.left < 0 {
-		return fmt.Errorf("it holds more than %d MB", unpackedLimit>>20)
+		return fmt.Errorf("it has more than %d MB", unpackedLimit>>20)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func vetSSH(ctx context.Context, c *step.Context, content []byte) error {
 
 // lookAtSSH says when users could log in by ssh although they should not.
 func lookAtSSH(files host.Files, cfg *config.Config) (PartStatus, bool) {
-	part := PartStatus{Name: "ssh for students", Hint: "sudo systemctl reload ssh; sudo sshd -t tells what is wrong with its settings"}
+	part := PartStatus{Name: "ssh for students", Hint: "sudo systemctl reload ssh; sudo sshd -t shows what is wrong with its settings"}
 	main, _, _ := files.ReadFile("/etc/ssh/sshd_config")
 	switch {
 	case !closesSSH(cfg) || len(main) == 0:

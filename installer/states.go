@@ -316,7 +316,7 @@ func lookAtState(files host.Files, state State) []PartStatus {
 		return []PartStatus{part}
 	}
 	if holder := atWork(files); holder != "" {
-		part.State = "a command is at work (" + holder + ")"
+		part.State = "a command is running (" + holder + ")"
 		return []PartStatus{part}
 	}
 	part.State, part.Problem, part.Hint = describe(files, state), true, state.Command()

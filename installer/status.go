@@ -189,7 +189,7 @@ func lookAtUnit(ctx context.Context, h *host.Host, name, what string) (PartStatu
 	}
 	if unit.Active != "active" {
 		part.Problem = true
-		part.Hint = fmt.Sprintf("journalctl -u %s tells why; systemctl restart %s tries again; tljh-install install puts right what is missing", name, name)
+		part.Hint = fmt.Sprintf("journalctl -u %s shows why; systemctl restart %s tries again; tljh-install install repairs what is missing", name, name)
 	}
 	return part, nil
 }
@@ -223,7 +223,7 @@ func lookAtConfig(files host.Files) (*config.Config, PartStatus, error) {
 	case len(told.Problems) > 0:
 		trouble("not used by the hub: "+strings.Join(told.Problems, "; "), "the hub runs with "+told.Using+"; tljh-install config edit, or tljh-install config revert; then tljh-install config reload")
 	case othersCanRead(files):
-		trouble("valid, but it is not root's alone, and holds secrets", "tljh-install config reload puts that right")
+		trouble("valid, but others can read or write it, and it contains secrets", "tljh-install config reload puts that right")
 	case !known:
 		part.State = "valid"
 	case len(pending) > 0 && !areAll(pending, left):

@@ -57,7 +57,7 @@ func TestStatusTellsWhatWasInterrupted(t *testing.T) {
 	require.NoError(t, err)
 	parts := look(files)
 	require.Len(t, parts, 1)
-	assert.Contains(t, parts[0].State, "a command is at work (process ")
+	assert.Contains(t, parts[0].State, "a command is running (process ")
 	assert.False(t, parts[0].Problem)
 	unlock()
 

@@ -41,7 +41,7 @@ const fewRestarts = 3
 
 func behind(name string, unit host.UnitState) (PartStatus, bool) {
 	part := PartStatus{Name: name, State: unit.Active, Problem: true}
-	part.Hint = fmt.Sprintf("journalctl -u %s tells why; systemctl restart %s tries again; tljh-install install puts right what is missing", name, name)
+	part.Hint = fmt.Sprintf("journalctl -u %s shows why; systemctl restart %s tries again; tljh-install install repairs what is missing", name, name)
 	switch {
 	case unit.Load == "not-found":
 		part.State = "not installed"

@@ -285,7 +285,7 @@ func (u *Upgrader) Upgrade(ctx context.Context) (*Upgraded, error) {
 		if err := u.Installer.preflight(ctx, beforeUpgrade, t.in, Auto); err != nil {
 			return nil, err
 		}
-		if err := u.Ask(t.text(), "Upgrade now? Users' servers run on; the hub is away for a few seconds."); err != nil {
+		if err := u.Ask(t.text(), "Upgrade now? Single-user servers keep running; the hub is away for a few seconds."); err != nil {
 			return nil, err
 		}
 	}

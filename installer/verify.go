@@ -33,7 +33,7 @@ func (r Replacement) Verify(files host.Files, key minisign.PublicKey, now time.T
 	}
 	signature, err := r.read(release.Signature)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, badInput(host.Hint(release.NotSigned(r.From), "ask whoever publishes it. To take a build of your own, put --unsigned at the end of the pasted line"))
+		return nil, badInput(host.Hint(release.NotSigned(r.From), "ask its publisher. To take a build of your own, put --unsigned at the end of the pasted line"))
 	}
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func MayReplace(files host.Files, offered, from string, unsigned bool) error {
 		return &SkewRefused{err}
 	}
 	if a, err := loadAdoption(files); err != nil || a.begun() && offered != version.Version {
-		return &SkewRefused{errors.Join(err, host.Hint(errors.New("taking over the older TLJH was interrupted, and this program has to complete it"), "sudo tljh-install install"))}
+		return &SkewRefused{errors.Join(err, host.Hint(errors.New("the adoption of the legacy hub was interrupted, and this program has to complete it"), "sudo tljh-install install"))}
 	}
 	releases, err := LoadReleases(files)
 	if err != nil || releases.Live == nil || releases.Live.Version == offered {
@@ -112,7 +112,7 @@ func otherRelease(live, to release.Version, from string) error {
 	switch live.MoveTo(to) {
 	case release.Backward:
 		return host.Hint(fmt.Errorf("%s is installed on this machine, and this is the older %s: install does not go back", live, to),
-			"to check and mend what is installed: sudo tljh-install install; to go back to the release before: sudo tljh-install rollback")
+			"to check and repair what is installed: sudo tljh-install install; to go back to the release before: sudo tljh-install rollback")
 	case release.TooFar:
 		return host.Hint(&release.SkewError{From: live, To: to, Move: release.TooFar}, "go to %[1]s first: sudo tljh-install upgrade --to %[1]s%[2]s; then: sudo tljh-install upgrade%[2]s", live.Next(to), address)
 	}

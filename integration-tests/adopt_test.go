@@ -141,7 +141,7 @@ func TestAdopt(t *testing.T) {
 		r := h.run(t, h.line("--plan"))
 		want.Equal(t, 0, r.Code, r.Output())
 		t.Log(r.Output())
-		want.Contains(t, r.Output(), "Take over the older TLJH", "5.4.6 → 6.1.1", "admins: alice", "3, which stay", "course.py", "log.toml", "bob", "becomes the admin's: jupyter-alice (", "are found in their old places, too: geo")
+		want.Contains(t, r.Output(), "Adopt the legacy hub", "5.4.6 → 6.1.1", "admins: alice", "3, which stay", "course.py", "log.toml", "bob", "becomes the admin's: jupyter-alice (", "are found in their old places, too: geo")
 		r = h.run(t, h.line(""))
 		want.Equal(t, exitUsage, r.Code, r.Output())
 		want.Contains(t, r.Output(), "cannot ask for confirmation", "--yes")
@@ -245,12 +245,12 @@ func TestAdoptThatFails(t *testing.T) {
 	h.MustSh(t, "rm /opt/tljh/config/jupyterhub_config.d/fails.py")
 	t.Logf("taken back after %.1f s: %s", r.Took.Seconds(), lastLines(r.Output(), 20))
 	want.Equal(t, exitFailed, r.Code, r.Output())
-	want.Contains(t, r.Output(), "Everything is as it was: the older TLJH is running again", "no hub today")
+	want.Contains(t, r.Output(), "Everything is as it was: the legacy hub is running again", "no hub today")
 	h.olderAgain(t, was)
 
 	t.Run("killed on the way back", func(t *testing.T) {
 		h.MustSh(t, "cp /root/fails.py /opt/tljh/config/jupyterhub_config.d/fails.py")
-		for _, moment := range []string{"going back to the older", "delete /opt/tljh/generations", "start the older TLJH again"} {
+		for _, moment := range []string{"going back to the older", "delete /opt/tljh/generations", "start the legacy hub again"} {
 			h.killAt(t, "/opt/tljh/bin/tljh-install install --yes", moment)
 			t.Logf("killed; phase %s", h.adoptionPhase(t))
 		}
@@ -348,7 +348,7 @@ func TestAdoptKilled(t *testing.T) {
 	inTurn(t)
 	t.Parallel()
 	h := older(t)
-	for _, moment := range []string{"beside the live one", "give a copy of the older user environment"} {
+	for _, moment := range []string{"next to the live one", "give a copy of the older user environment"} {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, "sh -c "+"'"+h.adoptLine()+"'", moment)
 			h.awaitHub(t, 20*time.Second)
@@ -386,7 +386,7 @@ func TestAdoptWhileTheDiskFills(t *testing.T) {
 	was := h.olderState(t)
 	for _, c := range []struct{ moment, words string }{
 		{"start +give a copy of the older user environment", "what was built was removed again"},
-		{"start +stop the older hub", "Everything is as it was: the older TLJH is running again"},
+		{"start +stop the older hub", "Everything is as it was: the legacy hub is running again"},
 	} {
 		far := regexp.MustCompile(c.moment)
 		p := h.begun(t, func(p *guest.Process) bool { return far.MatchString(p.Output()) }, "bash", "-c", h.adoptLine())

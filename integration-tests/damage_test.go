@@ -36,7 +36,7 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 	}{
 		{"JupyterLab is gone", "rm -rf " + userSite + "/jupyterlab", "jupyterlab is missing", true},
 		{"the kernel is gone", "rm -rf " + userSite + "/ipykernel", "ipykernel is missing", true},
-		{"JupyterHub is another", pip + "jupyterhub==1.0.0", "holds JupyterHub 1.0.0", true},
+		{"JupyterHub is another", pip + "jupyterhub==1.0.0", "has JupyterHub 1.0.0", true},
 		{"pip was killed while it replaced a package", "cd " + userSite + " && mv six-*.dist-info $(ls -d six-*.dist-info | sed s/^s/~/) && mv six.py ~ix.py", "left of a pip that was interrupted", false},
 		{"half a package", "rm -rf " + userSite + "/six-*.dist-info && tljh-install env snapshot", "six.py is there, and its record is not", false},
 	} {

@@ -32,7 +32,7 @@ func TestABrokenEnvironmentKeepsNobodyFromTheirFiles(t *testing.T) {
 
 	for n, broken := range []struct{ name, breaking, repair, cause string }{
 		{"JupyterHub is gone", "rm -rf " + userSite + "/jupyterhub", "tljh-install env repair", "the server program does not run"},
-		{"JupyterHub is another", "PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/tljh/user/bin/python -m pip install -q --no-deps --root-user-action=ignore jupyterhub==1.0.0", "tljh-install env repair", "holds JupyterHub 1.0.0"},
+		{"JupyterHub is another", "PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/tljh/user/bin/python -m pip install -q --no-deps --root-user-action=ignore jupyterhub==1.0.0", "tljh-install env repair", "has JupyterHub 1.0.0"},
 		{"a module fails that no check imports", "echo 'raise ImportError(1)' > " + userSite + "/jupyter_server/services/contents/handlers.py", "tljh-install env repair", "servers end while they start"},
 		{"Python is gone", "mv /opt/tljh/user/bin/python /root/kept", "mv /root/kept /opt/tljh/user/bin/python", "/opt/tljh/user/bin/python is missing"},
 		{"the program is gone", "rm /opt/tljh/user/bin/jupyterhub-singleuser", "tljh-install env rollback --yes 1", "jupyterhub-singleuser is missing"},

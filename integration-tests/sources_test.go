@@ -123,7 +123,7 @@ func TestSourcesOfASite(t *testing.T) {
 	refused("an authority that is not trusted", "greeting==1.0", "that this machine reaches its package sources")
 	want.Equal(t, int64(0), index.asked.Load(), "the index was asked although its certificate is not trusted")
 
-	for file, words := range map[string]string{"/etc/text.pem": "holds no certificate", "/etc/nowhere.pem": "/etc/nowhere.pem"} {
+	for file, words := range map[string]string{"/etc/text.pem": "contains no certificate", "/etc/nowhere.pem": "/etc/nowhere.pem"} {
 		before := h.MustSh(t, "cat /opt/tljh/config/config.yaml")
 		r := h.run(t, "tljh-install config set sources.ca "+file)
 		want.Equal(t, exitBadInput, r.Code, r.Output())

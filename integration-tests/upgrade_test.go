@@ -191,7 +191,7 @@ func TestUpgradeAtWork(t *testing.T) {
 		start(t, restless)
 		r := h.run(t, "tljh-install rollback")
 		want.Equal(t, exitUsage, r.Code, r.Output())
-		want.Contains(t, r.Output(), "users added since: latecomer", "servers started since (they run on, the hub forgets them): restless", "+  default_app: classic", "cannot ask for confirmation")
+		want.Contains(t, r.Output(), "users added since: latecomer", "servers started since (they keep running, the hub forgets them): restless", "+  default_app: classic", "cannot ask for confirmation")
 		watch := w.watch(t, k)
 		r = h.run(t, "tljh-install rollback --yes")
 		want.Equal(t, 0, r.Code, r.Output())
@@ -478,7 +478,7 @@ func TestUpgradeThatIsNone(t *testing.T) {
 		{"a signature that was changed", altered(signed.Signature), "--yes", exitBadInput, ""},
 		{"a program that was changed", altered("tljh-install-linux-" + runtime.GOARCH), "--yes", exitFailed, "is not the file that was expected"},
 		{"for another kind of machine", foreign, "--yes", exitFailed, "has no program tljh-install-linux-" + runtime.GOARCH},
-		{"another version than the one that is there", next, "--yes --to 0.1.7", exitBadInput, "holds 0.1.0, not 0.1.7"},
+		{"another version than the one that is there", next, "--yes --to 0.1.7", exitBadInput, "contains 0.1.0, not 0.1.7"},
 		{"nobody to ask", next, "", exitUsage, "--yes"},
 		{"check", next, "--check", exitUpgrade, "0.1.0 is available at"},
 		{"check, and there is none", labelled(oldVersion), "--check", 0, "No upgrade is available"},
@@ -514,7 +514,7 @@ func TestUpgradeThatIsNone(t *testing.T) {
 		server := h.serve(t, next)
 		h.MustSh(t, "systemctl stop jupyterhub")
 		r := h.upgrade(t, exitRefused, "--yes --from "+server.URL())
-		want.Contains(t, r.Output(), "health", "tljh-install install puts right")
+		want.Contains(t, r.Output(), "health", "tljh-install install repairs")
 		h.MustSh(t, "systemctl start jupyterhub")
 	})
 }
@@ -565,7 +565,7 @@ func TestUpgradeKilled(t *testing.T) {
 	server := h.serve(t, variant(t, release.Next(newVersion)))
 	line := "tljh-install upgrade --yes --from " + server.URL()
 	for _, moment := range []string{
-		"fetch the users' packages", "beside the live one", "keep this program at", "switch to the new environments", "start the hub", "start a server for a probe user",
+		"fetch the users' packages", "next to the live one", "keep this program at", "switch to the new environments", "start the hub", "start a server for a probe user",
 	} {
 		t.Run(moment, func(t *testing.T) {
 			h.killAt(t, line, moment)

@@ -23,7 +23,7 @@ var sandboxed = strings.Fields(`AmbientCapabilities CapabilityBoundingSet Dynami
 func Sandboxes(systemd int) ([]Sandbox, error) {
 	units, err := Render(Params{HTTP: []Address{{Port: 80}}, SystemdVersion: max(systemd, MinimumSystemd)})
 	if err != nil {
-		return nil, fmt.Errorf("cannot tell what services are confined by: %w", err)
+		return nil, fmt.Errorf("cannot find out how services are confined: %w", err)
 	}
 	found := []Sandbox{}
 	for _, unit := range units {

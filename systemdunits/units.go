@@ -305,7 +305,7 @@ func (h *HTTPS) check() error {
 	}
 	for _, text := range append([]string{h.Cert, h.Key, h.CA, h.Email, h.Directory}, h.Domains...) {
 		if strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
-			return fmt.Errorf("%q holds characters that a unit cannot hold", text)
+			return fmt.Errorf("%q has characters that a unit cannot have", text)
 		}
 	}
 	return nil
@@ -313,7 +313,7 @@ func (h *HTTPS) check() error {
 
 func checkBaseURL(text string) error {
 	if !strings.HasPrefix(text, "/") || !strings.HasSuffix(text, "/") || !plain(text) {
-		return fmt.Errorf("the base URL %q must begin and end with a slash and hold no blanks, quotes or backslashes", text)
+		return fmt.Errorf("the base URL %q must begin and end with a slash and contain no blanks, quotes or backslashes", text)
 	}
 	return nil
 }

@@ -106,8 +106,8 @@ func TestRenderRefuses(t *testing.T) {
 			p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c", Key: "/k", Domains: []string{"a.example"}}
 		}, "either a certificate"},
 		"relative key":    {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c", Key: "k"} }, "not absolute"},
-		"lines in a path": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c\nExecStart=", Key: "/k"} }, "cannot hold"},
-		"lines in a name": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Domains: []string{"a\nb"}} }, "cannot hold"},
+		"lines in a path": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Cert: "/c\nExecStart=", Key: "/k"} }, "cannot have"},
+		"lines in a name": {func(p *Params) { p.HTTPS = &HTTPS{Listen: []Address{{Port: 1}}, Domains: []string{"a\nb"}} }, "cannot have"},
 		"unknown systemd": {func(p *Params) { p.SystemdVersion = 0 }, "systemd 245"},
 	}
 	for name, c := range cases {

@@ -273,7 +273,7 @@ def test_the_memory_limit_of_the_machine(monkeypatch, said, unit, limit):
 def test_the_token_of_the_proxy_is_read(here, text, token):
     here.proxy_env.write_text(text)
     if token is None:
-        with pytest.raises(SystemExit, match="holds no CONFIGPROXY_AUTH_TOKEN"):
+        with pytest.raises(SystemExit, match="has no CONFIGPROXY_AUTH_TOKEN"):
             proxy_token(here)
     else:
         assert proxy_token(here) == token

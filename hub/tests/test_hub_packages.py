@@ -23,7 +23,7 @@ def test_only_what_the_hub_does_not_hold_is_brought():
 
 @pytest.mark.parametrize("line", ["jupyterhub @ git+https://example.org/jupyterhub", "jupyterhub==6.1.2", "typing_extensions @ https://example.org/t.whl"])
 def test_what_is_pinned_has_no_other_source(line):
-    with pytest.raises(hub_packages.Refused, match="which this release of the hub holds"):
+    with pytest.raises(hub_packages.Refused, match="which this release of the hub needs"):
         hub_packages.beyond(line, PINS)
 
 

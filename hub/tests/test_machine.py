@@ -16,7 +16,7 @@ def disk(monkeypatch, free, files, all_files=1000):
 
 @pytest.mark.parametrize(
     ("free", "files", "all_files", "words"),
-    [(0, 500, 1000, "is full"), (MIB, 500, 1000, "is full"), (50 * MIB, 3, 1000, "no more files"), (50 * MIB, 500, 1000, None), (50 * MIB, 0, 0, None)],
+    [(0, 500, 1000, "is full"), (MIB, 500, 1000, "is full"), (50 * MIB, 3, 1000, "space for more files"), (50 * MIB, 500, 1000, None), (50 * MIB, 0, 0, None)],
 )
 def test_room(monkeypatch, free, files, all_files, words):
     disk(monkeypatch, free, files, all_files)

@@ -86,7 +86,7 @@ def test_what_an_authenticator_knows():
     assert bad["hint"] not in bad["error"]
     misspelt = check_authenticator.answer("oauthenticator.github.NoSuchAuthenticator", {})
     assert (misspelt["ok"], misspelt["hint"]) == (False, ""), "the package is there"
-    assert "oauthenticator.github holds no NoSuchAuthenticator" in misspelt["error"]
+    assert "oauthenticator.github has no NoSuchAuthenticator" in misspelt["error"]
     lacking = check_authenticator.answer("oauthenticator.mediawiki.MWOAuthenticator", {})
     assert "mwoauth" in lacking["error"]
     assert "hub.packages" in lacking["hint"], "a package that the class needs is not"

@@ -25,11 +25,11 @@ TABLE = [
     ("POST", "api/users", {"usernames": ["ann", 3]}, 400, "Nobody was added, because 1 name of 2 cannot be used. '3': It is not a text. Correct"),
     (
         *("POST", "api/users", {"usernames": ["ann", "ann lee", "bob"]}, 400),
-        "Nobody was added, because 1 name of 3 cannot be used. 'ann lee': A name cannot hold spaces, slashes, colons, commas or control characters. Corr",
+        "Nobody was added, because 1 name of 3 cannot be used. 'ann lee': A name cannot contain spaces, slashes, colons, commas or control characters. Corr",
     ),
     ("POST", "api/users", {"usernames": [f"a {n}" for n in range(12)]}, 400, "because 12 names of 12 cannot be used. 'a 0':"),
     ("POST", "api/users", {"usernames": [f"a {n}" for n in range(12)]}, 400, "; and 2 more. Correct"),
-    ("POST", "api/users/ann%20lee", None, 400, "'ann lee' was not added. A name cannot hold spaces"),
+    ("POST", "api/users/ann%20lee", None, 400, "'ann lee' was not added. A name cannot contain spaces"),
     ("POST", "api/users", {"usernames": ["boss", "tom"]}, 201, "tom"),
     ("POST", "api/users", {"usernames": ["boss", "tom"]}, 409, "All 2 users already exist"),
     ("POST", "api/users/tom", None, 409, "User tom already exists"),

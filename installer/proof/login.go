@@ -68,7 +68,7 @@ func (p *Proof) tryLogin(ctx context.Context) error {
 	if name := try.came(ctx); name != "" { // an authenticator that lets everybody in, who is not to stay
 		got, removeErr := p.hub(ctx, http.MethodDelete, "users/"+url.PathEscape(name))
 		if removeErr = expect(got, removeErr, http.StatusNoContent, http.StatusNotFound); removeErr != nil && err == nil {
-			err = fmt.Errorf("cannot remove the user %s, whom the try of the login page made: %w", name, removeErr)
+			err = fmt.Errorf("cannot remove the user %s, which the test of the login page created: %w", name, removeErr)
 		}
 	}
 	return err

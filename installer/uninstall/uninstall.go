@@ -230,7 +230,7 @@ func (d *dismantling) plan(ctx context.Context) *Removal {
 		for _, work := range stage.works {
 			fate, err := work.undoer.Fate(ctx, d.context, work.trace)
 			if err != nil {
-				d.failures = append(d.failures, failure{work, fmt.Errorf("cannot tell what is to be done with %s: %w", fate.What, err)})
+				d.failures = append(d.failures, failure{work, fmt.Errorf("cannot find out what to do with %s: %w", fate.What, err)})
 				continue
 			}
 			d.gone[fate.What] = d.gone[fate.What] || fate.Verb == step.Delete
@@ -276,7 +276,7 @@ func (d *dismantling) mayBegin(removal *Removal) error {
 	}
 	dirs := slices.Sorted(maps.Keys(readOnly))
 	return &CannotBeginError{host.Hint(fmt.Errorf("nothing can be changed in %s: mounted read-only", strings.Join(dirs, ", ")),
-		"findmnt -T %s tells which file system that is; mount -o remount,rw makes it writable", dirs[0])}
+		"findmnt -T %s shows which file system that is; mount -o remount,rw makes it writable", dirs[0])}
 }
 
 // endsUs tells whether a process that this one comes from would end with what is stopped or deleted.
@@ -285,7 +285,7 @@ func (d *dismantling) endsUs(fate step.Fate, process host.Process) error {
 	case fate.Verb == step.Stop && process.In(fate.What):
 		return host.Hint(errors.New("this terminal belongs to the hub, and would end with it"), "log in to the server by ssh or at its console, and run the same command there")
 	case fate.Verb == step.Delete && fate.Kind == "account" && d.Host.Files.AccountName(process.UID) == fate.What:
-		return host.Hint(fmt.Errorf("you are logged in as %s, which is to be deleted", fate.What), "log in as somebody else, and run the same command there")
+		return host.Hint(fmt.Errorf("you are logged in as %s, which will be deleted", fate.What), "log in as somebody else, and run the same command there")
 	}
 	return nil
 }
@@ -373,7 +373,7 @@ func (d *dismantling) undo(ctx context.Context, phase string, w work) {
 	fate, err := w.undoer.Fate(ctx, d.context, w.trace)
 	title := titleOf(fate)
 	if err != nil {
-		d.failed(w, fmt.Errorf("cannot tell what is to be done with %s: %w", fate.What, err))
+		d.failed(w, fmt.Errorf("cannot find out what to do with %s: %w", fate.What, err))
 		return
 	}
 	if fate.Verb == step.Nothing || fate.Verb == step.Keep {

@@ -191,7 +191,7 @@ func TestFactsOfTheMachine(t *testing.T) {
 		{"glibc", func(f *host.Facts) { f.GlibcMajor, f.GlibcMinor = 3, 0 }, OK, "3.0"},
 		{"memory", func(f *host.Facts) { f.MemoryBytes = MinMemory - 1 }, Failed, "more memory"},
 		{"memory", func(f *host.Facts) { f.MemoryBytes = MinMemory }, Warning, "a few users"},
-		{"memory", func(f *host.Facts) { f.MemoryBytes = 0 }, Warning, "can't be told"},
+		{"memory", func(f *host.Facts) { f.MemoryBytes = 0 }, Warning, "is unknown"},
 	} {
 		t.Run(test.name+" "+test.words, func(t *testing.T) {
 			m := newMachine(t)
@@ -207,7 +207,7 @@ func TestLibraryThatIsNotGlibc(t *testing.T) {
 	m.remove(loaders["arm64"])
 	m.finds("glibc", Failed, "there is no glibc")
 	m.put("/lib64/ld-linux-x86-64.so.2", "")
-	m.finds("glibc", Warning, "can't be told")
+	m.finds("glibc", Warning, "is unknown")
 	m.put("/lib/ld-musl-x86_64.so.1", "")
 	m.finds("glibc", Failed, "musl")
 }
@@ -225,7 +225,7 @@ func TestDisk(t *testing.T) {
 		t.Cleanup(func() { _ = unix.Unmount(m.path("/opt"), unix.MNT_DETACH) })
 	}
 	disk("size=1400m")
-	m.finds("disk", Failed, "1.4 GB is free where /opt/tljh is to be", "1.5 GB")
+	m.finds("disk", Failed, "1.4 GB is free where /opt/tljh will be", "1.5 GB")
 	m.put(layout.Receipt, "{}\n")
 	m.finds("disk", Warning, "begun")
 	m.Installed = true
@@ -301,8 +301,8 @@ func TestRootFolder(t *testing.T) {
 		{"ours, without its receipt", func(m *machine) { binary(m); m.mkdir(layout.Generations); m.link("generations/hub-1", layout.Hub) }, OK, "ours"},
 		{"interrupted, without its receipt", func(m *machine) { binary(m); m.mkdir(layout.Generations); m.mkdir(layout.Tools) }, OK, "ours"},
 		{"uninstalled, without its receipt", func(m *machine) { m.put(layout.Applied, ""); m.put(layout.Config, "") }, OK, "ours"},
-		{"someone else's", func(m *machine) { m.put("/opt/tljh/data/notes.txt", "") }, Failed, "holds: data"},
-		{"someone else's generations", func(m *machine) { m.put(layout.Generations, "") }, Failed, "holds: generations"},
+		{"someone else's", func(m *machine) { m.put("/opt/tljh/data/notes.txt", "") }, Failed, "contains: data"},
+		{"someone else's generations", func(m *machine) { m.put(layout.Generations, "") }, Failed, "contains: generations"},
 		{"someone else's program", func(m *machine) { binary(m); m.put("/opt/tljh/bin/python", "") }, Failed, "was not made by this program"},
 		{"someone else's state", func(m *machine) { binary(m); m.put("/opt/tljh/state/x", "") }, Failed, "was not made by this program"},
 		{"many", func(m *machine) {
@@ -310,8 +310,8 @@ func TestRootFolder(t *testing.T) {
 				m.put(fmt.Sprintf("/opt/tljh/f%d", n), "")
 			}
 		}, Failed, "and 3 more"},
-		{"older", func(m *machine) { m.put("/opt/tljh/hub/bin/python3", ""); m.put("/opt/tljh/user/bin/conda", "") }, Failed, "older TLJH"},
-		{"older, half", func(m *machine) { m.put("/opt/tljh/state/traefik.toml", "") }, Failed, "older TLJH"},
+		{"older", func(m *machine) { m.put("/opt/tljh/hub/bin/python3", ""); m.put("/opt/tljh/user/bin/conda", "") }, Failed, "The Littlest JupyterHub 1.x/2.x"},
+		{"older, half", func(m *machine) { m.put("/opt/tljh/state/traefik.toml", "") }, Failed, "The Littlest JupyterHub 1.x/2.x"},
 		{"link", func(m *machine) { m.mkdir("/data"); m.link(m.path("/data"), layout.Root) }, Failed, "mount --bind"},
 		{"file", func(m *machine) { m.put(layout.Root, "") }, Failed, "not a folder"},
 		{"not root's", func(m *machine) { m.mkdir(layout.Root); require.NoError(m.t, os.Chown(m.path(layout.Root), 1000, 0)) }, Failed, "chown root"},
@@ -372,7 +372,7 @@ func TestLockThatCannotBeLookedAt(t *testing.T) {
 	m := newMachine(t)
 	m.put(layout.Lock, "")
 	require.NoError(t, os.Remove(m.path("/proc/locks")))
-	m.finds("lock", Warning, "cannot tell")
+	m.finds("lock", Warning, "cannot find out")
 }
 
 // A machine of which nothing can be found out is warned about, not refused.

@@ -20,7 +20,7 @@ import (
 var Machine = []Check[*Env]{
 	{"root", "administrator rights", checkRoot},
 	{"systemd", "the service manager", checkSystemd},
-	{"sandbox", "sandboxes of services and users' servers", checkSandbox},
+	{"sandbox", "sandboxes of services and single-user servers", checkSandbox},
 	{"limits", "the kernel's limits", checkLimits},
 	{"architecture", "the processor", checkArchitecture},
 	{"glibc", "the C library", checkGlibc},
@@ -66,9 +66,9 @@ func checkSystemd(_ context.Context, env *Env) Finding {
 	switch version := env.Facts.SystemdVersion; {
 	case !env.Facts.Systemd:
 		return Fail("take a server or virtual machine that boots with systemd; most containers and WSL without systemd don't",
-			"systemd does not run on this machine: it starts, limits and watches the hub and its users' servers")
+			"systemd does not run on this machine: it starts, limits and watches the hub and the single-user servers")
 	case version == 0:
-		return Warn("see what this says: systemctl --version", "systemd runs, but its version can't be told; %d or newer is needed", systemdunits.MinimumSystemd)
+		return Warn("see what this says: systemctl --version", "systemd runs, but its version is unknown; %d or newer is needed", systemdunits.MinimumSystemd)
 	case version < systemdunits.MinimumSystemd:
 		return Fail("upgrade the operating system", "systemd is version %d; %d or newer is needed", version, systemdunits.MinimumSystemd)
 	default:
@@ -90,11 +90,11 @@ func checkGlibc(_ context.Context, env *Env) Finding {
 	switch {
 	case major == 0 && env.any(muslLoaders...):
 		return Fail("take a machine whose system rests on glibc, as most do",
-			"the C library is musl; the programs and packages that are to be installed are made for glibc %d.%d or newer", MinGlibcMajor, MinGlibcMinor)
+			"the C library is musl; the programs and packages to install are made for glibc %d.%d or newer", MinGlibcMajor, MinGlibcMinor)
 	case major == 0 && !env.any(loaders["amd64"], loaders["arm64"]):
 		return Fail("take a machine whose system rests on glibc, as most do", "there is no glibc on this machine; version %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
 	case major == 0:
-		return Warn("see what this says: ldd --version", "the version of glibc can't be told; %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
+		return Warn("see what this says: ldd --version", "the version of glibc is unknown; %d.%d or newer is needed", MinGlibcMajor, MinGlibcMinor)
 	case major < MinGlibcMajor || major == MinGlibcMajor && minor < MinGlibcMinor:
 		return Fail(oldSystemHint, "glibc is version %d.%d; %d.%d or newer is needed", major, minor, MinGlibcMajor, MinGlibcMinor)
 	}
@@ -106,7 +106,7 @@ func (e *Env) any(paths ...string) bool { return slices.ContainsFunc(paths, e.Ho
 func checkMemory(_ context.Context, env *Env) Finding {
 	switch memory := env.Facts.MemoryBytes; {
 	case memory == 0:
-		return Warn("see what this says: free -m", "the size of the memory can't be told; %s or more is needed", size(MinMemory))
+		return Warn("see what this says: free -m", "the size of the memory is unknown; %s or more is needed", size(MinMemory))
 	case memory < MinMemory:
 		return Fail("take a machine with more memory: 1 GB at the least, and about 100 MB more for every user who works at the same time",
 			"this machine has %s of memory; at least %s is needed", size(memory), size(MinMemory))
@@ -178,10 +178,10 @@ func (e *Env) room() Finding {
 		return Warn("see what takes the space: df -h /opt", "%s is free; a new installation needs %s, of which the one that was begun has a part", size(free), size(DiskNew))
 	case free < needBytes:
 		return Fail("see what takes the space (df -h /opt) and make room, or give the machine a larger disk",
-			"%s is free where %s is to be; at least %s is needed", size(free), layout.Root, size(needBytes))
+			"%s is free where %s will be; at least %s is needed", size(free), layout.Root, size(needBytes))
 	case inodes < needInodes:
 		return Fail("see df -i /opt and remove many small files, or make a file system with more inodes",
-			"the file system has room for only %d more files where %s is to be; at least %d is needed", inodes, layout.Root, needInodes)
+			"the file system has room for only %d more files where %s will be; at least %d is needed", inodes, layout.Root, needInodes)
 	case free < DiskNew:
 		return Warn("see what takes the space: df -h /opt", "%s is free; an upgrade may need %s", size(free), size(DiskNew))
 	}
@@ -239,7 +239,7 @@ func checkRootFolder(_ context.Context, env *Env) Finding {
 	case !info.IsDir():
 		return Fail(notOurs, "%s is not a folder", layout.Root)
 	case host.AttrOf(info).UID != 0:
-		return Fail("see what it is for; if it is to hold the hub: chown root:root "+layout.Root,
+		return Fail("see what it is for; if the hub should be there: chown root:root "+layout.Root,
 			"%s belongs to account number %d instead of root", layout.Root, host.AttrOf(info).UID)
 	}
 	return env.contents()
@@ -253,16 +253,16 @@ func (e *Env) contents() Finding {
 	case len(names) == 0:
 		return Fine("empty")
 	case e.Older:
-		return Fine("an older TLJH, which is to be taken over")
+		return Fine("a legacy hub, which will be adopted")
 	case e.older():
 		return Fail("run its own installer, of its last release, once more: it completes what is missing; then run this command again",
-			"a part of an older TLJH, made by the installer written in Python, is in %s", layout.Root)
+			"a part of The Littlest JupyterHub 1.x/2.x (Python) is in %s", layout.Root)
 	case Ours(e.Host.Files):
 		return Fine("an installation of ours")
 	case e.onlyBegun(names):
 		return Fine("only this program is in it")
 	}
-	return Fail(notOurs, "%s was not made by this program; it holds: %s", layout.Root, strings.Join(firstFew(names, 6), ", "))
+	return Fail(notOurs, "%s was not made by this program; it contains: %s", layout.Root, strings.Join(firstFew(names, 6), ", "))
 }
 
 // older recognises what the installer written in Python leaves: its hub environment is a folder, where ours is a link, and its

@@ -99,7 +99,7 @@ func (e *Env) endpoints() []endpoint {
 func checkPorts(ctx context.Context, env *Env) Finding {
 	listeners, err := env.listeners()
 	if err != nil {
-		return Warn("see what this says: ss -ltn", "cannot tell which ports are taken: %v", err)
+		return Warn("see what this says: ss -ltn", "cannot find out which ports are taken: %v", err)
 	}
 	taken := env.taken(listeners)
 	if len(taken) == 0 {
@@ -120,7 +120,7 @@ func checkPorts(ctx context.Context, env *Env) Finding {
 	}
 	if len(texts) == 0 {
 		if env.Older {
-			return Fine("%s", env.portList()+" are free, or the older TLJH's")
+			return Fine("%s", env.portList()+" are free, or the legacy hub's")
 		}
 		return Fine("%s", env.portList()+" are ours")
 	}
@@ -342,7 +342,7 @@ func checkLock(_ context.Context, env *Env) Finding {
 	}
 	locks, err := env.Host.Files.Read("/proc/locks")
 	if err != nil {
-		return Warn("", "cannot tell whether another installation is at work: %v", err)
+		return Warn("", "cannot find out whether another installation is running: %v", err)
 	}
 	for _, lock := range parseLocks(string(locks)) {
 		if lock.inode != inode || lock.device != device && !env.hasOpen(lock.pid, layout.Lock) {

@@ -49,7 +49,7 @@ func checkPrograms(ctx context.Context, env *Env) Finding {
 func (e *Env) noLoader(loader string) Finding {
 	if elfBits(e.Host.Files, "/bin/sh") == 32 {
 		return Fail("install the 64-bit edition of the operating system: there, getconf LONG_BIT says 64",
-			"the kernel is for 64 bits and the system for 32 (/bin/sh is): the programs that are to be installed need a 64-bit system")
+			"the kernel is for 64 bits and the system for 32 (/bin/sh is): the programs to install need a 64-bit system")
 	}
 	return Fail("take a machine whose system rests on glibc, as most do", "64-bit programs cannot run: %s is missing", loader)
 }

@@ -46,7 +46,7 @@ func checkSandbox(ctx context.Context, env *Env) Finding {
 	env.try(ctx, trials)
 	refused := slices.DeleteFunc(slices.Clone(trials), func(t *trial) bool { return t.err == nil })
 	if len(refused) == 0 {
-		return Fine("services and users' servers start with all of their %d sandboxes", len(trials))
+		return Fine("services and single-user servers start with all of their %d sandboxes", len(trials))
 	}
 	if finding, bad := env.nothingStarts(ctx); bad {
 		return finding
@@ -59,7 +59,7 @@ func (e *Env) trials() ([]*trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	trials := []*trial{{of: "users' servers", properties: hub.ServerSandbox()}, {of: "the building of environments", properties: host.Sandbox()}}
+	trials := []*trial{{of: "single-user servers", properties: hub.ServerSandbox()}, {of: "the building of environments", properties: host.Sandbox()}}
 	for _, sandbox := range sandboxes {
 		trials = append(trials, &trial{of: sandbox.Unit, properties: sandbox.Properties})
 	}

@@ -53,7 +53,7 @@ func TestSandboxThatIsRefused(t *testing.T) {
 		severity   Severity
 		want       []string
 	}{
-		"LXC without nesting": {"lxc", 226, "", []string{"PrivateTmp", "ProtectSystem"}, Failed, []string{"users' servers", "PrivateTmp", "ProtectSystem", "226/NAMESPACE", "nesting=1"}},
+		"LXC without nesting": {"lxc", 226, "", []string{"PrivateTmp", "ProtectSystem"}, Failed, []string{"single-user servers", "PrivateTmp", "ProtectSystem", "226/NAMESPACE", "nesting=1"}},
 		"another container":   {"docker", 226, "", []string{"PrivateTmp"}, Failed, []string{"PrivateTmp", "virtual machine"}},
 		"no seccomp":          {"", 228, "", []string{"SystemCallFilter"}, Failed, []string{"systemd refuses SystemCallFilter: status 228/SECCOMP", "CONFIG_SECCOMP_FILTER"}},
 		"old systemd":         {"lxc", 1, "Unknown assignment: ProtectClock=yes", []string{"ProtectClock"}, Failed, []string{"ProtectClock: Unknown assignment", "upgrade the operating system"}},

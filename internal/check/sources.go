@@ -228,7 +228,7 @@ func checkDNS(ctx context.Context, env *Env) Finding {
 		}
 	}
 	if len(names) == 0 {
-		return Skip("nothing is to be fetched")
+		return Skip("nothing has to be fetched")
 	}
 	return Fine("%s", strings.Join(names, ", "))
 }
@@ -251,7 +251,7 @@ func dnsReason(err error) string {
 }
 
 func checkSources(ctx context.Context, env *Env) Finding {
-	worst := Skip("nothing is to be fetched")
+	worst := Skip("nothing has to be fetched")
 	for _, source := range env.sources(ctx) {
 		finding := judge(source)
 		if worst.Severity == Skipped || rank[finding.Severity] > rank[worst.Severity] {
@@ -281,7 +281,7 @@ func judge(source SourceResult) Finding {
 	case source.Status >= 500:
 		return Fail("wait a while and run the same command again", "%s has trouble (it answers %d)", name, source.Status)
 	case source.Status >= 400:
-		return Warn("check the address of "+source.Set, "%s does not know the package that is to be fetched first (it answers %d)", name, source.Status)
+		return Warn("check the address of "+source.Set, "%s does not know the package that is fetched first (it answers %d)", name, source.Status)
 	}
 	return Fine("%s answers after %.1f s", name, source.Took.Seconds())
 }

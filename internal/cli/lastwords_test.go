@@ -14,7 +14,7 @@ func TestLastWordsFitIntoEightyColumns(t *testing.T) {
 	result := &installer.Result{
 		Changed: true, Addresses: []string{"http://192.0.2.1/", "http://[2001:db8::1]/"}, Seconds: 24, Received: 224e6,
 		Admins:  []installer.AdminResult{{Name: "alice", Password: "abcdefghijklmnop"}, {Name: "bob", Kept: true}},
-		Origins: installer.Origins{State: "not separate: a page of a student's server can act on the hub as whoever opens it", Hint: "to separate them: sudo tljh-install config set hub.user_port 8443 --reload"},
+		Origins: installer.Origins{State: "not separate: a page of a student's server can act on the hub as anyone who opens it", Hint: "to separate them: sudo tljh-install config set hub.user_port 8443 --reload"},
 		Memory:  installer.Memory{Limit: "1792M", Auto: true, All: "7G"},
 		Advice:  []string{"Ports that students' processes open can be reached from other machines: nft is not there."},
 		Next: []installer.Next{

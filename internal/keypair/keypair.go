@@ -113,12 +113,12 @@ func certificates(data []byte) ([]*x509.Certificate, error) {
 		}
 		certificate, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, &Problem{Certificate, "holds a certificate that cannot be read", ""}
+			return nil, &Problem{Certificate, "contains a certificate that cannot be read", ""}
 		}
 		chain = append(chain, certificate)
 	}
 	if len(chain) == 0 {
-		return nil, &Problem{Certificate, "holds no certificate" + instead(data, found), pemHint(data, "CERTIFICATE", "-in FILE -out hub.pem")}
+		return nil, &Problem{Certificate, "contains no certificate" + instead(data, found), pemHint(data, "CERTIFICATE", "-in FILE -out hub.pem")}
 	}
 	return chain, nil
 }
@@ -135,9 +135,9 @@ func privateKey(data []byte) (crypto.PrivateKey, error) {
 		if key := parseKey(block.Bytes); key != nil {
 			return key, nil
 		}
-		return nil, &Problem{Key, "holds a key that cannot be read", "use an RSA, ECDSA or Ed25519 key"}
+		return nil, &Problem{Key, "contains a key that cannot be read", "use an RSA, ECDSA or Ed25519 key"}
 	}
-	return nil, &Problem{Key, "holds no private key" + instead(data, found), pemHint(data, "PRIVATE KEY", "-nocerts -nodes -in FILE -out hub.key")}
+	return nil, &Problem{Key, "contains no private key" + instead(data, found), pemHint(data, "PRIVATE KEY", "-nocerts -nodes -in FILE -out hub.key")}
 }
 
 func parseKey(der []byte) crypto.PrivateKey {
@@ -191,7 +191,7 @@ func belongs(certificate *x509.Certificate, key crypto.PrivateKey) bool {
 func instead(data []byte, found []*pem.Block) string {
 	switch {
 	case len(found) > 0:
-		return fmt.Sprintf(", it holds %q", found[0].Type)
+		return fmt.Sprintf(", it has %q", found[0].Type)
 	case len(data) == 0:
 		return ", it is empty"
 	case len(data) > 0 && data[0] == 0x30:

@@ -155,18 +155,18 @@ func TestReadRefuses(t *testing.T) {
 		part      Part
 		says      string
 	}{
-		"swapped":        {key, m.leaf, Certificate, `holds no certificate, it holds "PRIVATE KEY"`},
-		"two chains":     {m.leaf, m.leaf, Key, `holds no private key, it holds "CERTIFICATE"`},
+		"swapped":        {key, m.leaf, Certificate, `contains no certificate, it has "PRIVATE KEY"`},
+		"two chains":     {m.leaf, m.leaf, Key, `contains no private key, it has "CERTIFICATE"`},
 		"of two pairs":   {m.leaf, pkcs8(t, other.key), Key, "does not belong to the certificate"},
 		"locked":         {m.leaf, block("ENCRYPTED PRIVATE KEY", []byte("x")), Key, "passphrase"},
 		"locked as old":  {m.leaf, old, Key, "openssl pkey"},
 		"empty":          {nil, key, Certificate, "it is empty"},
 		"DER":            {der0(t, m.leaf), key, Certificate, "binary form"},
 		"a binary key":   {m.leaf, der0(t, key), Key, "openssl pkcs12"},
-		"some text":      {[]byte("hello\n"), key, Certificate, "holds no certificate"},
+		"some text":      {[]byte("hello\n"), key, Certificate, "contains no certificate"},
 		"a broken key":   {m.leaf, block("PRIVATE KEY", []byte("secret bytes")), Key, "cannot be read"},
 		"a broken chain": {join(m.leaf, block("CERTIFICATE", []byte("x"))), key, Certificate, "cannot be read"},
-		"only a request": {block("CERTIFICATE REQUEST", []byte("x")), key, Certificate, `it holds "CERTIFICATE REQUEST"`},
+		"only a request": {block("CERTIFICATE REQUEST", []byte("x")), key, Certificate, `it has "CERTIFICATE REQUEST"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Read(test.cert, test.key)

@@ -103,7 +103,7 @@ func Verify(key minisign.PublicKey, sums, signature []byte) (Signed, error) {
 		if parsed.KeyID != key.ID() {
 			err = fmt.Errorf("%w (it is by the key %X, the trusted one is %X)", ErrSignature, parsed.KeyID, key.ID())
 		}
-		return Signed{}, host.Hint(err, "nothing of it was run. If whoever publishes releases has a new key, they say how to go on; otherwise tell them")
+		return Signed{}, host.Hint(err, "nothing of it was run. If the publisher of the releases has a new key, they say how to go on; otherwise tell them")
 	}
 	text, ok := strings.CutPrefix(strings.TrimSpace(parsed.TrustedComment), comment)
 	if !ok {

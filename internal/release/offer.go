@@ -142,7 +142,7 @@ func (s *Shop) Find(ctx context.Context, from, wanted string) (*Offer, error) {
 		case err == nil && offer.Version.Matches(wanted):
 			return offer, nil
 		case err == nil:
-			last = host.Hint(fmt.Errorf("%s holds %s, not %s", p.plain(), offer.Version, wanted), "ask whoever publishes releases where %s is, and give its address with --from", wanted)
+			last = host.Hint(fmt.Errorf("%s contains %s, not %s", p.plain(), offer.Version, wanted), "ask the publisher of the releases where %s is, and give its address with --from", wanted)
 		case errors.As(err, new(*notSignedError)):
 			last = err
 		case !missing(err):
@@ -162,7 +162,7 @@ func (s *Shop) offer(ctx context.Context, p place) (*Offer, error) {
 	}
 	signature, err := s.read(ctx, p, Signature)
 	if missing(err) {
-		return nil, host.Hint(&notSignedError{NotSigned(p.plain())}, "ask whoever publishes it. A build of your own is signed with a key of your own: CONTRIBUTING.md says how")
+		return nil, host.Hint(&notSignedError{NotSigned(p.plain())}, "ask its publisher. A build of your own is signed with a key of your own: CONTRIBUTING.md says how")
 	}
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "a
 // continued.
 func (s *Shop) Fetch(ctx context.Context, offer *Offer, to string) error {
 	if offer.sum == "" {
-		return host.Hint(fmt.Errorf("the release %s at %s has no program %s", offer.Version, offer.From, offer.file), "this machine is %s: ask whoever publishes releases for one", s.Arch)
+		return host.Hint(fmt.Errorf("the release %s at %s has no program %s", offer.Version, offer.From, offer.file), "this machine is %s: ask the publisher of the releases for one", s.Arch)
 	}
 	files := s.Client.Files
 	var err error
@@ -227,7 +227,7 @@ func (s *Shop) fetchPacked(ctx context.Context, offer *Offer, to string) error {
 		return fmt.Errorf("cannot unpack %s: %w", offer.file+packed, err)
 	}
 	if host.SHA256(data) != offer.sum {
-		return host.Hint(fmt.Errorf("%s does not hold the program that %s names", offer.file+packed, Sums), "tell whoever publishes the release")
+		return host.Hint(fmt.Errorf("%s does not contain the program that %s names", offer.file+packed, Sums), "tell the publisher of the release")
 	}
 	if err := files.Write(to, data, host.Attr{Mode: 0o755}); err != nil {
 		return err

@@ -159,7 +159,7 @@ func TestFindAndFetch(t *testing.T) {
 		s.stock(t, s.folder, "0.8.0", whole)
 		offer, err = s.Find(context.Background(), web.URL, "")
 		require.NoError(t, err)
-		require.ErrorContains(t, s.Fetch(context.Background(), offer, to), "does not hold the program")
+		require.ErrorContains(t, s.Fetch(context.Background(), offer, to), "does not contain the program")
 	})
 	for _, from := range []string{s.folder, web.URL, web.URL + "/", filepath.Join(s.folder, "tljh-install-linux-amd64")} {
 		offer, err := s.Find(context.Background(), from, "")
@@ -187,7 +187,7 @@ func TestWhereReleasesAreLookedFor(t *testing.T) {
 		{"", "0.8", "0.8.5"},
 		{"/0.8.0", "0.8.5", "0.8.5"},
 		{"", "0.9.0", "0.9.0"},
-		{"", "0.7.0", "!holds 0.9.0, not 0.7.0"},
+		{"", "0.7.0", "!contains 0.9.0, not 0.7.0"},
 	}
 	for _, test := range tests {
 		offer, err := s.Find(context.Background(), s.folder+test.from, test.wanted)

@@ -59,7 +59,7 @@ func newReporter(clock *clockwork, sinks ...Sink) *Reporter {
 func play(r *Reporter, clock *clockwork) {
 	r.Emit(Event{Kind: KindCheck, Step: "root", Title: "administrator rights", Status: OK, Message: "running as root"})
 	r.Emit(Event{Kind: KindCheck, Step: "memory", Title: "memory", Status: Warning, Message: "this machine has 1.0 GB", Hint: "count on 100 MB a user"})
-	r.Emit(Event{Kind: KindCheck, Step: "dns", Title: "names", Status: Skipped, Message: "nothing is to be fetched"})
+	r.Emit(Event{Kind: KindCheck, Step: "dns", Title: "names", Status: Skipped, Message: "nothing has to be fetched"})
 	folder := r.Step("folder /opt/tljh", "make the folder /opt/tljh", "folders")
 	clock.pass(10 * time.Millisecond)
 	folder.Done()

@@ -25,7 +25,7 @@ func RunningSSH(ctx context.Context, h *host.Host) (string, error) {
 // ReloadSSH ends no session.
 func ReloadSSH(ctx context.Context, h *host.Host, unit string) error {
 	if _, err := h.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "reload", unit}}); err != nil {
-		return fmt.Errorf("sshd does not read %s: %w; sudo sshd -t tells why", layout.SSHRule, err)
+		return fmt.Errorf("sshd does not read %s: %w; sudo sshd -t shows why", layout.SSHRule, err)
 	}
 	return nil
 }

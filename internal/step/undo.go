@@ -117,7 +117,7 @@ func (t Trace) stood(c *Context) bool {
 
 const (
 	wasChanged  = "it was changed since"
-	isUntold    = "the receipt does not tell whether it was changed"
+	isUntold    = "the receipt does not say whether it was changed"
 	isOther     = "something else is there now"
 	thereBefore = "it was there before"
 )

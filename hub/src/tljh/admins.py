@@ -57,7 +57,7 @@ class AdminWatch:
             try:
                 await self._round(former)
             except Exception:
-                log.exception("Cannot see to the group of the admins")
+                log.exception("Cannot update the group of the admins")
 
     async def _round(self, former: set[str]) -> None:
         admins = {user.name for user in self._app.db.query(orm.User).filter(orm.User.admin)}

@@ -174,7 +174,7 @@ def authenticator_class(name: str) -> type[Authenticator]:
 class ModuleMissing(settings.ConfigError):
     """The class of auth.type needs a module that the hub's environment does not hold."""
 
-    hint = "add the package that holds it to hub.packages: sudo tljh-install config add hub.packages NAME; then: sudo tljh-install install"
+    hint = "add its package to hub.packages: sudo tljh-install config add hub.packages NAME; then: sudo tljh-install install"
 
     def __init__(self, words: str) -> None:
         super().__init__(f"{words}: {self.hint}")
@@ -183,7 +183,7 @@ class ModuleMissing(settings.ConfigError):
 def why_missing(error: Exception, name: str) -> str:
     """Why a class is not there; what says so calls a class that its module lacks a module, too."""
     module, _, cls = name.strip().rpartition(".")
-    return f"{module} holds no {cls}" if type(error) is ImportError and str(error) == f"No module named {cls}" else str(error)
+    return f"{module} has no {cls}" if type(error) is ImportError and str(error) == f"No module named {cls}" else str(error)
 
 
 def there(module: str) -> bool:
@@ -337,7 +337,7 @@ def proxy_token(paths: Paths) -> str:
         key, _, value = line.partition("=")
         if key.strip() == PROXY_TOKEN and value.strip():
             return value.strip().strip("\"'")
-    sys.exit(f"{paths.proxy_env} holds no {PROXY_TOKEN}. Run: sudo tljh-install install")
+    sys.exit(f"{paths.proxy_env} has no {PROXY_TOKEN}. Run: sudo tljh-install install")
 
 
 def logins(c: TraitConfig, config: settings.Config, authenticator: type[Authenticator], level: int = logging.ERROR) -> None:

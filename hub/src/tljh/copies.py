@@ -42,7 +42,7 @@ def fault(path: Path) -> str:
             if found != "ok":
                 return str(found)
             if not connection.execute("SELECT name FROM sqlite_master WHERE name = 'users'").fetchone():
-                return "it holds no users" if path.stat().st_size else "it is empty"
+                return "it has no users" if path.stat().st_size else "it is empty"
     except sqlite3.OperationalError as error:
         log.warning("cannot look at %s: %s", path, error)  # locked, or no right to: no damage
         return ""

@@ -81,4 +81,4 @@ def environment_broken(said: list[str]) -> Story:
 
 
 def environment_version(found: str, version: str) -> Story:
-    return Story("environment", f"The environment that all users share holds JupyterHub {found}, but this hub needs {version}.", REPAIR)
+    return Story("environment", f"The environment that all users share has JupyterHub {found}, but this hub needs {version}.", REPAIR)

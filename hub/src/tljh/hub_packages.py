@@ -37,7 +37,7 @@ def beyond(resolved: str, pinned: list[str]) -> list[str]:
         if pin is None:
             found.append(wanted)
         elif wanted.partition(";")[0].strip() != pin:
-            raise Refused(f"{wanted} does not go with {pin}, which this release of the hub holds")
+            raise Refused(f"{wanted} does not go with {pin}, which this release of the hub needs")
     return found
 
 

@@ -21,10 +21,10 @@ def no_room(home: str) -> str | None:
     except OSError as error:
         return f"Your home folder {home} cannot be read: {error.strerror}."
     if status.f_bavail * status.f_frsize < ROOM:
-        return f"The disk that holds your home folder is full ({status.f_bavail * status.f_frsize // _MIB} MiB left)."
+        return f"The disk of your home folder is full ({status.f_bavail * status.f_frsize // _MIB} MiB left)."
     # Some file systems count no files: they say 0 of 0.
     if status.f_files and status.f_favail < FILES:
-        return f"The disk that holds your home folder can hold no more files ({status.f_favail} left)."
+        return f"The disk of your home folder has no space for more files ({status.f_favail} left)."
     return None
 
 

@@ -40,9 +40,9 @@ def problem(password: str, min_length: int = DEFAULT_MIN_LENGTH) -> str | None:
     try:
         data = password.encode("utf-8")
     except UnicodeEncodeError:
-        return "This password holds characters that cannot be stored. Please choose another."
+        return "This password contains characters that cannot be stored. Please choose another."
     if "\0" in password:
-        return "A password cannot hold a NUL character. Please choose another."
+        return "A password cannot contain a NUL character. Please choose another."
     if len(data) > MAX_BYTES:
         return f"This password is too long: at most {MAX_BYTES} bytes can be used (some characters take more than one)."
     if len(password) < min_length:
@@ -261,7 +261,7 @@ def name_problem(name: str) -> str | None:
     if len(name) > 200:
         return "This name is too long."
     if any(not (char.isprintable() and char not in "/,:\\ ") for char in name):
-        return "A name cannot hold spaces, slashes, colons, commas or control characters."
+        return "A name cannot contain spaces, slashes, colons, commas or control characters."
     return None
 
 

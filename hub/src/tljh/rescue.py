@@ -139,7 +139,7 @@ def note(way: Way, stories: list[Story]) -> str:
         parts.append(_SAFE)
     if lines := next((story.lines for story in reversed(stories) if story.lines), []):
         parts.append("The last words of your server before:\n\n" + "".join(f"    {line}\n" for line in lines))
-    parts.append("This file goes away by itself when your server starts as usual.\n")
+    parts.append("This file goes away automatically when your server starts as usual.\n")
     return "\n".join(parts)
 
 
@@ -151,7 +151,7 @@ _RESCUE = """\
 So that you can reach your files, your server was started with the bare minimum: JupyterLab, a terminal and Python. Your files are all here. Packages
 that were installed for everybody are not, so notebooks that need them do not run for now.
 
-The admins of this hub are told. They repair it with
+The admins of this hub see this. They repair it with
 
     {repair}
 

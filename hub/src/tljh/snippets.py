@@ -141,7 +141,7 @@ class Snippets:
         for source in found:
             known = record.out.get(source.name)
             if known is not None and known[0] == stamp(source.path):
-                self._leave_out(source, f"the hub does not start with it: {known[1]}. Mend it, or try it again as it is with: {source.again}")
+                self._leave_out(source, f"the hub does not start with it: {known[1]}. Correct it, or try it again as it is with:  {source.again}")
             elif (own := self._load(source)) is not None:
                 self._merge(source.name, own)
         self._keep_needs()

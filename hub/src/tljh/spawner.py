@@ -779,7 +779,7 @@ class UserSpawner(SystemdSpawner):
             state = await systemd.state(self.unit_name)
         except (systemd.UnitError, OSError) as error:
             # A server must not be ended because systemd was busy for a moment.
-            self.log.warning("Cannot tell whether %s runs, taking it that it does: %s", self.unit_name, error)
+            self.log.warning("Cannot find out whether %s runs, assuming that it does: %s", self.unit_name, error)
             return None
         if state.running and (elsewhere := self._elsewhere()):
             self.log.warning("Ending %s: it serves %s, and the hub's base_url is another now", self.unit_name, elsewhere)

@@ -34,7 +34,7 @@ def yes(admin: bool) -> Answer:
 ELSEWHERE = {
     "NativeAuthenticator": "its users and their passwords are in the hub's database, which only the hub reads: log in at the hub's page",
     "TmpAuthenticator": "it lets everybody in under a new name and asks for no password",
-    "NullAuthenticator": "it lets nobody in, whoever that is",
+    "NullAuthenticator": "it lets nobody in",
 }
 
 

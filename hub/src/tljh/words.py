@@ -32,7 +32,7 @@ OTHERWISE = "The hub could not answer this request. Reload the page and try agai
 
 # By what SQLite says of the hub's database.
 DATABASE = {
-    "locked": "Another program, such as a backup, holds the hub's database. Try again in a minute. If it stays so, tell an admin of this hub.",
+    "locked": "Another program, such as a backup, is using the hub's database. Try again in a minute. If it stays so, tell an admin of this hub.",
     "full": "The disk of the hub is full. Tell an admin of this hub: df -h shows which.",
     "readonly": "The hub cannot write its database. Tell an admin of this hub: sudo tljh-install status.",
     "disk I/O error": "The disk of the hub does not work as it should. Tell an admin of this hub: journalctl -k shows its errors.",

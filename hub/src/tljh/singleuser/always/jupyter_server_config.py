@@ -265,7 +265,7 @@ if SyncHandler is not None:
             for name in cut_links(self.repo_dir):
                 yield f"{name} was left out: it is a link that leads out of the folder\n"
             for name in drop_what_kernels_read(self.repo_dir):
-                yield f"{name} was left out: a kernel would run it as soon as a notebook beside it is opened\n"
+                yield f"{name} was left out: a kernel would run it as soon as a notebook next to it is opened\n"
             for name in make_no_module(self.repo_dir):
                 yield f"{name} was left out: the folder has the name of a Python package, and would take its place\n"
 
