@@ -99,10 +99,12 @@ func (f Files) HasACL(p string, acl ACL) (bool, error) {
 }
 
 // SetACL opens the folder p and all that is in it, what will be made in it included. Users may write there while we work: no link is
-// followed, and the folder itself, by which this is judged to be done, comes last.
-func (f Files) SetACL(p string, acl ACL) (err error) {
+// followed, and the folder itself, by which this is judged to be done, comes last. It returns some names of what takes no list, and is closed to all but its
+// owner instead: who fills a file's attributes must not keep others from being let in or out.
+func (f Files) SetACL(p string, acl ACL) (closed []string, err error) {
 	defer wrap(&err, "set the access control list of", p)
-	return f.open(p, tree{acl: acl})
+	err = f.open(p, tree{acl: acl, closed: &closed})
+	return closed, err
 }
 
 // HandOver makes a tree an account's own, and opens it as SetACL does. Where a file system keeps no lists, the group may write and whoever makes
@@ -138,7 +140,11 @@ type tree struct {
 	uid, gid int
 	modes    bool // in the place of the list
 	bare     bool // only the owner is changed
+	closed   *[]string
 }
+
+// mostClosed is how many names are told.
+const mostClosed = 5
 
 // deepest is how far down a shared tree is followed; a person's is never as deep.
 const deepest = 128
@@ -193,19 +199,66 @@ func chmod(file *os.File, info fs.FileInfo) error {
 
 func (t tree) applyWithin(dir *os.File, depth int) error {
 	entries, err := os.ReadDir(procPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody removed it just now
+	}
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
 		inner, err := openNoFollow(int(dir.Fd()), entry.Name())
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // somebody removed it just now
+			continue // as above
 		}
 		if err == nil {
-			err = errors.Join(t.apply(inner, depth+1), inner.Close())
+			err = errors.Join(t.applyOrClose(inner, entry.Name(), depth+1), inner.Close())
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", entry.Name(), err)
+		}
+	}
+	return nil
+}
+
+// applyOrClose closes what has no room for a list. Its owner can fill that with attributes; where the disk has none either, that is the error.
+func (t tree) applyOrClose(file *os.File, name string, depth int) error {
+	err := t.apply(file, depth)
+	if t.closed == nil || !errors.Is(err, errNoRoom) || !hasRoom(file) {
+		return err
+	}
+	if len(*t.closed) < mostClosed {
+		*t.closed = append(*t.closed, name)
+	}
+	return closeToOthers(file)
+}
+
+// errNoRoom is of a list that does not fit beside the other attributes of a file.
+var errNoRoom = errors.New("it has no room for an access control list")
+
+// roomForLists is far more than one list takes.
+const roomForLists = 1 << 20
+
+func hasRoom(file *os.File) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(int(file.Fd()), &st) == nil && st.Bavail*uint64(st.Bsize) > roomForLists
+}
+
+// closeToOthers takes the lists from a file or folder, and lets its owner alone have it.
+func closeToOthers(file *os.File) error {
+	if err := withoutACL(file); err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	return os.Chmod(procPath(file), info.Mode().Perm()&0o700)
+}
+
+func withoutACL(file *os.File) error {
+	for _, name := range []string{aclDefault, aclAccess} {
+		if err := unix.Removexattr(procPath(file), name); err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
 		}
 	}
 	return nil
@@ -221,10 +274,12 @@ func setACL(file *os.File, data []byte, folder bool) error {
 			continue
 		}
 		err := unix.Setxattr(procPath(file), name, data, 0)
-		if errors.Is(err, unix.EOPNOTSUPP) {
+		switch {
+		case errors.Is(err, unix.EOPNOTSUPP):
 			return ErrNoACL
-		}
-		if err != nil {
+		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.E2BIG):
+			return fmt.Errorf("%w: %w", errNoRoom, err)
+		case err != nil:
 			return err
 		}
 	}
@@ -251,10 +306,8 @@ func (f Files) CloseTree(p string) (err error) {
 		return err
 	}
 	defer dir.Close()
-	for _, name := range []string{aclDefault, aclAccess} {
-		if err := unix.Removexattr(procPath(dir), name); err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
-			return err
-		}
+	if err := withoutACL(dir); err != nil {
+		return err
 	}
 	return os.Chmod(procPath(dir), 0o700)
 }

@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -54,7 +55,7 @@ func TestACLOpensATreeForGroups(t *testing.T) {
 	}
 	require.NoError(t, err)
 	assert.False(t, there)
-	if err := files.SetACL(shared, acl); errors.Is(err, host.ErrNoACL) {
+	if _, err := files.SetACL(shared, acl); errors.Is(err, host.ErrNoACL) {
 		t.Skip(err)
 	} else {
 		require.NoError(t, err)
@@ -76,10 +77,59 @@ func TestACLOpensATreeForGroups(t *testing.T) {
 	require.Error(t, as(t, dir, 50004, strangers, "cat shared/old/notes"))
 
 	// Taken back, for what users made, too.
-	require.NoError(t, files.SetACL(shared, host.ACL{writers: host.Reader}))
+	_, err = files.SetACL(shared, host.ACL{writers: host.Reader})
+	require.NoError(t, err)
 	require.Error(t, as(t, dir, 50001, readers, "cat shared/a/b/c"))
 	require.Error(t, as(t, shared, 50003, writers, "echo three >> a/b/c"))
 	require.NoError(t, as(t, shared, 50003, writers, "cat a/b/c"))
+}
+
+// A user who fills the attributes of a file of their own leaves no room for a list: that keeps nobody else from being let in or out.
+func TestAFullFileKeepsNoFolderFromBeingOpened(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	const writers, others = 40002, 40003
+	dir, err := os.MkdirTemp("/var/tmp", "tljh-acl-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	files := host.Files{}
+	shared := filepath.Join(dir, "shared")
+	require.NoError(t, os.Mkdir(shared, 0o700))
+	if _, err := files.SetACL(shared, host.ACL{writers: host.Writer}); errors.Is(err, host.ErrNoACL) {
+		t.Skip(err)
+	}
+	require.NoError(t, as(t, shared, 50002, writers, "echo one > file; mkdir folder; echo two > folder/inner"))
+	for _, name := range []string{"file", "folder"} {
+		require.NoError(t, syscall.Removexattr(filepath.Join(shared, name), "system.posix_acl_access"))
+		if !fill(t, filepath.Join(shared, name)) {
+			t.Skip("attributes have no end on this file system")
+		}
+	}
+
+	closed, err := files.SetACL(shared, host.ACL{writers: host.Reader, others: host.Writer, 40004: host.Reader})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"file", "folder"}, closed)
+	require.Error(t, as(t, shared, 50002, writers, "echo x > new"), "still a writer")
+	require.NoError(t, as(t, shared, 50003, others, "echo three > new"))
+	require.Error(t, as(t, shared, 50003, others, "cat file"))
+	require.Error(t, as(t, shared, 50003, others, "ls folder"))
+	require.NoError(t, as(t, shared, 50002, writers, "cat file folder/inner"), "its owner has it")
+}
+
+// fill takes what room there is for attributes, and tells whether there is an end to it.
+func fill(t *testing.T, path string) bool {
+	t.Helper()
+	for i := range 100 {
+		for size := 4000; size > 0; size /= 2 {
+			err := syscall.Setxattr(path, fmt.Sprintf("user.%d.%d", i, size), make([]byte, size), 0)
+			if size == 1 && err != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ramfs keeps no access control lists.
@@ -107,5 +157,6 @@ func TestHandOverWithoutLists(t *testing.T) {
 		attr := host.AttrOf(info)
 		assert.Equal(t, []int{40000, 40001}, []int{attr.UID, attr.GID})
 	}
-	require.ErrorIs(t, files.SetACL(tree, host.ACL{40001: host.Reader}), host.ErrNoACL)
+	_, err = files.SetACL(tree, host.ACL{40001: host.Reader})
+	require.ErrorIs(t, err, host.ErrNoACL)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 
 	"tljh/internal/host"
 )
@@ -81,7 +82,10 @@ func (s Shared) Apply(_ context.Context, c *Context) error {
 	if !known {
 		return errors.New("a group that is to share it is not there")
 	}
-	err = c.Host.Files.SetACL(s.Path, acl)
+	closed, err := c.Host.Files.SetACL(s.Path, acl)
+	if len(closed) > 0 {
+		c.Tell("in %s, only the owners can use %s: attributes that they set leave no room for the folder's permissions", s.Path, strings.Join(closed, ", "))
+	}
 	if errors.Is(err, host.ErrNoACL) {
 		return host.Hint(err, "mount the file system of %s with ACLs, or make it a link to a folder that has them", path.Dir(s.Path))
 	}

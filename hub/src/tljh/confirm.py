@@ -1,4 +1,4 @@
-"""The password is asked for again before what gives power away: making an admin, deleting a user, minting a token.
+"""The password is asked for again before what gives power away: making an admin, deleting a user, minting a token, and all that amounts to one of these.
 
 It concerns requests with a cookie: those of a browser that is logged in. A token was minted with a password and needs none.
 """
@@ -7,6 +7,10 @@ from urllib.parse import quote
 
 from jupyterhub import orm
 from jupyterhub.apihandlers import auth as api_auth
+from jupyterhub.apihandlers import groups as api_groups
+from jupyterhub.apihandlers import proxy as api_proxy
+from jupyterhub.apihandlers import services as api_services
+from jupyterhub.apihandlers import shares as api_shares
 from jupyterhub.apihandlers import users as api_users
 from jupyterhub.handlers import BaseHandler
 from tornado import web
@@ -56,7 +60,10 @@ class User(Asking, api_users.UserAPIHandler):
         await super().post(name)
 
     async def patch(self, name):
-        if self.makes_admin():
+        """Whoever is logged in by a name that an admin was given up for would be that admin, so a new name counts as well."""
+        data = self.get_json_body()
+        changed = {key for key, value in data.items() if key != "name" or value != name} if isinstance(data, dict) else set()
+        if self.makes_admin() or changed - {"admin"}:
             require(self)
         await super().patch(name)
 
@@ -71,6 +78,44 @@ class UserTokens(Asking, api_users.UserTokenListAPIHandler):
         if self.current_user is not None:
             require(self)
         await super().post(name)
+
+
+class Service(Asking, api_services.ServiceAPIHandler):
+    """A service can be an admin, with a token that its maker knows, and its pages are on the hub's origin."""
+
+    async def post(self, name):
+        require(self)
+        await super().post(name)
+
+
+class Proxy(Asking, api_proxy.ProxyAPIHandler):
+    """The hub tells the proxy's token to whoever it takes for the proxy."""
+
+    async def patch(self):
+        require(self)
+        await super().patch()
+
+
+class Share(Asking, api_shares.ServerShareAPIHandler):
+    """Who may use somebody's server has all that this one has, an admin's sudo too."""
+
+    async def post(self, user_name, server_name=None):
+        require(self)
+        await super().post(user_name, server_name)
+
+
+class ShareCode(Asking, api_shares.ServerShareCodeAPIHandler):
+    async def post(self, user_name, server_name=None):
+        require(self)
+        await super().post(user_name, server_name)
+
+
+class GroupUsers(Asking, api_groups.GroupUsersAPIHandler):
+    def post(self, group_name):
+        group = orm.Group.find(self.db, group_name)
+        if group is not None and (group.roles or group.shared_with_me):
+            require(self)
+        return super().post(group_name)
 
 
 class Authorize(api_auth.OAuthAuthorizeHandler):
@@ -116,5 +161,10 @@ HANDLERS = [
     (r"/api/users", UserList),
     (r"/api/users/([^/]+)", User),
     (r"/api/users/([^/]+)/tokens", UserTokens),
+    (r"/api/groups/([^/]+)/users", GroupUsers),
+    (r"/api/services/([^/]+)", Service),
+    (r"/api/proxy", Proxy),
+    (r"/api/shares/([^/]+)/([^/]*)", Share),
+    (r"/api/share-codes/([^/]+)/([^/]*)", ShareCode),
     (r"/api/oauth2/authorize", Authorize),
 ]
