@@ -102,6 +102,33 @@ func TestARepairByUVInPlaceIsAccepted(t *testing.T) {
 	assert.False(t, files.Exists(path.Join(live.Path(), ".lock")))
 }
 
+func TestAnEnvironmentThatIsGoneIsRestoredFromItsSnapshot(t *testing.T) {
+	files := newFiles(t)
+	put(t, files, "/etc/passwd", fmt.Sprintf("tljh-env:x:%d:%d::/:/bin/sh\n", os.Getuid(), os.Getgid()))
+	put(t, files, "/etc/group", "")
+	live := liveUser(t, files, 1)
+	install(t, files, live, "jupyterhub", JupyterHubVersion())
+	program := path.Join(live.Path(), "bin/jupyterhub-singleuser")
+	put(t, files, program, "")
+	require.NoError(t, os.Chmod(files.Path(program), 0o755))
+	install(t, files, live, "rich", "13.0")
+	_, _, err := TakeSnapshot(files, time.Unix(1, 0), Occasion{})
+	require.NoError(t, err)
+	install(t, files, live, "cowsay", "6.0")
+	_, _, err = TakeSnapshot(files, time.Unix(2, 0), Occasion{Broken: "cowsay: is missing"})
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(RemoveGeneration(files, live.Path()), files.Remove(User.Link())))
+	runner := &hosttest.Runner{}
+	runner.On(hosttest.Answer{})
+	b := &Builder{Host: &host.Host{Files: files, Runner: runner}, Now: time.Now}
+	restored, ok, err := b.Restore(t.Context(), func(string) error { return nil }, t.Logf)
+	require.NoError(t, err)
+	require.True(t, ok)
+	packages, _, err := Packages(files, restored.Path())
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"jupyterhub": JupyterHubVersion(), "rich": "13.0"}, packages)
+}
+
 func TestPackagesComeFromTheConfiguredChannelWhereTheirAddressFails(t *testing.T) {
 	lines := []string{"https://gone.example.org/conda-forge/noarch/jupyter_core-5.0-pyh_0.conda#abc", "https://gone.example.org/conda-forge/linux-64/python-3.14.1-h1_2.tar.bz2"}
 	assert.Equal(t, []string{"jupyter_core=5.0=pyh_0", "python=3.14.1=h1_2"}, conda.Specs(lines))

@@ -103,14 +103,11 @@ func sortByNumber(generations []Generation) {
 
 // Current returns the live generation of a kind; ok is false when there is none.
 func Current(files host.Files, kind Kind) (generation Generation, ok bool) {
-	target, err := files.Readlink(kind.Link())
-	if err != nil {
+	target := liveFolder(files, kind)
+	if target == "" {
 		return Generation{}, false
 	}
-	if !path.IsAbs(target) {
-		target = path.Join(layout.Root, target)
-	}
-	generation, err = readMeta(files, target)
+	generation, err := readMeta(files, target)
 	return generation, err == nil && generation.Path() == target
 }
 
@@ -207,13 +204,16 @@ func differs(files host.Files, dir, manifest string) string {
 	return ""
 }
 
-// RemoveHalfBuilt deletes what interrupted builds left: generations that were never completed.
+// RemoveHalfBuilt deletes what interrupted builds left: generations that were never completed. What people work in is never deleted, whatever is known of it.
 func RemoveHalfBuilt(files host.Files, kind Kind) error {
 	complete, half, err := Generations(files, kind)
 	if err != nil {
 		return err
 	}
 	for _, dir := range half {
+		if dir == liveFolder(files, kind) {
+			continue
+		}
 		if err := RemoveGeneration(files, dir); err != nil {
 			return err
 		}

@@ -88,9 +88,9 @@ func TestCurrentIsWhatTheLinkLeadsTo(t *testing.T) {
 	require.True(t, ok)
 	assert.Equal(t, 2, live.Number)
 
-	require.NoError(t, files.Remove(path.Join(two.Path(), metaName)))
+	require.NoError(t, files.RemoveTree(two.Path()))
 	_, ok = Current(files, Hub)
-	assert.False(t, ok, "a generation that is not complete is never live")
+	assert.False(t, ok, "a generation that is not there is never live")
 }
 
 func TestDamageIsNamed(t *testing.T) {
@@ -116,18 +116,14 @@ func TestByteCodeMayBeMadeAnew(t *testing.T) {
 	assert.Empty(t, Damaged(files, generation))
 }
 
-func TestUserWorks(t *testing.T) {
+func TestADamagedUserEnvironmentIsThere(t *testing.T) {
 	files := newFiles(t)
-	assert.False(t, UserWorks(files))
+	assert.False(t, UserThere(files))
 	generation := complete(t, files, User, 1)
-	for _, name := range []string{"bin/python", "bin/jupyterhub-singleuser"} {
-		put(t, files, path.Join(generation.Path(), name), "")
-	}
-	require.NoError(t, os.MkdirAll(files.Path(layout.Root), 0o755))
-	require.NoError(t, os.Symlink(path.Join("generations", path.Base(generation.Path())), files.Path(User.Link())))
-	assert.True(t, UserWorks(files))
-	require.NoError(t, files.Remove(path.Join(generation.Path(), "bin/jupyterhub-singleuser")))
-	assert.False(t, UserWorks(files))
+	require.NoError(t, Switch(files, generation))
+	assert.True(t, UserThere(files), "no program of it is there, and it is admins' work")
+	require.NoError(t, files.RemoveTree(generation.Path()))
+	assert.False(t, UserThere(files))
 }
 
 func TestPinsAreRead(t *testing.T) {

@@ -3,10 +3,13 @@ package environment
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 
+	"tljh/conda"
 	"tljh/internal/host"
 	"tljh/internal/layout"
 )
@@ -22,7 +25,12 @@ func madeFolder() string { return path.Join(layout.Generations, ".made") }
 // made is where something about a generation's folder is noted.
 func made(dir, what string) string { return path.Join(madeFolder(), path.Base(dir)+"."+what) }
 
-func metaOf(dir string) string { return made(dir, "json") }
+func metaOf(dir string) string {
+	if rootsOwn(dir) {
+		return path.Join(dir, metaName)
+	}
+	return made(dir, "json")
+}
 
 // manifestOf is where the files of a generation are listed.
 func manifestOf(g Generation) string {
@@ -40,26 +48,75 @@ func rootsOwn(dir string) bool { return strings.HasPrefix(path.Base(dir), string
 
 func isGeneration(dir string) bool { return path.Dir(dir) == layout.Generations }
 
+// readMeta returns what is known of the generation in a folder; an error where that is none that was completed. What is live was completed: where its
+// description is damaged, the folder itself says what matters.
 func readMeta(files host.Files, dir string) (Generation, error) {
-	var generation Generation
-	if rootsOwn(dir) {
-		data, err := files.Read(path.Join(dir, metaName))
-		if err != nil {
-			return generation, err
+	generation, err := described(dir, func() ([]byte, error) { return files.Read(metaOf(dir)) })
+	if err == nil {
+		if !files.Exists(dir) {
+			err = fs.ErrNotExist
 		}
-		return generation, json.Unmarshal(data, &generation)
+		return generation, err
 	}
-	data, err := files.Read(metaOf(dir))
-	if errors.Is(err, fs.ErrNotExist) && !files.Exists(buildingMark(dir)) {
-		data, err = readCopy(files, dir)
+	if files.Exists(buildingMark(dir)) {
+		return generation, err
 	}
+	if !rootsOwn(dir) {
+		if kept, copyErr := described(dir, func() ([]byte, error) { return readCopy(files, dir) }); copyErr == nil {
+			return kept, nil
+		}
+	}
+	if found, ok := byFolder(files, dir); ok {
+		return found, nil
+	}
+	return generation, err
+}
+
+// described reads a description, which must be that of the folder.
+func described(dir string, read func() ([]byte, error)) (generation Generation, err error) {
+	data, err := read()
 	if err != nil {
 		return generation, err
 	}
-	if !files.Exists(dir) {
-		return generation, fs.ErrNotExist
+	if err := json.Unmarshal(data, &generation); err != nil {
+		return generation, err
 	}
-	return generation, json.Unmarshal(data, &generation)
+	if generation.Path() != dir {
+		return generation, fmt.Errorf("it describes %s", generation.Path())
+	}
+	return generation, nil
+}
+
+// byFolder tells what a live generation is without its description. It has no digest: nothing is taken for built from the same.
+func byFolder(files host.Files, dir string) (Generation, bool) {
+	name := path.Base(dir)
+	at := strings.LastIndex(name, "-")
+	if at < 0 {
+		return Generation{}, false
+	}
+	number, err := strconv.Atoi(name[at+1:])
+	generation := Generation{Kind: Kind(name[:at]), Number: number, Manager: UV{}.Name()}
+	if err != nil || liveFolder(files, generation.Kind) != dir {
+		return generation, false
+	}
+	env, err := files.Within(dir)
+	if err != nil {
+		return generation, false
+	}
+	defer env.Close()
+	if entries, err := conda.Entries(env); err == nil && len(entries) > 0 {
+		generation.Manager = Conda{}.Name()
+	}
+	return generation, true
+}
+
+// liveFolder is where the link of a kind leads to; "" where there is none.
+func liveFolder(files host.Files, kind Kind) string {
+	target, err := files.Readlink(kind.Link())
+	if err != nil || path.IsAbs(target) {
+		return target
+	}
+	return path.Join(layout.Root, target)
 }
 
 func readCopy(files host.Files, dir string) ([]byte, error) {
@@ -90,7 +147,7 @@ func describe(files host.Files, g Generation, meta []byte) error {
 	attr := host.Attr{Mode: 0o644}
 	dir := g.Path()
 	if g.Kind == Hub {
-		return files.Write(path.Join(dir, metaName), meta, attr)
+		return files.Write(metaOf(dir), meta, attr)
 	}
 	env, err := files.Within(dir)
 	if err != nil {
@@ -120,10 +177,12 @@ func RemoveGeneration(files host.Files, dir string) error {
 	return files.Remove(buildingMark(dir))
 }
 
-// adoptMeta gives generations that an earlier release made their description where only root writes, and forgets those whose folder has gone.
+// adoptMeta gives generations their description where only root writes, those that an earlier release made and those whose description was damaged, and forgets
+// those whose folder has gone.
 func adoptMeta(files host.Files, complete []Generation) error {
 	for _, g := range complete {
-		if g.Kind == Hub || files.Exists(metaOf(g.Path())) {
+		_, err := described(g.Path(), func() ([]byte, error) { return files.Read(metaOf(g.Path())) })
+		if g.Kind == Hub || err == nil {
 			continue
 		}
 		meta, err := json.MarshalIndent(g, "", "  ")

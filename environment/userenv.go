@@ -204,16 +204,28 @@ func (b *Builder) testUser(ctx context.Context, dir string) error {
 // programs are what the hub runs of a user environment.
 var programs = []string{"bin/python", "bin/jupyterhub-singleuser"}
 
-// UserWorks tells, at a glance, whether the live user environment can start servers. It belongs to the instructor: what else
-// changed in it is no damage.
-func UserWorks(files host.Files) bool {
-	if _, ok := Current(files, User); !ok {
-		return false
+// UserThere reports whether there is a live user environment, healthy or not. It is the admins' work, and never replaced by a new one.
+func UserThere(files host.Files) bool {
+	_, ok := Current(files, User)
+	return ok
+}
+
+// Restore makes a generation of the newest snapshot that passes the check, where no user environment is there any more. It is false where there is none.
+func (b *Builder) Restore(ctx context.Context, own func(dir string) error, tell func(format string, args ...any)) (Generation, bool, error) {
+	all, err := Snapshots(b.Host.Files)
+	if err != nil {
+		return Generation{}, false, err
 	}
-	for _, needed := range programs {
-		if !files.Exists(path.Join(User.Link(), needed)) {
-			return false
+	for _, each := range slices.Backward(Lineage(all).changes()) {
+		if each.Broken != "" {
+			continue
 		}
+		candidate := Candidate{Snapshot: each}
+		generation, err := b.Make(ctx, candidate, own)
+		if err == nil || ctx.Err() != nil {
+			return generation, true, err
+		}
+		tell("%s cannot be restored: %v", candidate, err)
 	}
-	return true
+	return Generation{}, false, nil
 }

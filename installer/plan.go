@@ -597,13 +597,14 @@ func knowsAuthenticator(ctx context.Context, h *host.Host, cfg *config.Config, n
 		"change auth.type or hub.packages (sudo tljh-install config edit), then run the same command again")
 }
 
-// userStep builds a user environment where none works. One that works is the instructor's, and left alone.
+// userStep brings a user environment where there is none. One that is there is the admins' work: where it is damaged, that is reported, and env repair keeps what
+// they installed.
 func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 	return step.Task{
 		Name: idUser, What: "build the user environment with " + choice.Name,
-		Look: present(environment.UserWorks),
+		Look: present(environment.UserThere),
 		Do: func(ctx context.Context, c *step.Context) error {
-			generation, err := buildUser(ctx, c, b, choice)
+			generation, err := restoreUser(ctx, c, b, choice)
 			if err != nil {
 				return err
 			}
@@ -611,6 +612,15 @@ func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 		},
 		Had: hadLink(environment.User),
 	}
+}
+
+// restoreUser restores the newest healthy snapshot, or builds a new environment where there is none.
+func restoreUser(ctx context.Context, c *step.Context, b *environment.Builder, choice ManagerChoice) (environment.Generation, error) {
+	own := func(dir string) error { return handOverDir(c.Host.Files, dir) }
+	if restored, ok, err := b.Restore(ctx, own, c.Tell); ok || err != nil {
+		return restored, err
+	}
+	return buildUser(ctx, c, b, choice)
 }
 
 func buildUser(ctx context.Context, c *step.Context, b *environment.Builder, choice ManagerChoice) (environment.Generation, error) {
@@ -685,7 +695,7 @@ func changeStep(b *environment.Builder, id, what, stamp string, change func(ctx 
 	return step.Task{
 		Name: id, What: what, Stamp: stamp,
 		Look: func(_ context.Context, c *step.Context) (step.State, error) {
-			if c.Recorded(id) == stamp && environment.UserWorks(c.Host.Files) {
+			if c.Recorded(id) == stamp && environment.UserThere(c.Host.Files) {
 				return step.Same, nil
 			}
 			return step.Different, nil

@@ -128,3 +128,22 @@ func TestTheCommandsAreFoundBySudo(t *testing.T) {
 		})
 	}
 }
+
+// A file of the user environment is missing: what admins installed is no reason for a new environment without it.
+func TestADamagedUserEnvironmentIsNotReplaced(t *testing.T) {
+	h, _ := machine(t)
+	live := environment.Generation{Kind: environment.User, Number: 1, Manager: "uv"}
+	place(t, h, live.Path()+"/generation.json", `{"kind":"user","number":1,"manager":"uv"}`)
+	build := userStep(&environment.Builder{Host: h}, ManagerChoice{Name: "uv"})
+	state, err := build.Look(t.Context(), &step.Context{Host: h})
+	require.NoError(t, err)
+	assert.Equal(t, step.Absent, state)
+	require.NoError(t, environment.Switch(h.Files, live))
+	state, err = build.Look(t.Context(), &step.Context{Host: h})
+	require.NoError(t, err)
+	assert.Equal(t, step.Same, state)
+	part := lookAtUserEnvironment(h.Files)
+	assert.True(t, part.Problem)
+	assert.Contains(t, part.State, "bin/python is missing")
+	assert.Contains(t, part.Hint, "env repair")
+}

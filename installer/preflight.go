@@ -165,7 +165,7 @@ var built = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
 func (i *Installer) checkEnv(in *Inputs) *check.Env {
 	files := i.Host.Files
 	hub, _ := environment.Current(files, environment.Hub)
-	whole := environment.UserWorks(files) && files.Exists(layout.Hub)
+	whole := environment.UserThere(files) && files.Exists(layout.Hub)
 	secure := 0
 	if in.Config.HTTPS.Enabled {
 		secure = in.Config.HTTPS.Port
