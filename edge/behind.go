@@ -120,10 +120,26 @@ func (p Proxies) believe(header http.Header, v visit, host string) (visit, strin
 			v.port = port
 		}
 	}
+	if len(told.hosts) == 0 && p.comesFromPublicPage(header) {
+		host = p.Public.Host
+	}
 	if port, err := strconv.ParseUint(fromEnd(told.ports, hops), 10, 16); err == nil && port > 0 {
 		v.port = strconv.Itoa(int(port))
 	}
 	return v, host
+}
+
+// comesFromPublicPage reports whether a page of the public origin made a request. A proxy that passes on no Host, as nginx unless it is told to, leaves its own
+// name for us there, which is not the origin of the page: Jupyter would take the request for another site's, and refuse it.
+func (p Proxies) comesFromPublicPage(header http.Header) bool {
+	if p.Public == nil {
+		return false
+	}
+	origin, err := url.Parse(header.Get("Origin"))
+	if err != nil || origin.Scheme != p.Public.Scheme || !strings.EqualFold(origin.Hostname(), p.Public.Hostname()) {
+		return false
+	}
+	return Proxies{Public: origin}.publicPort() == p.publicPort()
 }
 
 // saying is what proxies said of a visitor, the nearest last.

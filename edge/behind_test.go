@@ -93,6 +93,23 @@ func TestThePublicOriginIsKnown(t *testing.T) {
 	assert.Equal(t, "http", r.Header.Get("X-Forwarded-Proto"), "a visitor of the machine's own address")
 }
 
+// A proxy that passes on no Host leaves its own name for us there: what a page of the public origin asks for is for that origin all the same.
+func TestAPublicPageBehindAProxyWithoutHost(t *testing.T) {
+	for origin, host := range map[string]string{
+		"https://hub.example.org": "hub.example.org", "https://HUB.example.org:443": "hub.example.org", "http://hub.example.org": "inner:8000",
+		"https://hub.example.org:8443": "inner:8000", "https://evil.example.org": "inner:8000", "null": "inner:8000", "": "inner:8000",
+	} {
+		trusting := Options{Proxies: proxies(t, "https://hub.example.org", "127.0.0.1")}
+		r := arrives(t, trusting, asking("Host: inner:8000", "Origin: "+origin))
+		assert.Equal(t, host, r.Host, origin)
+	}
+	r := arrives(t, Options{Proxies: proxies(t, "https://hub.example.org", "192.0.2.1")}, asking("Host: inner:8000", "Origin: https://hub.example.org"))
+	assert.Equal(t, "inner:8000", r.Host, "from somebody who is not trusted")
+	r = arrives(t, Options{Proxies: proxies(t, "https://hub.example.org", "127.0.0.1")},
+		asking("Host: inner", "Origin: https://hub.example.org", "X-Forwarded-Host: other.example.org"))
+	assert.Equal(t, "other.example.org", r.Host, "what the proxy says counts")
+}
+
 func TestPROXYProtocol(t *testing.T) {
 	v2 := func(command, family byte, data string) string {
 		return string(proxyTwo) + string([]byte{command, family, 0, byte(len(data))}) + data

@@ -120,7 +120,7 @@ func TestAnEnvironmentThatIsGoneIsRestoredFromItsSnapshot(t *testing.T) {
 	require.NoError(t, errors.Join(RemoveGeneration(files, live.Path()), files.Remove(User.Link())))
 	runner := &hosttest.Runner{}
 	runner.On(hosttest.Answer{})
-	b := &Builder{Host: &host.Host{Files: files, Runner: runner}, Now: time.Now}
+	b := Repairer{New(Setup{Host: &host.Host{Files: files, Runner: runner}, Now: time.Now})}
 	restored, ok, err := b.Restore(t.Context(), func(string) error { return nil }, t.Logf)
 	require.NoError(t, err)
 	require.True(t, ok)

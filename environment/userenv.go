@@ -211,7 +211,7 @@ func UserThere(files host.Files) bool {
 }
 
 // Restore makes a generation of the newest snapshot that passes the check, where no user environment is there any more. It is false where there is none.
-func (b *Builder) Restore(ctx context.Context, own func(dir string) error, tell func(format string, args ...any)) (Generation, bool, error) {
+func (b Repairer) Restore(ctx context.Context, own func(dir string) error, tell func(format string, args ...any)) (Generation, bool, error) {
 	all, err := Snapshots(b.Host.Files)
 	if err != nil {
 		return Generation{}, false, err

@@ -617,7 +617,7 @@ func userStep(b *environment.Builder, choice ManagerChoice) step.Task {
 // restoreUser restores the newest healthy snapshot, or builds a new environment where there is none.
 func restoreUser(ctx context.Context, c *step.Context, b *environment.Builder, choice ManagerChoice) (environment.Generation, error) {
 	own := func(dir string) error { return handOverDir(c.Host.Files, dir) }
-	if restored, ok, err := b.Restore(ctx, own, c.Tell); ok || err != nil {
+	if restored, ok, err := (environment.Repairer{Builder: b}).Restore(ctx, own, c.Tell); ok || err != nil {
 		return restored, err
 	}
 	return buildUser(ctx, c, b, choice)

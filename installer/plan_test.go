@@ -134,7 +134,7 @@ func TestADamagedUserEnvironmentIsNotReplaced(t *testing.T) {
 	h, _ := machine(t)
 	live := environment.Generation{Kind: environment.User, Number: 1, Manager: "uv"}
 	place(t, h, live.Path()+"/generation.json", `{"kind":"user","number":1,"manager":"uv"}`)
-	build := userStep(&environment.Builder{Host: h}, ManagerChoice{Name: "uv"})
+	build := userStep(environment.New(environment.Setup{Host: h}), ManagerChoice{Name: "uv"})
 	state, err := build.Look(t.Context(), &step.Context{Host: h})
 	require.NoError(t, err)
 	assert.Equal(t, step.Absent, state)

@@ -109,13 +109,14 @@ const deepestInclude = 8
 type reason struct{ why, hint string }
 
 var (
-	closedFile   = reason{"files of this machine are closed to the account that installs them", "write the versions next to the names, and name packages of an index or whole addresses"}
-	builtThere   = reason{closedFile.why, "conda and pip write file: addresses for what they built themselves; list plain names and versions with: pip list --format=freeze"}
-	noKey        = reason{"the account that installs them has no key for SSH", "write the address with git+https://, perhaps with a token that may only read"}
-	anotherTool  = reason{"repositories are fetched by git only", "write an address with git+https://, or that of an archive (.whl, .tar.gz, .zip)"}
-	notAPackage  = reason{"that is not the way to name a package", "write one package a line: numpy, numpy==2.1, pandas>=2 or NAME @ URL"}
-	endless      = reason{"do the requirements include themselves?", "take that line out"}
-	fromAnywhere = reason{"the requirements were fetched, and the files that they include were not", "give the whole address of what is included, or one file with everything"}
+	closedFile    = reason{"files of this machine are closed to the account that installs them", "write the versions next to the names, and name packages of an index or whole addresses"}
+	builtThere    = reason{closedFile.why, "conda and pip write file: addresses for what they built themselves; list plain names and versions with: pip list --format=freeze"}
+	noKey         = reason{"the account that installs them has no key for SSH", "write the address with git+https://, perhaps with a token that may only read"}
+	anotherTool   = reason{"repositories are fetched by git only", "write an address with git+https://, or that of an archive (.whl, .tar.gz, .zip)"}
+	notAPackage   = reason{"that is not the way to name a package", "write one package a line: numpy, numpy==2.1, pandas>=2 or NAME @ URL"}
+	notAnArgument = reason{notAPackage.why, "write each package as an argument of its own: numpy, numpy==2.1, 'pandas>=2' or 'NAME @ URL'"}
+	endless       = reason{"do the requirements include themselves?", "take that line out"}
+	fromAnywhere  = reason{"the requirements were fetched, and the files that they include were not", "give the whole address of what is included, or one file with everything"}
 )
 
 // unusableLine is a line that cannot be used.
@@ -140,11 +141,34 @@ func flattenAll(content []byte, folder, source string) ([]byte, error) {
 	if len(f.bad) == 0 {
 		return f.whole.Bytes(), nil
 	}
-	return nil, unusableLines(f.bad)
+	return nil, unusableLines(f.bad, "the requirements cannot have the line", "the requirements cannot have %d of their lines")
+}
+
+// condaSpec is a package as conda alone reads it: a channel before its name, or a version after a single =, perhaps with a build.
+var condaSpec = regexp.MustCompile(`^([A-Za-z0-9._/-]+::)?[A-Za-z0-9_][A-Za-z0-9._-]*(=[A-Za-z0-9._*]+){0,2}$`)
+
+// usablePackages returns an error that names every one of the packages that cannot be installed, by a user environment's package manager.
+func usablePackages(packages []string, manager string) error {
+	bad := []unusableLine{}
+	for _, name := range packages {
+		if manager == "conda" && condaSpec.MatchString(name) {
+			continue
+		}
+		switch why := faultOf(name); {
+		case strings.HasPrefix(name, "-") || strings.TrimSpace(name) == "" || name[0] == '#' || strings.ContainsAny(name, "\n\r") || why == &notAPackage:
+			bad = append(bad, unusableLine{strconv.Quote(name), notAnArgument})
+		case why != nil:
+			bad = append(bad, unusableLine{strconv.Quote(name), *why})
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return badInput(unusableLines(bad, "cannot install", "cannot install %d of the packages"))
 }
 
 // unusableLines is one error about all lines that cannot be used, with each reason once.
-func unusableLines(bad []unusableLine) error {
+func unusableLines(bad []unusableLine, one, several string) error {
 	hints := []string{}
 	var list strings.Builder
 	for i, each := range bad {
@@ -158,9 +182,9 @@ func unusableLines(bad []unusableLine) error {
 	}
 	hint := strings.Join(hints, "; ")
 	if len(bad) == 1 {
-		return host.Hint(fmt.Errorf("the requirements cannot have the line %s: %s", bad[0].line, bad[0].why), "%s", hint)
+		return host.Hint(fmt.Errorf("%s %s: %s", one, bad[0].line, bad[0].why), "%s", hint)
 	}
-	return host.Hint(fmt.Errorf("the requirements cannot have %d of their lines:%s", len(bad), list.String()), "%s", hint)
+	return host.Hint(fmt.Errorf(several+":%s", len(bad), list.String()), "%s", hint)
 }
 
 // faultOf returns why a line cannot be used, nil for one that can be.

@@ -152,3 +152,21 @@ func TestAllKindsOfUnusableRequirementsAreInOneReport(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, good, text)
 }
+
+func TestAllUnusablePackagesAreNamed(t *testing.T) {
+	require.NoError(t, usablePackages([]string{"numpy", "numpy==2.1", "pandas>=2", "a[b]~=1", "x @ https://example.org/x.whl", "git+https://example.org/x"}, "uv"))
+	require.NoError(t, usablePackages([]string{"numpy=2.1", "conda-forge::scipy", "r-base=4.*=h1_0"}, "conda"))
+
+	err := usablePackages([]string{"numpy", "foo bar", "git+ssh://git@example.org/x", "", "-r", "a\nb", "./x.whl", "numpy=2.1", "# x"}, "uv")
+	var bad *BadInput
+	require.ErrorAs(t, err, &bad)
+	for _, word := range []string{
+		"cannot install 8 of the packages", `"foo bar"`, `"git+ssh://git@example.org/x": the account that installs them has no key for SSH`,
+		`""`, `"-r"`, `"a\nb"`, `"./x.whl": files of this machine`, `"numpy=2.1"`, `"# x"`,
+	} {
+		assert.Contains(t, err.Error(), word)
+	}
+	assert.Contains(t, host.HintOf(err), "as an argument of its own")
+	assert.Contains(t, host.HintOf(err), "git+https://")
+	assert.EqualError(t, usablePackages([]string{"foo bar"}, "conda"), `cannot install "foo bar": that is not the way to name a package`)
+}

@@ -84,11 +84,14 @@ func (k *Keeper) open() error {
 
 // Install adds packages for all users.
 func (k *Keeper) Install(ctx context.Context, packages []string) error {
+	live, ok := environment.Current(k.Host.Files, environment.User)
+	if !ok {
+		return errors.New("there is no user environment")
+	}
+	if err := usablePackages(packages, live.Manager); err != nil {
+		return err
+	}
 	return k.step("install for all users", func() error {
-		live, ok := environment.Current(k.Host.Files, environment.User)
-		if !ok {
-			return errors.New("there is no user environment")
-		}
 		if err := k.tidy(k.Builder.Manager(live.Manager).Add(ctx, live.Path(), packages)); err != nil {
 			return host.Hint(err, "check the packages' names, and that this machine reaches its package sources (network, proxy, certificates; sources.* of the config)")
 		}

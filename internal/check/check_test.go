@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -269,6 +270,26 @@ func TestNoExec(t *testing.T) {
 	m.finds("noexec", Warning, "mounted with noexec: /home.", "findmnt -T /home")
 	m.mount("/opt", unix.MS_NOEXEC, "size=4g")
 	m.finds("noexec", Failed, "/opt/tljh is mounted with noexec", "remount,exec", "/etc/fstab")
+}
+
+func TestReadOnly(t *testing.T) {
+	m := newMachine(t)
+	m.finds("read-only", OK, "none of them")
+	m.mkdir("/etc/sudoers.d")
+	m.mount("/etc", unix.MS_RDONLY, "size=1m")
+	m.HomeRoots = []string{"/home", "/srv/homes"}
+	m.mount("/srv/homes", unix.MS_RDONLY, "size=1m")
+	m.finds("read-only", Failed, "nobody can write to /etc, /srv/homes,", "findmnt -T /etc", "remount,rw")
+}
+
+func TestImmutableFolder(t *testing.T) {
+	m := newMachine(t)
+	m.mkdir("/opt")
+	if out, err := exec.Command("chattr", "+i", m.path("/opt")).CombinedOutput(); err != nil {
+		t.Skipf("no folder can be marked immutable here: %s", out)
+	}
+	t.Cleanup(func() { _ = exec.Command("chattr", "-i", m.path("/opt")).Run() })
+	m.finds("read-only", Failed, "nobody can write to /opt,", "sudo chattr -i /opt")
 }
 
 func TestMissingPrograms(t *testing.T) {

@@ -2,11 +2,15 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"tljh/internal/host"
 	"tljh/internal/layout"
@@ -95,6 +99,35 @@ func checkNoExec(_ context.Context, env *Env) Finding {
 			"mounted with noexec: %s. Users can't run programs there, nor import packages with compiled code", strings.Join(cannot, ", "))
 	}
 	return Fine("programs may run where they are installed")
+}
+
+// written are the folders that an installation and its services write to, beside those of homes.
+var written = []string{
+	layout.Root, "/etc", path.Dir(layout.Sudoers), path.Dir(layout.Profile), layout.Units, "/usr/local/bin", "/usr/local/share", "/var/log", "/tmp", "/var/tmp", "/run",
+}
+
+// checkReadOnly looks for what would end an installation in its middle. The mode of a folder is no matter: it is root who writes, or a user to the own home.
+func checkReadOnly(_ context.Context, env *Env) Finding {
+	cannot, hint := []string{}, ""
+	for _, place := range append(slices.Clone(written), env.homes()...) {
+		at, why := env.Host.Files.Unwritable(place)
+		if why == nil || slices.Contains(cannot, at) {
+			continue
+		}
+		cannot = append(cannot, at)
+		switch {
+		case hint != "":
+		case errors.Is(why, unix.EROFS):
+			hint = "see which file system that is (findmnt -T " + at + ") and why it is read-only (its options; journalctl -k, after an error of the disk), and make it writable: " +
+				"sudo mount -o remount,rw and its folder"
+		default:
+			hint = "take the mark off: sudo chattr -i " + at
+		}
+	}
+	if len(cannot) > 0 {
+		return Fail(hint, "nobody can write to %s, also not root: read-only or immutable", strings.Join(cannot, ", "))
+	}
+	return Fine("none of them is read-only")
 }
 
 // homes are the folders that hold homes.

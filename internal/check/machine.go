@@ -28,6 +28,7 @@ var Machine = []Check[*Env]{
 	{"memory", "memory", checkMemory},
 	{"disk", "space on disk", checkDisk},
 	{"noexec", "file systems that programs run from", checkNoExec},
+	{"read-only", "file systems that are written to", checkReadOnly},
 	{"accounts-tools", "programs for accounts, sudo and services", checkTools},
 	{"opt-tljh", "the folder " + layout.Root, checkRootFolder},
 	{"lock", "other installations at work", checkLock},

@@ -328,11 +328,6 @@ func (c *envCommand) showHealth(health environment.Health) {
 }
 
 func (c *envCommand) install(ctx context.Context, packages []string) error {
-	for _, name := range packages {
-		if strings.HasPrefix(name, "-") || strings.ContainsAny(name, "\n\r") {
-			return &installer.BadInput{Err: fmt.Errorf("%q is not a package name", name)}
-		}
-	}
 	return c.change(ctx, journal.Lock, func(ctx context.Context, k *installer.Keeper) error {
 		if err := k.Install(ctx, packages); err != nil {
 			return err

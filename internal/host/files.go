@@ -362,6 +362,21 @@ func (f Files) NoExec(p string) bool {
 	return err == nil && st.Flags&unix.ST_NOEXEC != 0
 }
 
+// Unwritable returns why nobody, not even root, can write to p or, if p is not there yet, to its nearest parent, at: unix.EROFS for a file system that is
+// mounted read-only, unix.EPERM for a folder that is marked immutable. Nil otherwise, also where that cannot be told.
+func (f Files) Unwritable(p string) (at string, why error) {
+	for {
+		err := unix.Access(f.Path(p), unix.W_OK)
+		if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EPERM) {
+			return p, err
+		}
+		if !errors.Is(err, fs.ErrNotExist) || p == "/" {
+			return p, nil
+		}
+		p = filepath.Dir(p)
+	}
+}
+
 // fileSystem describes the file system which holds p or, if p is not there yet, its nearest parent, at.
 func (f Files) fileSystem(p string) (st unix.Statfs_t, at string, err error) {
 	for {
