@@ -124,7 +124,7 @@ Adopt the legacy hub in /opt/tljh
                jupyterhub_config.d: course.py
 
 Stops
-  units        jupyterhub.service, traefik.service of the older TLJH
+  units        jupyterhub.service, traefik.service of the legacy hub
   servers      bob: who works now has to start their server again
 
 Is no longer used

@@ -426,7 +426,7 @@ func TestStatusOfTheConfig(t *testing.T) {
 	if os.Geteuid() == 0 {
 		assert.Equal(t, PartStatus{Name: "config", State: "valid, in effect"}, state())
 		require.NoError(t, os.Chmod(s.files.Path(layout.Config), 0o644))
-		assert.Contains(t, state().State, "not root's alone")
+		assert.Contains(t, state().State, "others can read or write it")
 		require.NoError(t, os.Chmod(s.files.Path(layout.Config), 0o600))
 	}
 	for text, want := range map[string]string{
