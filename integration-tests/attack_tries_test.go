@@ -803,6 +803,32 @@ systemd-run --quiet --unit=exchange -p User=jupyter-bob /opt/tljh/hub/bin/python
 	s.carols = kernel(t, s.carol)
 	text := compute(t, s.carols, "import os\nfor name in ('root', 'shadow', 'state'):\n  try: print(os.listdir('shared/data/' + name))\n  except OSError as e: print(type(e).__name__)")
 	s.note(t, "what lies behind links in a shared folder", lookFor(text, "["))
+	s.sharedHolds(t)
+}
+
+// sharedHolds has a student try to keep a shared folder as it is: by a file that has no room for other rights, and by another name for somebody's file.
+func (s *scene) sharedHolds(t *testing.T) {
+	compute(t, s.carols, "open('shared/data/work', 'w').write('carol')")
+	compute(t, kernel(t, s.bob), `import os, itertools
+os.link("/srv/tljh/data/work", "kept")
+open("/srv/tljh/data/full", "w").close()
+os.removexattr("/srv/tljh/data/full", "system.posix_acl_access")
+for size in (2000, 500, 100, 20, 4, 1):
+    for number in range(200):
+        try:
+            os.setxattr("/srv/tljh/data/full", f"user.{size}.{number}", b"x" * size)
+        except OSError:
+            break`)
+	s.set(t, "set shared_folders.data.write '[admins, bob, carol]'")
+	got := ""
+	if told := s.must(t, "tljh-install config get shared_folders.data.write"); !strings.Contains(told, "admins") {
+		got = "the config went back: " + told
+	}
+	s.note(t, "a file in a shared folder without room for other rights", got)
+	s.set(t, "unset shared_folders.data")
+	text := compute(t, kernel(t, s.bob), "try: open('kept', 'a').write('mine'); print('written')\nexcept OSError as e: print(type(e).__name__)")
+	s.note(t, "another name for somebody's file, when the folder is closed", lookFor(text, "written"))
+	s.carols = kernel(t, s.carol)
 }
 
 // starts tries what begins with a server: things a login shell would read, processes left behind, and what can be seen while another's server starts.

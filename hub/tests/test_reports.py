@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import sqlite3
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -192,10 +193,127 @@ def test_an_app_behind_a_port_gets_no_token_of_the_hub(by_token, sent, passed):
     assert (got.get("Authorization"), got.get("Cookie"), got["Accept"]) == (passed, None, "x")
 
 
-def test_an_app_that_does_not_run_has_words():
+def acl_of(path):
+    try:
+        return os.getxattr(path, "system.posix_acl_access")
+    except OSError:
+        return None
+
+
+def test_what_is_moved_into_a_shared_folder_gives_away_nothing_else(monkeypatch):
+    """Whoever may write there puts a link to a folder of the user's into the place of one that was moved."""
+    files = load("own_files")
+    # Version 2; the owner may write, group 40002 may write, a mask, nobody else.
+    entries = [(0x01, 7, 2**32 - 1), (0x04, 0, 2**32 - 1), (0x08, 7, 40002), (0x10, 7, 2**32 - 1), (0x20, 0, 2**32 - 1)]
+    rights = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as top:
+        home, shared = Path(top, "home"), Path(top, "shared")
+        for folder in (home / "private", shared / "moved/a", shared / "moved/b"):
+            folder.mkdir(parents=True)
+            (folder / "file").write_text("x")
+        try:
+            os.setxattr(shared, files.DEFAULT, rights)
+        except OSError as error:
+            pytest.skip(f"no access control lists here: {error}")
+        setxattr = os.setxattr
+
+        def setxattr_and_swap(path, *arguments, **options):
+            setxattr(path, *arguments, **options)
+            first, second = ("a", "b") if acl_of(shared / "moved/a/file") else ("b", "a")
+            place = shared / "moved" / second
+            if acl_of(shared / "moved" / first / "file") and not place.is_symlink():
+                place.rename(shared / "aside")
+                place.symlink_to(home / "private")
+
+        for attack in (False, True):
+            monkeypatch.setattr(os, "setxattr", setxattr_and_swap if attack else setxattr)
+            if attack:
+                for path in (shared / "moved", *(shared / "moved").rglob("*")):
+                    os.removexattr(path, "system.posix_acl_access")
+            files.give_rights_of_folder(str(shared / "moved"))
+            if not attack:
+                assert acl_of(shared / "moved/a/file") and acl_of(shared / "moved/b")
+        assert [path.is_symlink() for path in (shared / "moved").iterdir()].count(True) == 1, "nothing was swapped"
+        assert not acl_of(home / "private/file")
+        assert not acl_of(home / "private")
+
+
+def table(tmp_path, rows):
+    """A table of sockets as /proc/net has it: (address, port, state, account)."""
+    lines = [f"   {n}: {address}:{port:04X} 00000000:0000 {state} 0:0 00:0 0 {uid} 0 1 1" for n, (address, port, state, uid) in enumerate(rows)]
+    path = tmp_path / "tcp"
+    path.write_text("\n".join(["  sl  local_address ...", *lines, ""]))
+    return [str(path), str(tmp_path / "none")]
+
+
+MAPPED = "0000000000000000FFFF0000"
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("0100007F", {1001}),
+        ("0200007F", {1001}),
+        ("00000000", {1001}),
+        ("0100000A", set()),
+        ("0" * 32, {1001}),
+        ("0" * 24 + "01000000", {1001}),
+        (MAPPED + "0100007F", {1001}),
+        (MAPPED + "00000000", {1001}),
+        (MAPPED + "0100000A", set()),
+        ("000080FE000000000000000001000000", set()),
+    ],
+)
+def test_whose_program_listens(tmp_path, address, found):
+    listeners = load("own_apps").listeners
+    assert listeners(8501, table(tmp_path, [(address, 8501, "0A", 1001)])) == found
+    assert listeners(8501, table(tmp_path, [(address, 8501, "01", 1001), (address, 8502, "0A", 1001)])) == set()
+
+
+def test_the_program_of_another_student_is_not_shown(monkeypatch):
+    """Whoever follows a link to a port of their own server would run that page with all that they may do."""
+    from tornado import web
+
+    apps, me = load("own_apps"), os.getuid()
+    shown = []
+
+    class Handler:
+        unix_socket = None
+
+        def proxy_request_headers(self):
+            return HTTPHeaders()
+
+        async def proxy(self, host, port, path):
+            shown.append(port)
+
+        async def proxy_open(self, host, port, path=""):
+            shown.append(port)
+
+    apps.install(Handler)
+    handler = Handler()
+    monkeypatch.setattr(apps, "admins", lambda: {1500})
+    for host in ("localhost", "127.0.0.1", "127.1.2.3", "[::1]"):
+        for owners, status in (({me}, 0), ({0}, 0), ({997}, 0), ({61999}, 0), ({1500}, 0), ({1001}, 403), ({me, 1001}, 403), ({70001}, 403), (set(), 503)):
+            monkeypatch.setattr(apps, "listeners", lambda port, owners=owners: owners)
+            for way in (handler.proxy, handler.proxy_open):
+                shown.clear()
+                if not status:
+                    asyncio.run(way(host, "8501", "/"))
+                    assert shown == ["8501"], owners
+                    continue
+                with pytest.raises(web.HTTPError) as found:
+                    asyncio.run(way(host, "8501", "/"))
+                assert (found.value.status_code, shown) == (status, []), owners
+    handler.unix_socket = "/tmp/app.sock"
+    asyncio.run(handler.proxy("localhost", "0", "/"))
+    assert shown
+
+
+def test_an_app_that_does_not_run_has_words(monkeypatch):
     from tornado import web
 
     apps = load("own_apps")
+    monkeypatch.setattr(apps, "listeners", lambda port: {os.getuid()})
 
     class Handler:
         def proxy_request_headers(self):

@@ -113,15 +113,21 @@ def test_settings_and_workspaces_of_a_user_do_not_act_on_visitors(place, tmp_pat
     workspace = {"data": {"htmlviewer:evil": {}}, "metadata": {"id": "default"}}
     (lab / "workspaces").mkdir()
     (lab / "workspaces/default-37a8.jupyterlab-workspace").write_text(json.dumps(workspace))
-    kept = {path: path.read_text() for path in lab.rglob("*") if path.is_file()}
+    config = tmp_path / ".jupyter/nbconfig/notebook.json"
+    config.parent.mkdir()
+    config.write_text('{"load_extensions": {"../../files/evil": true}}')
+    kept = {path: path.read_text() for path in (tmp_path / ".jupyter").rglob("*") if path.is_file()}
     with serving(tmp_path, place, JUPYTERHUB_USER="bob") as server:
+        assert "evil" not in server.stream("/api/config/notebook")
+        server.send("PUT", "/api/config/notebook", {"x": 1}, 204)
+        server.send("PATCH", "/api/config/notebook", {"x": 1}, 200)
         assert server.lab("settings/@jupyterlab/htmlviewer-extension:plugin")["raw"] == "{}"
         assert "trustByDefault" not in server.stream("/lab/api/settings").replace('"trustByDefault": {', "")
         assert "evil" not in server.stream("/lab/api/workspaces") + server.stream("/lab/api/workspaces/default")
         server.send("PUT", "/lab/api/settings/@jupyterlab/htmlviewer-extension:plugin", {"raw": "{}"}, 204)
         server.send("PUT", "/lab/api/workspaces/default", workspace | {"data": {}}, 204)
         server.send("DELETE", "/lab/api/workspaces/default", None, 204)
-    assert kept == {path: path.read_text() for path in lab.rglob("*") if path.is_file()}
+    assert kept == {path: path.read_text() for path in (tmp_path / ".jupyter").rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(("name", "shown"), [("bob", "own"), ("alice", "none"), (None, "own")])

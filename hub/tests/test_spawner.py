@@ -279,6 +279,19 @@ def test_very_deep_temporary_files_are_removed(monkeypatch, tmp_path):
     assert list(made._tmp.parent.iterdir()) == []
 
 
+def test_temporary_files_of_a_name_that_begins_alike_stay(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "is_in_memory", lambda folder: True)
+    made = make(monkeypatch)
+    made._account = Account("jupyter-bob", 1001, 1001, str(tmp_path / "jupyter-bob"))
+    made._make_tmp(made._account)
+    other = made._tmp.with_name(f"{made.unit_name}.b.service")  # of the user bob.service.b
+    other.mkdir()
+    made._remove_tmp()
+    for program in [*made._removals.values()]:
+        program.wait(30)
+    assert list(other.parent.iterdir()) == [other]
+
+
 @pytest.mark.parametrize("trap", ["link", "file"])
 def test_temporary_files_go_nowhere_else(monkeypatch, tmp_path, trap):
     monkeypatch.setattr(machine, "is_in_memory", lambda folder: True)

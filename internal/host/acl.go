@@ -298,7 +298,8 @@ func openNoFollow(dir int, name string) (*os.File, error) {
 // procPath is the name of an open file by which calls that need one reach just that file.
 func procPath(file *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(file.Fd())) }
 
-// CloseTree takes an access control list from the folder p: only root gets in, and what is in it stays as it is.
+// CloseTree takes the folder p, and what is in it, from all but the owners: only root gets in, and each file stays its owner's. The folder alone would not do,
+// as who could write to a file may have given it another name elsewhere, or work in a folder below.
 func (f Files) CloseTree(p string) (err error) {
 	defer wrap(&err, "close", p)
 	dir, err := openNoFollow(unix.AT_FDCWD, f.Path(p))
@@ -306,6 +307,10 @@ func (f Files) CloseTree(p string) (err error) {
 		return err
 	}
 	defer dir.Close()
+	closed := []string{}
+	if err := (tree{acl: ACL{}, closed: &closed}).applyWithin(dir, 0); err != nil && !errors.Is(err, ErrNoACL) {
+		return err
+	}
 	if err := withoutACL(dir); err != nil {
 		return err
 	}

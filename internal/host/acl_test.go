@@ -118,6 +118,40 @@ func TestAFullFileKeepsNoFolderFromBeingOpened(t *testing.T) {
 	require.NoError(t, as(t, shared, 50002, writers, "cat file folder/inner"), "its owner has it")
 }
 
+// Who could write to a file of somebody else's may have given it another name before the folder was closed, or be in a folder below.
+func TestAClosedFolderIsClosedThroughout(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	const writers = 40002
+	dir, err := os.MkdirTemp("/var/tmp", "tljh-acl-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	files := host.Files{}
+	shared, home := filepath.Join(dir, "shared"), filepath.Join(dir, "home")
+	require.NoError(t, os.Mkdir(shared, 0o700))
+	require.NoError(t, os.Mkdir(home, 0o700))
+	require.NoError(t, os.Chown(home, 50003, 50003))
+	if _, err := files.SetACL(shared, host.ACL{writers: host.Writer}); errors.Is(err, host.ErrNoACL) {
+		t.Skip(err)
+	}
+	require.NoError(t, as(t, shared, 50002, writers, "mkdir -p a/b; echo one > a/b/work; echo one > run; chmod u+x run"))
+	require.NoError(t, as(t, dir, 50003, writers, "ln shared/a/b/work home/work; echo two >> home/work"))
+	require.NoError(t, files.CloseTree(shared))
+	require.Error(t, as(t, dir, 50003, writers, "cat home/work"))
+	require.Error(t, as(t, dir, 50003, writers, "echo three >> home/work"))
+	require.Error(t, as(t, filepath.Join(shared, "a"), 50003, writers, "ls ."), "from a folder below")
+	info, err := os.Stat(filepath.Join(shared, "run"))
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o700), info.Mode().Perm())
+	assert.Equal(t, 50002, host.AttrOf(info).UID)
+
+	_, err = files.SetACL(shared, host.ACL{writers: host.Reader})
+	require.NoError(t, err)
+	require.NoError(t, as(t, shared, 50003, writers, "cat a/b/work ../home/work run"), "opened again")
+}
+
 // fill takes what room there is for attributes, and tells whether there is an end to it.
 func fill(t *testing.T, path string) bool {
 	t.Helper()

@@ -480,7 +480,8 @@ class UserSpawner(SystemdSpawner):
                 return
             os.rename(place, place.with_name(f"{place.name}.{time.time_ns()}"))
         # By a program of its own: for each level of folders, Python takes a descriptor, of which a user could use up the hub's.
-        for old in place.parent.glob(f"{glob.escape(place.name)}.*"):
+        # A name with a dot may begin like another's: what follows is a time, and nothing else.
+        for old in [old for old in place.parent.glob(f"{glob.escape(place.name)}.*") if old.name.removeprefix(f"{place.name}.").isdigit()]:
             self._removals[old] = self._removals.get(old) or subprocess.Popen(
                 ["/usr/bin/nice", "/bin/rm", "-rf", "--one-file-system", str(old)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )

@@ -22,10 +22,11 @@ from tornado import web
 try:
     from jupyter_client.manager import KernelManager
     from jupyter_server.serverapp import ServerWebApplication
+    from jupyter_server.services.config.handlers import ConfigHandler
     from jupyter_server.services.contents import filemanager
     from jupyter_server.services.contents.handlers import ContentsHandler
 except ImportError:
-    ServerWebApplication = ContentsHandler = KernelManager = filemanager = None
+    ServerWebApplication = ContentsHandler = ConfigHandler = KernelManager = filemanager = None
 try:
     from nbgitpuller import pull as puller_module
     from nbgitpuller.handlers import SyncHandler
@@ -352,7 +353,8 @@ if ContentsHandler is not None:
     ContentsHandler._finish_model = _finish_for
 
 
-# JupyterLab's settings and workspaces of a user say what keys do and which pages open: a visitor gets the defaults, and leaves nothing there.
+# JupyterLab's settings and workspaces of a user say what keys do and which pages open, and what pages keep by /api/config, which scripts the classic notebook
+# loads: a visitor gets the defaults, and leaves nothing there.
 NOWHERE = "/nonexistent"
 
 
@@ -364,7 +366,7 @@ def data_of_a_visitor(handler):
 
 def for_the_owner(handler):
     """Let a handler of JupyterLab's data keep and show it to the server's own user only."""
-    for name in ("get", "put", "delete"):
+    for name in ("get", "put", "patch", "delete"):
         if (usual := getattr(handler, name, None)) is not None and name in vars(handler):
             setattr(handler, name, _own_data(name, usual))
 
@@ -376,13 +378,35 @@ def _own_data(name, usual):
         if name == "get":
             data_of_a_visitor(self)
             return usual(self, *arguments, **options)
+        if name == "patch":
+            return self.finish({})  # what there is now
         self.set_status(204)
         return self.finish()
 
     return answer
 
 
-for _handler in (SettingsHandler, WorkspacesHandler):
+class Others:
+    """What there is of a server's config_manager for a visitor: what lies outside of the home."""
+
+    def __init__(self, manager):
+        home = os.path.realpath(os.path.expanduser("~"))
+        folders = [folder for folder in manager.read_config_path if not (os.path.realpath(folder) + os.sep).startswith(home + os.sep)]
+        self.manager = type(manager)(read_config_path=folders, write_config_dir=NOWHERE)
+
+    def get(self, section):
+        return self.manager.get(section)
+
+
+def config_for(handler):
+    manager = handler.settings["config_manager"]
+    return Others(manager) if is_visitor(handler.current_user) else manager
+
+
+if ConfigHandler is not None:
+    ConfigHandler.config_manager = property(config_for)
+
+for _handler in (SettingsHandler, WorkspacesHandler, ConfigHandler):
     if _handler is not None:
         for_the_owner(_handler)
 

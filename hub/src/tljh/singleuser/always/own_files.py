@@ -1,5 +1,6 @@
 """Files of a single-user server: what is moved into a shared folder, and signatures of notebooks that cannot be kept."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -21,24 +22,36 @@ def give_rights_of_folder(path):
         rights = os.getxattr(os.path.dirname(os.path.abspath(path)), DEFAULT)
     except OSError:
         return  # a folder like any other
-    for above, folders, files in os.walk(path):
-        for each in [above, *(os.path.join(above, name) for name in files), *(os.path.join(above, name) for name in folders)]:
-            _give(each, rights)
-    _give(path, rights)
+    # By what was opened: whoever may write to the folder can put a link into the place of what was moved, to files of the user's that nobody else is to have.
+    with contextlib.suppress(OSError):
+        at = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            name = os.path.basename(os.path.abspath(path))
+            _give(name, at, rights)
+            for _, folders, files, above in os.fwalk(name, dir_fd=at):
+                for each in [*folders, *files]:
+                    _give(each, above, rights)
+        finally:
+            os.close(at)
 
 
-def _give(path, rights):
-    try:
-        found = os.lstat(path)
-        if found.st_uid != os.getuid() or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-            return
-        os.setxattr(path, ACCESS, rights, follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            os.setxattr(path, DEFAULT, rights, follow_symlinks=False)
-        else:  # a file is a program only if it was one
-            os.chmod(path, os.stat(path).st_mode & (0o777 if found.st_mode & stat.S_IXUSR else 0o666))
-    except OSError:
-        return  # the move itself is done
+def _give(name, above, rights):
+    with contextlib.suppress(OSError):  # the move itself is done
+        opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        try:
+            _give_opened(f"/proc/self/fd/{opened}", os.fstat(opened), rights)
+        finally:
+            os.close(opened)
+
+
+def _give_opened(path, found, rights):
+    if found.st_uid != os.getuid() or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return
+    os.setxattr(path, ACCESS, rights)
+    if stat.S_ISDIR(found.st_mode):
+        os.setxattr(path, DEFAULT, rights)
+    else:  # a file is a program only if it was one
+        os.chmod(path, os.stat(path).st_mode & (0o777 if found.st_mode & stat.S_IXUSR else 0o666))
 
 
 class Moving:
