@@ -43,18 +43,42 @@ type olderUnit struct {
 	Enabled bool   `json:"enabled"`
 }
 
+// adoptCopy is a second copy of the journal, where what it is about lies: without it, nothing could tell whose hub is to run.
+const adoptCopy = layout.Older + "/adopt.json"
+
 // loadAdoption returns nil when none is under way.
 func loadAdoption(files host.Files) (*Adoption, error) {
-	data, err := files.Read(layout.Adopt)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	a, err := readAdoption(files, layout.Adopt)
+	if err == nil {
+		return a, nil
 	}
-	if err != nil {
+	if kept, keptErr := readAdoption(files, adoptCopy); keptErr == nil {
+		return kept, nil
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("cannot read whether an older TLJH is being taken over: %w", err)
+	}
+	err = fmt.Errorf("cannot read %s: %w", layout.Adopt, err)
+	if files.Exists(layout.Older) {
+		return nil, host.Hint(err, "what was set aside of the older TLJH is in %s: restore %s from a backup, then run sudo tljh-install install", layout.Older, layout.Adopt)
+	}
+	return nil, host.Hint(err, "the older TLJH was not touched yet, and works as before: sudo mv %s %s.damaged; then sudo tljh-install install", layout.Adopt, layout.Adopt)
+}
+
+func readAdoption(files host.Files, p string) (*Adoption, error) {
+	data, err := files.Read(p)
+	if err != nil {
+		return nil, err
 	}
 	a := &Adoption{}
 	if err := json.Unmarshal(data, a); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", layout.Adopt, err)
+		return nil, err
+	}
+	if _, known := adoptionStates[a.Phase]; !known {
+		return nil, fmt.Errorf("it has no known phase: %q", a.Phase)
 	}
 	return a, nil
 }
@@ -65,7 +89,15 @@ func (a *Adoption) enter(files host.Files, phase string) error {
 	if err != nil {
 		return err
 	}
-	return files.Write(layout.Adopt, append(data, '\n'), secret)
+	data = append(data, '\n')
+	if err := files.Write(layout.Adopt, data, secret); err != nil || phase == phasePreparing {
+		return err
+	}
+	// On a full disk it goes on without.
+	if files.Mkdir(layout.Older, private) == nil {
+		_ = files.Write(adoptCopy, data, secret)
+	}
+	return nil
 }
 
 // begun tells whether the older hub has been touched.
