@@ -292,6 +292,39 @@ func TestGoingBackToTheOlderTLJHFromAnywhere(t *testing.T) {
 	}
 }
 
+// The journal says whose hub is to run: a machine on which it was lost would have none.
+func TestTheJournalOfAnAdoptionIsKeptTwice(t *testing.T) {
+	for what, damage := range map[string]string{"gone": "", "empty": "\n", "torn": `{"phase":"swi`, "garbled": `{"phase":"?"}`} {
+		t.Run(what, func(t *testing.T) {
+			files := newWholeSite(t).files
+			require.NoError(t, files.MkdirAll(layout.State, private))
+			write := func() {
+				require.NoError(t, files.Write(layout.Adopt, []byte(damage), secret))
+				if damage == "" {
+					require.NoError(t, files.Remove(layout.Adopt))
+				}
+			}
+			a := &Adoption{State: []string{"jupyterhub.sqlite"}}
+			require.NoError(t, a.enter(files, switchover.Preparing))
+			assert.False(t, files.Exists(layout.Older), "there is nothing to go back to yet")
+			write()
+			_, err := loadAdoption(files)
+			if damage != "" {
+				require.ErrorContains(t, err, "cannot read "+layout.Adopt)
+				assert.Contains(t, host.HintOf(err), "sudo tljh-install install")
+			}
+			require.NoError(t, a.enter(files, switchover.Switching))
+			write()
+			got, err := loadAdoption(files)
+			require.NoError(t, err)
+			assert.Equal(t, a, got)
+			state, err := FindState(files)
+			require.NoError(t, err)
+			assert.Equal(t, StateAdoptSwitching, state)
+		})
+	}
+}
+
 func TestUninstallLeavesAnOlderTLJHThatIsBeingTakenOver(t *testing.T) {
 	s := olderSite(t)
 	i := s.installer()

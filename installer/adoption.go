@@ -40,14 +40,48 @@ type olderUnit struct {
 	Enabled bool   `json:"enabled"`
 }
 
+// adoptCopy is a second copy of the journal, where what it is about lies: without it, nothing could tell whose hub is to run.
+const adoptCopy = layout.Older + "/adopt.json"
+
 // loadAdoption returns nil when none is under way.
 func loadAdoption(files host.Files) (*Adoption, error) {
-	return switchover.Load[Adoption](files, layout.Adopt, "an adoption")
+	a, err := readAdoption(files, layout.Adopt)
+	if err == nil && a != nil {
+		return a, nil
+	}
+	if kept, keptErr := readAdoption(files, adoptCopy); keptErr == nil && kept != nil {
+		return kept, nil
+	}
+	switch {
+	case err == nil, errors.Is(err, fs.ErrPermission):
+		return nil, err
+	case files.Exists(layout.Older):
+		return nil, host.Hint(err, "what was set aside of the legacy hub is in %s: restore %s from a backup, then run sudo tljh-install install", layout.Older, layout.Adopt)
+	}
+	return nil, host.Hint(err, "the legacy hub was not touched yet, and works as before: sudo mv %s %s.damaged; then sudo tljh-install install", layout.Adopt, layout.Adopt)
+}
+
+func readAdoption(files host.Files, p string) (*Adoption, error) {
+	a, err := switchover.Load[Adoption](files, p, "an adoption")
+	if err != nil || a == nil {
+		return nil, err
+	}
+	if _, known := adoptionStates[a.Phase]; !known {
+		return nil, fmt.Errorf("cannot read %s: it has no known phase: %q", p, a.Phase)
+	}
+	return a, nil
 }
 
 func (a *Adoption) enter(files host.Files, phase string) error {
 	a.Phase = phase
-	return switchover.Write(files, layout.Adopt, a)
+	if err := switchover.Write(files, layout.Adopt, a); err != nil || phase == switchover.Preparing {
+		return err
+	}
+	// On a full disk it goes on without.
+	if files.Mkdir(layout.Older, private) == nil {
+		_ = switchover.Write(files, adoptCopy, a)
+	}
+	return nil
 }
 
 // begun tells whether the older hub has been touched.

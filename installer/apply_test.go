@@ -74,7 +74,7 @@ func newSite(t *testing.T) *site {
 		require.NoError(t, os.MkdirAll(files.Path(dir), 0o755))
 	}
 	require.NoError(t, os.WriteFile(files.Path("/etc/group"), []byte(fmt.Sprintf("%s:x:901:\n%s:x:902:\n", layout.AdminsGroup, layout.UsersGroup)), 0o644))
-	require.NoError(t, os.WriteFile(files.Path(layout.Receipt), nil, 0o600))
+	require.NoError(t, os.WriteFile(files.Path(layout.Receipt), []byte("{\"event\":\"run\"}\n"), 0o600))
 	s := &site{t: t, files: files, systemd: &hosttest.Systemd{Files: files}}
 	runner := &hosttest.Runner{}
 	runner.On(hosttest.Answer{Stdout: "systemd 257\n"}, "systemctl", "--version")

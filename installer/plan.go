@@ -149,8 +149,8 @@ func (p *planner) folders() error {
 		p.then(phaseFolders, step.Link{Path: link, Target: layout.Binary, What: link})
 	}
 	p.then(phaseFolders, step.File{Path: layout.Config, What: "config", Content: p.in.ConfigText, Attr: secret})
-	p.then(phaseFolders, step.Secret{Path: layout.ProxyEnv, What: "proxy's token", Attr: secret, Generate: proxyEnv})
-	p.then(phaseFolders, step.Secret{Path: layout.EdgeEnv, What: "token by which the hub knows the edge", Attr: secret, Generate: edgeEnv})
+	p.then(phaseFolders, step.Secret{Path: layout.ProxyEnv, What: "proxy's token", Variable: layout.ProxyTokenVariable, Attr: secret, Generate: proxyEnv})
+	p.then(phaseFolders, step.Secret{Path: layout.EdgeEnv, What: "token by which the hub knows the edge", Variable: edgeTokenVariable, Attr: secret, Generate: edgeEnv})
 	p.then(phaseFolders, step.Secret{Path: layout.Token, What: "installer's token for the hub", Attr: secret, Generate: token})
 	for _, group := range []string{layout.AdminsGroup, layout.UsersGroup, layout.ProxyGroup} {
 		p.then(phaseFolders, step.Group{Name: group})
@@ -237,8 +237,11 @@ func proxyEnv() ([]byte, error) {
 	return []byte(layout.ProxyTokenVariable + "=" + rand.Text() + rand.Text() + "\n"), nil
 }
 
+// edgeTokenVariable is what edge and hub read the edge's token from.
+const edgeTokenVariable = "TLJH_EDGE_TOKEN"
+
 func edgeEnv() ([]byte, error) {
-	return []byte("TLJH_EDGE_TOKEN=" + rand.Text() + rand.Text() + "\n"), nil
+	return []byte(edgeTokenVariable + "=" + rand.Text() + rand.Text() + "\n"), nil
 }
 
 // programStep keeps this very program in the installation.

@@ -91,9 +91,7 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 	if h.Files.Exists(layout.RoomTold) {
 		s.Parts = append(s.Parts, PartStatus{Name: "disk", State: "full: the room kept for the hub is in use", Hint: "make room on the disk of " + layout.Root, Problem: true})
 	}
-	if part, told := lookAtDatabase(h.Files); told {
-		s.Parts = append(s.Parts, part)
-	}
+	s.Parts = append(s.Parts, lookAtStores(h.Files)...)
 	if h.Files.Exists(layout.BreakGlass) {
 		s.Parts = append(s.Parts, lookAtGlass(h.Files))
 	}
@@ -118,35 +116,45 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 	return s, nil
 }
 
-// lookAtDatabase tells that the hub's database was damaged, until an admin has seen to what that lost.
-func lookAtDatabase(files host.Files) (PartStatus, bool) {
-	data, err := files.Read(layout.DatabaseTold)
-	if errors.Is(err, fs.ErrNotExist) {
-		return PartStatus{}, false
+// stores are the databases that the hub keeps copies of.
+var stores = []struct{ name, told, were, begins, lost string }{
+	{"database", layout.DatabaseTold, "was damaged", "it began empty", "add the users and groups that are missing on the Admin page"},
+	{
+		"passwords", layout.PasswordsTold, "were damaged", "",
+		"users who have chosen a password since then log in with the one before; give a new one to those who cannot: sudo tljh-install password --generate NAME",
+	},
+}
+
+// lookAtStores tells that the hub's database or the passwords were damaged, until an admin has seen to what that lost.
+func lookAtStores(files host.Files) []PartStatus {
+	parts := []PartStatus{}
+	for _, store := range stores {
+		data, err := files.Read(store.told)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		var told struct {
+			Since, Copy int64
+			Why, Aside  string
+		}
+		if err == nil {
+			err = json.Unmarshal(data, &told)
+		}
+		part := PartStatus{Name: store.name, Problem: true, Hint: store.lost + "; then: sudo rm " + store.told}
+		switch moment := time.Unix(told.Copy, 0).Format("2006-01-02 15:04"); {
+		case err != nil:
+			part.State = fmt.Sprintf("%s, and what the hub says of it cannot be read: %v", store.were, err)
+		case told.Copy == 0:
+			part.State = fmt.Sprintf("%s (%s), and there was no copy: %s", store.were, told.Why, store.begins)
+		default:
+			part.State = fmt.Sprintf("%s (%s); a copy of %s is in its place", store.were, told.Why, moment)
+		}
+		if told.Aside != "" {
+			part.State += "; the damaged one is kept as " + told.Aside
+		}
+		parts = append(parts, part)
 	}
-	var told struct {
-		Since, Copy int64
-		Why, Aside  string
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &told)
-	}
-	part := PartStatus{
-		Name: "database", Problem: true,
-		Hint: "add the users and groups that are missing on the Admin page; then: sudo rm " + layout.DatabaseTold,
-	}
-	switch moment := time.Unix(told.Copy, 0).Format("2006-01-02 15:04"); {
-	case err != nil:
-		part.State = fmt.Sprintf("was damaged, and what the hub says of it cannot be read: %v", err)
-	case told.Copy == 0:
-		part.State = fmt.Sprintf("was damaged (%s), and there was no copy: it began empty", told.Why)
-	default:
-		part.State = fmt.Sprintf("was damaged (%s); a copy of %s is in its place", told.Why, moment)
-	}
-	if told.Aside != "" {
-		part.State += "; the damaged one is kept as " + told.Aside
-	}
-	return part, true
+	return parts
 }
 
 // lookAtReceipt reports a receipt that is lost or damaged. The hub works without it; an uninstallation needs it.
@@ -157,8 +165,14 @@ func lookAtReceipt(files host.Files) (PartStatus, bool) {
 		part.Hint = "sudo tljh-install install writes it anew"
 		return part, true
 	}
-	if _, err := journal.LoadReceipt(files, time.Now); err != nil {
+	receipt, err := journal.LoadReceipt(files, time.Now)
+	if err != nil {
 		part.State, part.Hint = err.Error(), host.HintOf(err)
+		return part, true
+	}
+	if receipt.Empty() {
+		part.State = layout.Receipt + " is empty: uninstall would not know all that it made"
+		part.Hint = "sudo tljh-install install writes it anew"
 		return part, true
 	}
 	return part, false

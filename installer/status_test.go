@@ -119,6 +119,14 @@ func TestALostReceiptIsReported(t *testing.T) {
 	_, err := s.apply("limits: {memory: 1G}")
 	require.NoError(t, err)
 
+	for _, text := range []string{"", "{\"event\":\"ru"} {
+		require.NoError(t, os.WriteFile(s.files.Path(layout.Receipt), []byte(text), 0o600))
+		part, lost = lookAtReceipt(s.files)
+		require.True(t, lost)
+		assert.Contains(t, part.State, "is empty")
+		assert.Equal(t, "sudo tljh-install install writes it anew", part.Hint)
+	}
+
 	require.NoError(t, os.WriteFile(s.files.Path(layout.Receipt), []byte("{\"event\":\"run\"}\nnot json\n{\"event\":\"end\"}\n"), 0o600))
 	part, lost = lookAtReceipt(s.files)
 	require.True(t, lost)

@@ -113,7 +113,7 @@ systemctl kill -s KILL tljh-environment.service; sleep 1; touch /tmp/released; w
 		healthy(t)
 	})
 	t.Run("the database is damaged", func(t *testing.T) {
-		h.MustSh(t, "rm -r /opt/tljh/state/copies && systemctl restart jupyterhub && timeout 60 sh -c 'until ls /opt/tljh/state/copies/*.sqlite; do sleep 0.2; done'")
+		h.MustSh(t, "rm -r /opt/tljh/state/copies && systemctl restart jupyterhub && timeout 60 sh -c 'until ls /opt/tljh/state/copies/jupyterhub-*.sqlite; do sleep 0.2; done'")
 		h.MustSh(t, "systemctl stop jupyterhub && printf 'no database at all' | dd of=/opt/tljh/state/jupyterhub.sqlite conv=notrunc && systemctl start jupyterhub")
 		h.awaitHub(t, time.Minute)
 		h.worksAsUsual(t, h.login(t, "bob", passwordOf("bob"))) // the Admin page added him: only the database knows him
@@ -122,6 +122,24 @@ systemctl kill -s KILL tljh-environment.service; sleep 1; touch /tmp/released; w
 		want.Contains(t, r.Output(), "was damaged (file is not a database); a copy of", "/opt/tljh/state/jupyterhub.sqlite.damaged-", "sudo rm "+layout.DatabaseTold)
 		want.Contains(t, h.MustSh(t, "journalctl --no-pager -u jupyterhub"), "THE DATABASE WAS DAMAGED")
 		h.must(t, "rm "+layout.DatabaseTold)
+		healthy(t)
+	})
+	t.Run("the passwords are damaged", func(t *testing.T) {
+		for _, damage := range []string{"rm /opt/tljh/state/passwords.sqlite", ": > /opt/tljh/state/passwords.sqlite", "head -c 8192 /dev/urandom > /opt/tljh/state/passwords.sqlite"} {
+			h.MustSh(t, "timeout 60 sh -c 'until ls /opt/tljh/state/copies/passwords-*.sqlite; do sleep 0.2; done'; "+damage)
+			refusal(t, h.browser(t, "bob").Login(t.Context(), "another-password"), "logging in with a wrong password")
+			h.login(t, "bob", passwordOf("bob"))
+			r := h.run(t, "tljh-install status")
+			want.Equal(t, exitFailed, r.Code, r.Output())
+			want.Contains(t, r.Output(), "were damaged", "a copy of", "password --generate NAME", "sudo rm "+layout.PasswordsTold)
+			h.must(t, "rm "+layout.PasswordsTold)
+			healthy(t)
+		}
+	})
+	t.Run("a damaged token", func(t *testing.T) {
+		h.MustSh(t, "cd /opt/tljh/state && head -c 64 /dev/urandom | tee proxy.env edge.env > installer.token; ! timeout 60 systemctl restart configurable-http-proxy jupyterhub")
+		h.must(t, "tljh-install install")
+		h.login(t, "bob", passwordOf("bob"))
 		healthy(t)
 	})
 	t.Run("the config is gone", func(t *testing.T) {

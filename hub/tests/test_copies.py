@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from tljh import copies, database
+from tljh import copies, database, passwords
 
 
 def make(path, *users):
@@ -114,3 +114,43 @@ def test_a_damaged_database_takes_no_good_copys_place(live, tmp_path):
     copies.make(tmp_path, live, time.time())
     assert len(copies.kept(tmp_path)) == 1
     assert users(copies.kept(tmp_path)[0]) == ["alice", "bob"]
+
+
+@pytest.mark.parametrize("how", ["gone", "emptied", "no database", "another one"])
+def test_passwords_come_back_from_their_copy_while_the_hub_runs(tmp_path, how):
+    path = tmp_path / "passwords.sqlite"
+    store = passwords.Passwords(path)
+    store.set("bob", b"digest")
+    copies.make(tmp_path, path, time.time(), copies.PASSWORDS)
+    damage(path, how)
+    if how == "another one":  # that is found when the hub starts
+        copies.mend(tmp_path, path, copies.PASSWORDS)
+    assert store.get("bob") == b"digest"
+    told = json.loads((tmp_path / "passwords.json").read_text())
+    assert told["why"] and told["copy"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_passwords_without_a_copy_do_not_begin_empty(tmp_path):
+    path = tmp_path / "passwords.sqlite"
+    path.write_bytes(b"x" * 4096)
+    with pytest.raises(sqlite3.DatabaseError):
+        passwords.Passwords(path).get("bob")
+    assert path.read_bytes() == b"x" * 4096
+
+
+def test_passwords_are_copied_each_hour_and_kept_for_days(tmp_path):
+    path = tmp_path / "passwords.sqlite"
+    store = passwords.Passwords(path)
+    copies.make(tmp_path, path, time.time(), copies.PASSWORDS)
+    store.names()
+    copies.make(tmp_path, path, time.time(), copies.PASSWORDS)
+    assert copies.kept(tmp_path, copies.PASSWORDS) == [], "there are none yet"
+    store.set("bob", b"digest")
+    noon = (time.time() // copies.DAY) * copies.DAY + copies.DAY / 2
+    for day in range(5):
+        for hour in range(3):
+            copies.make(tmp_path, path, noon + day * copies.DAY + hour * copies.LOOK, copies.PASSWORDS)
+    wanted = [f"passwords-{int(noon + day * copies.DAY + 2 * copies.LOOK)}.sqlite" for day in (4, 3, 2)]
+    assert [copy.name for copy in copies.kept(tmp_path, copies.PASSWORDS)] == wanted
+    assert copies.kept(tmp_path) == []

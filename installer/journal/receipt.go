@@ -250,6 +250,13 @@ func (r *Receipt) Finished() bool {
 	return r.last == EventDone
 }
 
+// Empty reports whether no run is on record.
+func (r *Receipt) Empty() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last == ""
+}
+
 // Undoing reports whether the last run on record was an uninstallation that did not end.
 func (r *Receipt) Undoing() bool {
 	r.mu.Lock()

@@ -40,6 +40,7 @@ const (
 	BreakGlass    = State + "/break-glass.json"
 	RoomTold      = State + "/room.json"              // the hub's word that the disk is full
 	DatabaseTold  = State + "/database.json"          // the hub's word that its database was damaged
+	PasswordsTold = State + "/passwords.json"         // the hub's word that the passwords were damaged
 	Checked       = State + "/environment-check.json" // what the last check of all files of the user environment found
 	RescueTold    = State + "/rescue.json"            // the hub's word that servers start from the rescue environment
 	Snippets      = State + "/snippets.json"          // the hub's word on the files in ConfigD

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"unicode"
+	"unicode/utf8"
 
 	"tljh/internal/host"
 )
@@ -58,8 +60,26 @@ func (f File) Apply(ctx context.Context, c *Context) error {
 type Secret struct {
 	Path     string
 	What     string
+	Variable string // the content is an assignment to it; "" where it is the secret alone
 	Generate func() ([]byte, error)
 	Attr     host.Attr
+}
+
+// usable reports whether a file can hold the secret: an empty one cannot, which a full disk may have left, nor one that a disk has damaged. A service that
+// reads it would not start.
+func (s Secret) usable(data []byte) bool {
+	if !utf8.Valid(data) || bytes.ContainsFunc(data, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }) {
+		return false
+	}
+	if s.Variable == "" {
+		return len(bytes.Fields(data)) == 1
+	}
+	for line := range bytes.Lines(data) {
+		if value, ok := bytes.CutPrefix(line, []byte(s.Variable+"=")); ok && len(bytes.TrimSpace(value)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ID implements Step.
@@ -68,11 +88,11 @@ func (s Secret) ID() string { return "secret " + s.Path }
 // Title implements Step.
 func (s Secret) Title() string { return "make the " + s.What }
 
-// Check implements Step. An empty file is no secret: a full disk may have left one elsewhere.
+// Check implements Step.
 func (s Secret) Check(_ context.Context, c *Context) (State, error) {
 	return checkPath(c, s.Path, s.Attr, 0, func() (bool, error) {
 		data, err := c.Host.Files.Read(s.Path)
-		return len(bytes.TrimSpace(data)) > 0, err
+		return s.usable(data), err
 	})
 }
 
@@ -82,7 +102,7 @@ func (s Secret) Before(_ context.Context, c *Context) (Before, error) { return p
 // Apply implements Step.
 func (s Secret) Apply(_ context.Context, c *Context) error {
 	data, err := c.Host.Files.Read(s.Path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(data)) == 0 {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !s.usable(data) {
 		data, err = s.Generate()
 	}
 	if err != nil {

@@ -102,6 +102,29 @@ func TestEmptySecretIsMadeAnew(t *testing.T) {
 	settle(t, secret, c)
 }
 
+// A service that reads a damaged one does not start, and nothing but a new one helps.
+func TestDamagedSecretIsMadeAnew(t *testing.T) {
+	variable := Secret{Path: "/token", Variable: "TOKEN", Attr: attr(0o600), Generate: func() ([]byte, error) { return []byte("TOKEN=s3cret\n"), nil }}
+	plain := Secret{Path: "/token", Attr: attr(0o600), Generate: func() ([]byte, error) { return []byte("s3cret"), nil }}
+	for _, c := range []struct {
+		text   string
+		secret Secret
+		kept   bool
+	}{
+		{"\x00}{\n\xff", plain, false}, {"s3\x00cret", plain, false}, {"two words", plain, false}, {"another\n", plain, true},
+		{"s3cret", variable, false}, {"TOKEN=\n", variable, false}, {"\x00\x00TOKEN=x\n", variable, false}, {"# mine\nTOKEN=another\n", variable, true},
+	} {
+		x := newContext(t)
+		require.NoError(t, x.Host.Files.Write("/token", []byte(c.text), attr(0o600)))
+		if c.kept {
+			assertState(t, Same, c.secret, x)
+			continue
+		}
+		assertState(t, Different, c.secret, x)
+		settle(t, c.secret, x)
+	}
+}
+
 func TestDirThatIsALinkIsRefused(t *testing.T) {
 	c := newContext(t)
 	require.NoError(t, os.Mkdir(c.Host.Files.Path("/elsewhere"), 0o755))

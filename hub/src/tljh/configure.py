@@ -83,6 +83,7 @@ def configure(c: TraitConfig, paths: Paths) -> settings.Loaded:
     hub(c, paths, loaded.config)
     room.Room(paths.state).look()
     copies.mend(paths.state, paths.database)
+    copies.mend(paths.state, paths.passwords, copies.PASSWORDS)
     room.prepare(paths.database)
     headers.harden(c)
     masks.mask()
@@ -309,6 +310,7 @@ async def serving(app: JupyterHub, paths: Paths, loaded: settings.Loaded) -> Non
     room.Room(paths.state).watch()
     logouts.Logouts(app, passwords.Passwords(paths.passwords)).start()
     copies.Copies(paths.state, paths.database).start()
+    copies.Copies(paths.state, paths.passwords, copies.PASSWORDS).start()
     snippets.served(paths)
     snippets.keep_pages(app)
     if loaded.problems:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import bcrypt
 
-from tljh import paths, settings
+from tljh import copies, paths, settings
 
 # bcrypt reads no more; what lies behind would not be checked.
 MAX_BYTES = 72
@@ -70,6 +70,21 @@ class Passwords:
         self.path = path
 
     def _run[T](self, use: Callable[[sqlite3.Connection], T]) -> T:
+        if not self.path.exists() or not self.path.stat().st_size:
+            self._mend()
+        try:
+            return self._use(use)
+        except sqlite3.OperationalError:
+            raise  # held, or no room: no damage
+        except sqlite3.DatabaseError:
+            self._mend()
+            return self._use(use)
+
+    def _mend(self) -> None:
+        """Put a copy in the place of a file that is damaged or gone while the hub runs, before a new one would take its place."""
+        copies.mend(self.path.parent, self.path, copies.PASSWORDS)
+
+    def _use[T](self, use: Callable[[sqlite3.Connection], T]) -> T:
         if not self.path.exists():
             # SQLite would make it with the umask's mode, and its journal takes the mode of the file.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
