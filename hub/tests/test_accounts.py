@@ -410,6 +410,21 @@ def test_a_home_that_others_own_is_told_with_a_way_out(machine, tmp_path, monkey
         accounts.ensure("bob", False, {})
 
 
+def test_a_home_that_cannot_be_filled_is_told_in_one_sentence(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: True)
+    many = [(name, name, f"[Errno 30] Read-only file system: '{name}'") for name in ("a", "b")]
+    monkeypatch.setattr(accounts.shutil, "copytree", lambda *_, **__: (_ for _ in ()).throw(accounts.shutil.Error(many)))
+    accounts.SKEL.mkdir()
+    (tmp_path / "disk").mkdir()
+    (machine.homes / "jupyter-bob").symlink_to(tmp_path / "disk")
+    machine.add("jupyter-bob", mark("bob"), home=False, uid=os.geteuid() + 7)
+    with pytest.raises(AccountError) as error:
+        accounts.ensure("bob", False, {})
+    assert "Read-only file system: 'a'. " in str(error.value)
+    assert str(error.value).endswith(f"chown -R --no-dereference jupyter-bob: {tmp_path}/disk")
+
+
 def test_a_second_name_of_roots_is_no_users_account(machine, monkeypatch):
     monkeypatch.setattr(accounts, "_FIRST_UID", 1000)
     machine.add("jupyter-bob", mark("bob"), uid=0)

@@ -195,7 +195,7 @@ def _way_to_a_home(home: Path, entry: pwd.struct_passwd) -> str:
         make = f"install -d -m {HOME_MODE:04o} -o {entry.pw_name} -g {entry.pw_gid} {home}"
         return f"Root can make it ({make}), or give the account another ({another})."
     if _below_homes(home):
-        return f"Root can hand it over: chown -R --no-dereference {entry.pw_name}: {home}"
+        return f"Root can hand it over: chown -R --no-dereference {entry.pw_name}: {os.path.realpath(home)}"
     return f"Root can give the account another: {another}"
 
 
@@ -247,7 +247,8 @@ def _make_home(home: Path, entry: pwd.struct_passwd, prepared: bool = False) -> 
             home.mkdir(mode=0o700)
         _fill_home(home, entry)
     except (OSError, shutil.Error) as error:
-        raise AccountError(f"Your home folder {home} cannot be made: {getattr(error, 'strerror', None) or error}. {_ASK} {way}") from error
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror  # of many files, the first
+        raise AccountError(f"Your home folder {home} cannot be made: {why}. {_ASK} {way}") from error
 
 
 def _fill_home(home: Path, entry: pwd.struct_passwd) -> None:
