@@ -30,6 +30,7 @@ var Machine = []Check[*Env]{
 	{"noexec", "file systems that programs run from", checkNoExec},
 	{"read-only", "file systems that are written to", checkReadOnly},
 	{"accounts-tools", "programs for accounts, sudo and services", checkTools},
+	{"sudoers", "rules of sudo", checkSudoers},
 	{"opt-tljh", "the folder " + layout.Root, checkRootFolder},
 	{"lock", "other installations at work", checkLock},
 	{"ports", "ports of the network", checkPorts},
