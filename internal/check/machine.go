@@ -33,6 +33,7 @@ var Machine = []Check[*Env]{
 	{"sudoers", "rules of sudo", checkSudoers},
 	{"opt-tljh", "the folder " + layout.Root, checkRootFolder},
 	{"lock", "other installations at work", checkLock},
+	{"addresses", "addresses of the network", checkAddresses},
 	{"ports", "ports of the network", checkPorts},
 	{"unprivileged-ports", "ports of the hub's own", checkUnprivilegedPorts},
 	{"inotify", "watching of files", checkInotify},
