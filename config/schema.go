@@ -30,7 +30,7 @@ func schema(c *Config) []key {
 		row("users.extra_user_groups", &c.Users.ExtraUserGroups, map[string][]string{}, groups, onHub|onFolders,
 			"{course-a: [alice, bob]}", "Linux groups, each with the users whose accounts are added to it when their server starts."),
 		row("users.account_prefix", &c.Users.AccountPrefix, "jupyter-", accountPrefix, onHub|onSSH,
-			`""`, "The prefix that turns a user's name into the name of the Linux account. \"\" is for sites with their own accounts: an existing account is used as it is."),
+			`""`, "The prefix that turns a user's name into the name of the Linux account. \"\" is for sites with their own accounts: an existing account is used as it is. If it changes, users work in other accounts; their files stay where they are."),
 		row("users.home_root", &c.Users.HomeRoot, "/home", folder, onHub|onUnits,
 			"/srv/homes", "The folder for the homes of accounts that the hub creates. Existing homes stay where they are."),
 		row("users.home_mode", &c.Users.HomeMode, "0700", oneOf("0700", "0711", "0750", "0755"), onHub,

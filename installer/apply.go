@@ -42,6 +42,7 @@ type Applied struct {
 	Left    []string `json:"left"`          // keys whose effect is another command's business: tljh-install install
 	Ended   bool     `json:"servers_ended"` // users' servers answer to a path that is the hub's no more
 	Seconds float64  `json:"seconds"`
+	Note    string   `json:"note,omitempty"` // what users will miss, and where it is
 }
 
 // RevertedError tells that a config could not be put into effect, and that the one before is in effect again.
@@ -83,7 +84,7 @@ func (a *Applier) Apply(ctx context.Context, text []byte, cfg *config.Config) (*
 	changed, err := a.enact(ctx, text, cfg)
 	if err == nil {
 		moved := before != nil && before.BaseURL != cfg.BaseURL
-		applied := &Applied{Changed: changed, Left: leftToInstall(before, cfg), Ended: moved, Seconds: a.Now().Sub(start).Seconds()}
+		applied := &Applied{Changed: changed, Left: leftToInstall(before, cfg), Ended: moved, Seconds: a.Now().Sub(start).Seconds(), Note: otherAccounts(before, cfg)}
 		return applied, remember(a.Host.Files, a.Now, text, a.Who, a.How)
 	}
 	if ctx.Err() != nil {
@@ -93,6 +94,15 @@ func (a *Applier) Apply(ctx context.Context, text []byte, cfg *config.Config) (*
 		return nil, err // all of it was in effect before, so it is not the config that is to blame
 	}
 	return nil, a.goBack(ctx, history, text, err)
+}
+
+// otherAccounts says that users work in other accounts from now on: their files are not lost, but not in their homes either.
+func otherAccounts(before, cfg *config.Config) string {
+	if before == nil || before.Users.AccountPrefix == cfg.Users.AccountPrefix {
+		return ""
+	}
+	return fmt.Sprintf("users.account_prefix has changed: from the next start of their servers, users work in the accounts %sNAME. "+
+		"Their files stay in the homes of the accounts %sNAME.", cfg.Users.AccountPrefix, before.Users.AccountPrefix)
 }
 
 // Complete returns why a config that can be saved is not put into effect yet: keys are set one by one, and some mean nothing without another.

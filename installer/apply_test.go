@@ -473,3 +473,11 @@ func TestLockTellsWhoHoldsIt(t *testing.T) {
 	require.NoError(t, err)
 	got()
 }
+
+func TestOtherAccountsOfUsersAreTold(t *testing.T) {
+	older, newer := parse(t, ""), parse(t, "users: {account_prefix: ''}")
+	assert.Empty(t, otherAccounts(nil, newer))
+	assert.Empty(t, otherAccounts(newer, newer))
+	assert.Contains(t, otherAccounts(older, newer), "work in the accounts NAME. Their files stay in the homes of the accounts jupyter-NAME.")
+	assert.Contains(t, otherAccounts(newer, older), "work in the accounts jupyter-NAME. Their files stay in the homes of the accounts NAME.")
+}

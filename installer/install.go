@@ -516,9 +516,9 @@ func addresses(files host.Files, cfg *config.Config) []string {
 	if cfg.HTTP.PublicURL != "" {
 		return []string{cfg.HTTP.PublicURL + cfg.BaseURL}
 	}
-	scheme, port, usual, names := "http", cfg.HTTP.Port, 80, machineAddresses()
+	scheme, port, usual, names := "http", cfg.HTTP.Port, 80, listenedAt(cfg.HTTP.Address)
 	if https := cfg.HTTPS; https.Enabled {
-		scheme, port, usual = "https", https.Port, 443
+		scheme, port, usual, names = "https", https.Port, 443, listenedAt(https.Address)
 		if held := slices.Concat(https.LetsEncrypt.Domains, certificateNames(files, https.TLS.Cert)); len(held) > 0 {
 			names = held
 		}
@@ -536,6 +536,14 @@ func addresses(files host.Files, cfg *config.Config) []string {
 		names[n] = scheme + "://" + name + cfg.BaseURL
 	}
 	return names
+}
+
+// listenedAt returns the addresses at which the edge answers: the one of the config, or else all of the machine's.
+func listenedAt(address string) []string {
+	if ip := net.ParseIP(address); ip != nil && !ip.IsUnspecified() {
+		return []string{address}
+	}
+	return machineAddresses()
 }
 
 func machineAddresses() []string {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"tljh/config"
 	"tljh/internal/check"
@@ -19,7 +21,47 @@ func Ready(ctx context.Context, h *host.Host, cfg *config.Config, report config.
 	if problem := report.Unready(); problem != nil {
 		return &BadInput{Err: host.Hint(errors.New(problem.Message), "%s", problem.Hint)}
 	}
+	if err := addressesThere(cfg, before); err != nil {
+		return err
+	}
 	return portsFree(ctx, h, cfg, before)
+}
+
+// addressesOf are the addresses that a config asks the edge to listen at, by their keys; without one, it is all of the machine's.
+func addressesOf(cfg *config.Config) map[string]string {
+	if cfg == nil {
+		return nil
+	}
+	found := map[string]string{"http.address": cfg.HTTP.Address}
+	if cfg.HTTPS.Enabled {
+		found["https.address"] = cfg.HTTPS.Address
+	}
+	return found
+}
+
+// addressesThere finds addresses that this machine lacks, among those that the config in effect does not have.
+func addressesThere(cfg, before *config.Config) error {
+	had, wanted := addressesOf(before), addressesOf(cfg)
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		if address := wanted[key]; address != had[key] && check.Lacks(address) {
+			words, hint := check.Missing(key, address)
+			return &BadInput{Err: host.Hint(errors.New(words), "%s", hint)}
+		}
+	}
+	return nil
+}
+
+// lookAtAddresses tells that the machine lost an address that the config names, as one that is given out anew may be.
+func lookAtAddresses(cfg *config.Config) []PartStatus {
+	parts := []PartStatus{}
+	wanted := addressesOf(cfg)
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		if address := wanted[key]; check.Lacks(address) {
+			words, hint := check.Missing(key, address)
+			parts = append(parts, PartStatus{Name: "addresses", State: words, Hint: hint, Problem: true})
+		}
+	}
+	return parts
 }
 
 // listening is an address of the edge, with the key that says so.

@@ -102,6 +102,7 @@ func Look(ctx context.Context, h *host.Host) (*Status, error) {
 		if part, found := lookOutside(h.Files, cfg); found {
 			s.Parts = append(s.Parts, part)
 		}
+		s.Parts = append(s.Parts, lookAtAddresses(cfg)...)
 		s.Addresses = addresses(h.Files, cfg)
 		origins := originsOf(cfg)
 		s.Origins = &origins

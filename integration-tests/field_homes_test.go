@@ -52,6 +52,15 @@ func TestHomesThatRootArranged(t *testing.T) {
 		h.must(t, "! id jupyter-drew && cp /root/fstab /etc/fstab")
 		works(t, drew)
 	})
+	t.Run("a file system of its own for a home", func(t *testing.T) {
+		enrol(t, teacher, "dina")
+		h.must(t, "mkdir /home/jupyter-dina && mount -t tmpfs -o mode=0755 tmpfs /home/jupyter-dina && mkdir -m 0700 /home/jupyter-dina/lost+found")
+		h.MustSh(t, "echo "+passwordOf("dina")+" | tljh-install password dina") // the name's place is taken: who comes first is not whose it is
+		works(t, h.login(t, "dina", passwordOf("dina")))
+		want.Equal(t, "700 jupyter-dina", h.MustSh(t, "stat -c '%a %U' /home/jupyter-dina"))
+		want.Equal(t, "root", h.MustSh(t, "stat -c %U /home/jupyter-dina/lost+found"))
+		h.must(t, "test -s /home/jupyter-dina/diary && test -e /home/jupyter-dina/.bashrc")
+	})
 	t.Run("a hook that writes into the home of a new user", func(t *testing.T) {
 		h.must(t, `printf 'import os\ndef hook(spawner):\n    os.makedirs(f"/home/jupyter-{spawner.user.name}/course", exist_ok=True)\n    open(f"/home/jupyter-{spawner.user.name}/course/welcome", "w").close()\nc.Spawner.pre_spawn_hook = hook\n' > `+configD+`/hook.py && systemctl restart jupyterhub`)
 		h.awaitHub(t, 60*time.Second)

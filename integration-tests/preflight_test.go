@@ -57,7 +57,7 @@ func (h *hub) machineAsItIs(t *testing.T) {
 	found := h.preflight(t, "", "", 0)
 	found["git"].says(t, "warning", "git is not installed", "sudo apt install git")
 	found["editor"].says(t, "warning", "no editor", "sudo apt install nano")
-	found["sandbox"].says(t, "ok", "8 sandboxes")
+	found["sandbox"].says(t, "ok", "start with all of their") // of each service that runs by itself, and of servers
 	found["programs"].says(t, "ok", "2.")
 	want.SameLines(t, before, h.state(t), "it changed something")
 	want.Equal(t, "", h.MustSh(t, "systemctl list-units --all --no-legend --plain 'run-*.service'; systemctl --failed --no-legend --plain"), "what was tried is left")
@@ -78,6 +78,16 @@ func (h *hub) machineWithFaults(t *testing.T) {
 		h.preflight(t, mount, "", exitRefused)["noexec"].says(t, "failed", "/opt/tljh is mounted with noexec", "/etc/fstab")
 		h.preflight(t, mount, "--ignore-preflight noexec", 0)["noexec"].says(t, "warning", "ignored, as asked")
 		h.preflight(t, "mount -t tmpfs -o noexec,size=3G tmpfs /home;", "", 0)["noexec"].says(t, "warning", "/home")
+	})
+	t.Run("read-only", func(t *testing.T) {
+		h.preflight(t, "mount --bind /etc /etc; mount -o remount,bind,ro /etc;", "", exitRefused)["read-only"].says(t, "failed", "nobody can write to /etc", "findmnt -T /etc")
+	})
+	t.Run("sudo without the folder of rules", func(t *testing.T) {
+		h.preflight(t, "mount --bind /dev/null /etc/sudoers;", "", 0)["sudoers"].says(t, "warning", "does not include /etc/sudoers.d", "visudo")
+	})
+	t.Run("an address of another machine", func(t *testing.T) {
+		h.MustSh(t, "printf 'http:\\n  address: 203.0.113.9\\n' >/root/address.yaml")
+		h.preflight(t, "", "--config /root/address.yaml", exitRefused)["addresses"].says(t, "failed", "203.0.113.9 (http.address of the config)", "ip address")
 	})
 	t.Run("a full disk beside /opt", func(t *testing.T) {
 		h.preflight(t, "mount -t tmpfs -o size=4M tmpfs /var;", "", exitRefused)["disk"].says(t, "failed", "4 MB is free in /var", "df -h /var")

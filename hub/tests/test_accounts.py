@@ -169,14 +169,15 @@ def test_a_home_that_is_roots_link_to_another_disk(machine, tmp_path, monkeypatc
     monkeypatch.setattr(accounts, "_is_roots", lambda folder: folder == machine.homes)
     disk = tmp_path / "disk"
     disk.mkdir()
+    (disk / "kept").touch()
     machine.add("jupyter-bob", mark("bob"), home=False)
     home = machine.homes / "jupyter-bob"
     home.symlink_to(disk)
     assert accounts.ensure("bob", False, {}).home == str(home)
-    disk.rmdir()
+    disk.rename(tmp_path / "away")
     with pytest.raises(AccountError, match=f"leads to {disk}, which cannot be reached"):
         accounts.ensure("bob", False, {})
-    disk.mkdir()
+    (tmp_path / "away").rename(disk)
     machine.people["jupyter-bob"].pw_uid += 1
     with pytest.raises(AccountError, match="not a folder of yours"):
         accounts.ensure("bob", False, {})
@@ -191,6 +192,7 @@ def test_an_account_is_made_for_a_home_that_root_linked(machine, tmp_path, monke
     monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
     monkeypatch.setattr(accounts, "_is_roots", lambda folder: True)
     (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/kept").touch()
     (machine.homes / "jupyter-bob").symlink_to(tmp_path / "disk")
     accounts.ensure("bob", False, {})
     assert {"--no-create-home", "--uid", str(os.geteuid())} <= set(machine.commands[0])
@@ -357,6 +359,77 @@ def test_a_home_without_account_is_taken_up_again_by_its_number(machine):
     (machine.homes / "jupyter-bob").mkdir()
     accounts.ensure("bob", False, {})
     assert {"--no-create-home", "--uid", str(os.geteuid())} <= set(machine.commands[0])
+
+
+@pytest.mark.parametrize("account", [False, True])
+def test_an_empty_home_that_root_prepared_becomes_its_users(machine, tmp_path, monkeypatch, account):
+    """As the top of a file system for each user is, before or after their account is made, perhaps behind a link of root's."""
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(accounts, "_FIRST_UID", os.geteuid() + 1)
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: True)
+    given = []
+    monkeypatch.setattr(accounts.os, "chown", lambda name, uid, gid, **_: given.append(name))
+    monkeypatch.setattr(accounts.os, "fchown", lambda opened, uid, gid: given.append(os.readlink(f"/proc/self/fd/{opened}")))
+    (accounts.SKEL / ".config").mkdir(parents=True)
+    disk = tmp_path / "disk"
+    for name, place in {"bob": machine.homes / "jupyter-bob", "eve": disk}.items():
+        (place / "lost+found").mkdir(parents=True)
+        place.chmod(0o755)
+        if place == disk:
+            (machine.homes / f"jupyter-{name}").symlink_to(disk)
+        if account:
+            machine.add(f"jupyter-{name}", mark(name), home=False, uid=os.geteuid() + 7)
+        given.clear()
+        accounts.ensure(name, False, {})
+        assert given == [".config", str(place)], "all but lost+found"
+        assert place.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_that_others_own_is_told_with_a_way_out(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: True)
+    monkeypatch.setattr(accounts, "_FIRST_UID", os.geteuid() + 1)
+
+    def refused(home):
+        machine.people["jupyter-bob"].pw_dir = str(home)
+        with pytest.raises(AccountError) as error:
+            accounts.ensure("bob", False, {})
+        return str(error.value)
+
+    machine.add("jupyter-bob", mark("bob"), home=False, uid=os.geteuid() + 7)
+    home = machine.homes / "jupyter-bob"
+    home.mkdir()
+    (home / "kept").touch()
+    assert refused(home).endswith(f"Root can hand it over: chown -R --no-dereference jupyter-bob: {home}")
+    assert refused("/").endswith(f"Root can give the account another: usermod --home {home} jupyter-bob")
+    assert refused(machine.homes).endswith(f"usermod --home {home} jupyter-bob")
+    assert refused(home / "kept").endswith(f"mv {home}/kept {home}/kept.old")
+    assert f"install -d -m 0700 -o jupyter-bob -g {os.geteuid() + 7} {tmp_path}/none/bob" in refused(tmp_path / "none/bob")
+    del machine.people["jupyter-bob"]
+    with pytest.raises(AccountError, match=f"mv {home} {home}.old"):
+        accounts.ensure("bob", False, {})
+
+
+def test_a_home_that_cannot_be_filled_is_told_in_one_sentence(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(accounts, "_ROOT", os.geteuid())
+    monkeypatch.setattr(accounts, "_is_roots", lambda folder: True)
+    many = [(name, name, f"[Errno 30] Read-only file system: '{name}'") for name in ("a", "b")]
+    monkeypatch.setattr(accounts.shutil, "copytree", lambda *_, **__: (_ for _ in ()).throw(accounts.shutil.Error(many)))
+    accounts.SKEL.mkdir()
+    (tmp_path / "disk").mkdir()
+    (machine.homes / "jupyter-bob").symlink_to(tmp_path / "disk")
+    machine.add("jupyter-bob", mark("bob"), home=False, uid=os.geteuid() + 7)
+    with pytest.raises(AccountError) as error:
+        accounts.ensure("bob", False, {})
+    assert "Read-only file system: 'a'. " in str(error.value)
+    assert str(error.value).endswith(f"chown -R --no-dereference jupyter-bob: {tmp_path}/disk")
+
+
+def test_a_second_name_of_roots_is_no_users_account(machine, monkeypatch):
+    monkeypatch.setattr(accounts, "_FIRST_UID", 1000)
+    machine.add("jupyter-bob", mark("bob"), uid=0)
+    with pytest.raises(AccountError, match="one of the system's own"):
+        accounts.ensure("bob", False, {})
 
 
 def test_a_home_of_somebody_else_is_refused(machine):

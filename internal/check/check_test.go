@@ -48,6 +48,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.put("/proc/net/tcp", tcpHeader)
 	for name, content := range map[string]string{
+		"/etc/sudoers":                      "Defaults env_reset\n\n@includedir /etc/sudoers.d\n",
 		"/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n", loaders["arm64"]: "",
 		"/proc/sys/fs/inotify/max_user_instances": "128\n", "/proc/sys/fs/inotify/max_user_watches": "65536\n", "/proc/sys/net/ipv4/ip_unprivileged_port_start": "1024\n",
 	} {
@@ -299,6 +300,24 @@ func TestMissingPrograms(t *testing.T) {
 	m.finds("accounts-tools", Failed, "not found: useradd, visudo", "install the programs for accounts", "and sudo with")
 	m.link("/opt/sudo/visudo", "/usr/sbin/visudo")
 	m.finds("accounts-tools", Failed, "not found: useradd")
+}
+
+func TestSudoersThatIncludeNoRules(t *testing.T) {
+	m := newMachine(t)
+	m.finds("sudoers", OK, "/etc/sudoers includes /etc/sudoers.d")
+	for _, text := range []string{"", "# @includedir /etc/sudoers.d\n", "## see #includedir /etc/sudoers.d\n", "@includedir /etc/sudoers.site\n", "@include sudoers\n", "@include none\n"} {
+		m.put("/etc/sudoers", text)
+		m.finds("sudoers", Warning, "/etc/sudoers does not include /etc/sudoers.d", "visudo", "@includedir /etc/sudoers.d")
+	}
+	m.put("/etc/sudoers.site", "#includedir /etc/sudoers.d/\n")
+	for _, text := range []string{"#includedir /etc/sudoers.d", "  @includedir\t\"/etc/sudoers.d\" \n", "@include sudoers.site\n", "@include /etc/sudoers.site\n"} {
+		m.put("/etc/sudoers", text)
+		m.finds("sudoers", OK, "includes")
+	}
+	m.remove("/etc/sudoers")
+	m.finds("sudoers", Warning, "no /etc/sudoers", "reinstall sudo")
+	m.put("/usr/etc/sudoers", "@includedir /etc/sudoers.d\n")
+	m.finds("sudoers", OK, "/usr/etc/sudoers includes")
 }
 
 func TestRootFolder(t *testing.T) {

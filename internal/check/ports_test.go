@@ -1,6 +1,7 @@
 package check
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -170,4 +171,25 @@ func TestAPortThatAnotherProgramHas(t *testing.T) {
 	assert.Nil(t, PortTaken(t.Context(), m.Host, "", 8443))
 	m.put("/proc/812/cgroup", "0::/system.slice/"+layout.EdgeUnit+"\n")
 	assert.Nil(t, PortTaken(t.Context(), m.Host, "", 22), "it is the edge's already")
+}
+
+func TestAddressesOfOtherMachines(t *testing.T) {
+	own := ""
+	addresses, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, each := range addresses {
+		if ip, ok := each.(*net.IPNet); ok && !ip.IP.IsLoopback() {
+			own = ip.IP.String()
+		}
+	}
+	for _, address := range []string{"", "0.0.0.0", "::", "127.0.0.1", "127.0.0.9", "::1", own} {
+		assert.False(t, Lacks(address), address)
+	}
+	m := newMachine(t)
+	m.Address, m.SecureAddress = own, "203.0.113.9"
+	m.finds("addresses", OK, "this machine's")
+	m.SecurePort = 443
+	m.finds("addresses", Failed, "no network interface of this machine has the address 203.0.113.9 (https.address", "ip address")
+	m.Address, m.Installed = "2001:db8::9", true
+	m.finds("addresses", Warning, "2001:db8::9 (http.address", "config unset http.address --reload")
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/netip"
 	"path"
 	"slices"
@@ -94,6 +95,43 @@ func (e *Env) endpoints() []endpoint {
 		wanted = append(wanted, endpoint{address.Addr().String(), int(address.Port())})
 	}
 	return wanted
+}
+
+// Lacks reports whether no network interface of this machine has an address. Without an address, and where it cannot be told, it is false.
+func Lacks(address string) bool {
+	wanted, err := netip.ParseAddr(address)
+	if err != nil || wanted.IsUnspecified() || wanted.IsLoopback() {
+		return false
+	}
+	addresses, err := net.InterfaceAddrs()
+	return err == nil && !slices.ContainsFunc(addresses, func(each net.Addr) bool {
+		has, err := netip.ParsePrefix(each.String())
+		return err == nil && has.Addr().Unmap() == wanted.Unmap().WithZone("")
+	})
+}
+
+// Missing says that the machine lacks the address of a key of the config, and what to do about it.
+func Missing(key, address string) (words, hint string) {
+	return "no network interface of this machine has the address " + address + " (" + key + " of the config)",
+		"write one that ip address shows, or take it out for all of them: sudo tljh-install config unset " + key + " --reload"
+}
+
+// checkAddresses looks for addresses that the edge could not be reached at.
+func checkAddresses(_ context.Context, env *Env) Finding {
+	for _, each := range []struct {
+		key, address string
+		used         bool
+	}{{"http.address", env.Address, true}, {"https.address", env.SecureAddress, env.SecurePort != 0}} {
+		if !each.used || !Lacks(each.address) {
+			continue
+		}
+		words, hint := Missing(each.key, each.address)
+		if env.Installed {
+			return Warn(hint, "%s", words)
+		}
+		return Fail("write one that ip address shows into the config, or take the key out for all of them", "%s", words)
+	}
+	return Fine("those of the config are this machine's")
 }
 
 func checkPorts(ctx context.Context, env *Env) Finding {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -120,4 +121,42 @@ func hasProgram(files host.Files, name string) bool {
 		info, err := files.Lstat(path.Join(dir, name))
 		return err == nil && (info.Mode().Type() == fs.ModeSymlink || info.Mode().IsRegular() && info.Mode()&0o111 != 0)
 	})
+}
+
+// mainSudoers are where sudo finds its main file: the first that is there.
+var mainSudoers = []string{"/etc/sudoers", "/usr/etc/sudoers"}
+
+// sudoInclude is a line that includes a file or a folder; older versions write # for @.
+var sudoInclude = regexp.MustCompile(`(?m)^[ \t]*[@#](include|includedir)[ \t]+"?([^"\s]+)"?[ \t]*$`)
+
+// checkSudoers looks whether the rules for admins would be read.
+func checkSudoers(_ context.Context, env *Env) Finding {
+	folder := path.Dir(layout.Sudoers)
+	at := slices.IndexFunc(mainSudoers, env.Host.Files.Exists)
+	if at < 0 {
+		return Warn("reinstall sudo with the system's package manager", "sudo has no %s: admins could not use it", mainSudoers[0])
+	}
+	if !includesFolder(env.Host.Files, mainSudoers[at], folder, 3) {
+		return Warn("add this line at its end, with sudo visudo: @includedir "+folder,
+			"%s does not include %s: admins of the hub could not use sudo", mainSudoers[at], folder)
+	}
+	return Fine("%s includes %s", mainSudoers[at], folder)
+}
+
+// includesFolder reports whether a file of sudo's, or one that it includes, includes a folder.
+func includesFolder(files host.Files, file, folder string, depth int) bool {
+	text, err := files.Read(file)
+	if err != nil || depth == 0 {
+		return false
+	}
+	for _, found := range sudoInclude.FindAllStringSubmatch(string(text), -1) {
+		target := found[2]
+		if !path.IsAbs(target) {
+			target = path.Join(path.Dir(file), target)
+		}
+		if found[1] == "includedir" && path.Clean(target) == folder || found[1] == "include" && includesFolder(files, target, folder, depth-1) {
+			return true
+		}
+	}
+	return false
 }

@@ -363,6 +363,10 @@ func (c *configCommand) concludeApply(applied *installer.Applied) error {
 		}
 		fmt.Fprintf(c.streams.Out, "The config is in effect%s (%s). %s\n", but, seconds(applied.Seconds), servers)
 	}
+	if applied.Note != "" {
+		fmt.Fprintln(c.streams.Out, "note: "+applied.Note)
+		fmt.Fprintln(c.streams.Out, "hint: to go back: sudo tljh-install config revert")
+	}
 	if but != "" {
 		fmt.Fprintln(c.streams.Out, "To apply the rest: sudo tljh-install install")
 	}

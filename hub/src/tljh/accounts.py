@@ -112,12 +112,15 @@ def _find(name: str) -> pwd.struct_passwd | None:
 
 def _check_owner(entry: pwd.struct_passwd, hub_name: str) -> None:
     owner = entry.pw_gecos.split(",")[0]
+    system = AccountError(f"The account {entry.pw_name} is one of the system's own, and nobody works in it. {_ASK}")
     if owner == mark(hub_name):
+        if entry.pw_uid == 0 < _FIRST_UID:  # a second name for root, whatever its comment says
+            raise system
         return
     if not PREFIX and entry.pw_name == hub_name and not owner.startswith(_MARK):
         if _FIRST_UID <= entry.pw_uid < _LAST_UID or entry.pw_uid > _NOBODY:
             return
-        raise AccountError(f"The account {entry.pw_name} is one of the system's own, and nobody works in it. {_ASK}")
+        raise system
     if owner.startswith(_MARK):
         other = unquote(owner.removeprefix(_MARK), errors="replace")
         raise AccountError(f"The account {entry.pw_name} belongs to the hub user {other!r}, whose name is too much like yours. {_ASK}")
@@ -148,13 +151,16 @@ def _create(name: str, hub_name: str) -> None:
 
 
 def _ownership_of_old_home(name: str) -> list[str]:
-    """A home that outlived its account is taken up again if nobody else owns it."""
+    """A home that outlived its account is taken up again if nobody else owns it, and one that root prepared becomes its user's."""
+    home = HOMES / name
     try:
-        status = _look_at(HOMES / name)
+        status = _look_at(home)
     except FileNotFoundError:
         return ["--create-home"]
+    if _is_prepared(home, status):
+        return ["--no-create-home"]
     if not stat.S_ISDIR(status.st_mode) or status.st_uid < _FIRST_UID or _uid_taken(status.st_uid):
-        raise AccountError(f"There is already a {HOMES / name} on this machine that belongs to somebody else. {_ASK}")
+        raise AccountError(f"There is already a {home} on this machine that belongs to somebody else. {_ASK} Root can move it away: mv {home} {home}.old")
     return ["--no-create-home", "--uid", str(status.st_uid)]
 
 
@@ -174,8 +180,39 @@ def _ensure_home(entry: pwd.struct_passwd) -> None:
     except FileNotFoundError:
         _make_home(home, entry)
         return
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != entry.pw_uid:
-        raise AccountError(f"Your home folder {home} is not a folder of yours. {_ASK}")
+    if _is_prepared(home, status):
+        _make_home(home, entry, prepared=True)
+    elif not stat.S_ISDIR(status.st_mode):
+        raise AccountError(f"Your home folder {home} is not a folder of yours. {_ASK} Root can move it away: mv {home} {home}.old")
+    elif status.st_uid != entry.pw_uid:
+        raise AccountError(f"Your home folder {home} is not a folder of yours. {_ASK} {_way_to_a_home(home, entry)}")
+
+
+def _way_to_a_home(home: Path, entry: pwd.struct_passwd) -> str:
+    """What root can do about a home that is another's, or that the hub cannot make."""
+    another = f"usermod --home {HOMES / entry.pw_name} {entry.pw_name}"
+    if not home.exists():
+        make = f"install -d -m {HOME_MODE:04o} -o {entry.pw_name} -g {entry.pw_gid} {home}"
+        return f"Root can make it ({make}), or give the account another ({another})."
+    if _below_homes(home):
+        return f"Root can hand it over: chown -R --no-dereference {entry.pw_name}: {os.path.realpath(home)}"
+    return f"Root can give the account another: {another}"
+
+
+def _below_homes(home: Path) -> bool:
+    return home != HOMES and home.is_relative_to(HOMES)
+
+
+# What a new file system holds at its top.
+_OF_FILE_SYSTEMS = frozenset({"lost+found"})
+
+
+def _is_prepared(home: Path, status: os.stat_result) -> bool:
+    """Report whether root put an empty folder into a home's place, as the top of a file system of its own."""
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != _ROOT or not _below_homes(home):
+        return False
+    real = Path(os.path.realpath(home))
+    return _is_roots(real.parent) and set(os.listdir(real)) <= _OF_FILE_SYSTEMS
 
 
 def _look_at(home: Path) -> os.stat_result:
@@ -195,30 +232,36 @@ def _is_roots(folder: Path) -> bool:
     return all(status.st_uid == _ROOT and not status.st_mode & 0o022 for status in map(os.stat, [folder, *folder.parents, real, *real.parents]))
 
 
-def _make_home(home: Path, entry: pwd.struct_passwd) -> None:
+def _make_home(home: Path, entry: pwd.struct_passwd, prepared: bool = False) -> None:
     """Make a home as useradd does, with what root put into /etc/skel. It is root's until all is in it, so that nobody else changes it meanwhile."""
+    way = _way_to_a_home(home, entry)
     _check_mounted(home)
     try:
-        if home.is_relative_to(HOMES):  # a directory's accounts have folders of their own there, as /home/example.org/dana
+        if prepared:
+            home = Path(os.path.realpath(home))
+        elif home.is_relative_to(HOMES):  # a directory's accounts have folders of their own there, as /home/example.org/dana
             for above in reversed([folder for folder in home.parents if not folder.exists()]):
                 above.mkdir()
                 above.chmod(0o755)  # whatever the umask is
-        home.mkdir(mode=0o700)
+        if not prepared:
+            home.mkdir(mode=0o700)
         _fill_home(home, entry)
     except (OSError, shutil.Error) as error:
-        raise AccountError(f"Your home folder {home} cannot be made: {getattr(error, 'strerror', None) or error}. {_ASK}") from error
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror  # of many files, the first
+        raise AccountError(f"Your home folder {home} cannot be made: {why}. {_ASK} {way}") from error
 
 
 def _fill_home(home: Path, entry: pwd.struct_passwd) -> None:
     """Put into a new home what root put into /etc/skel, and give it away. By what was opened: its place may be given to a link meanwhile."""
     opened = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if os.fstat(opened).st_uid != os.geteuid() or os.listdir(opened):
+        if os.fstat(opened).st_uid != os.geteuid() or not set(os.listdir(opened)) <= _OF_FILE_SYSTEMS:
             raise AccountError(f"Something else was put into the place of your home folder {home}. {_ASK}")
         if SKEL.is_dir():
             shutil.copytree(SKEL, f"/proc/self/fd/{opened}", symlinks=True, dirs_exist_ok=True)
             os.fchmod(opened, 0o700)
         for _, folders, found, above in os.fwalk(".", dir_fd=opened):
+            folders[:] = [name for name in folders if name not in _OF_FILE_SYSTEMS]
             for name in [*folders, *found]:
                 os.chown(name, entry.pw_uid, entry.pw_gid, dir_fd=above, follow_symlinks=False)
         os.fchmod(opened, HOME_MODE)
