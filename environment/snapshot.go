@@ -254,6 +254,9 @@ func TakeSnapshot(files host.Files, now time.Time, why Occasion) (Snapshot, bool
 		}
 		snapshot.Number = last.Number + 1
 	}
+	for files.Exists(snapshot.meta()) { // one that cannot be read: its files are somebody's good state all the same
+		snapshot.Number++
+	}
 	if why.Of != 0 {
 		snapshot.Parent, snapshot.Of, snapshot.Tip = 0, why.Of, line.tip()
 	}

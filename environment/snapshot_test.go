@@ -222,3 +222,20 @@ func FuzzRecord(f *testing.F) {
 		(&examination{env: env, site: "site"}).wheel("a-1.dist-info")
 	})
 }
+
+// A description that a disk damaged is no reason to delete the files that it is of.
+func TestASnapshotThatCannotBeReadKeepsItsFiles(t *testing.T) {
+	files, live := condaEnvironment(t)
+	first, _, err := TakeSnapshot(files, time.Unix(1, 0), Occasion{})
+	require.NoError(t, err)
+	put(t, files, first.meta(), "}{")
+	install(t, files, live, "cowsay", "6.0")
+	second, taken, err := TakeSnapshot(files, time.Unix(2, 0), Occasion{})
+	require.NoError(t, err)
+	require.True(t, taken)
+	assert.Equal(t, 2, second.Number)
+	assert.True(t, files.Exists(path.Join(first.tree(), "conda-meta")), "its files are gone")
+	left, err := files.Read(first.meta())
+	require.NoError(t, err)
+	assert.Equal(t, "}{", string(left))
+}

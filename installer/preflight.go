@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -151,7 +152,8 @@ func (e *RefusedError) withWay(ignorable []string) error {
 	const see = "fix what is named above and run the same command again"
 	first := e.Findings[0]
 	if len(e.Findings) == 1 && first.Name == "lock" {
-		return host.Hint(&journal.BusyError{Holder: first.Message}, "%s", first.Hint)
+		holder := strings.TrimPrefix(first.Message, (&journal.BusyError{}).Error()) // both say so
+		return host.Hint(&journal.BusyError{Holder: holder}, "%s", first.Hint)
 	}
 	if !slices.Contains(ignorable, first.Name) {
 		return host.Hint(e, see)

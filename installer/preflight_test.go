@@ -53,6 +53,11 @@ func TestChecksHaveNamesOfTheirOwn(t *testing.T) {
 }
 
 // A check that may be passed over says how; one without which nothing can be done does not.
+func TestThatAnotherCommandIsAtWorkIsSaidOnce(t *testing.T) {
+	busy := check.Finding{Name: "lock", Severity: check.Failed, Message: "another command is changing this installation: process 42", Hint: "wait"}
+	assert.EqualError(t, (&RefusedError{Findings: []check.Finding{busy}}).withWay(nil), "another command is changing this installation: process 42")
+}
+
 func TestTheWayOutOfARefusal(t *testing.T) {
 	refusal := func(names ...string) string {
 		refused := &RefusedError{}

@@ -61,7 +61,7 @@ func LoadReleases(files host.Files) (*Releases, error) {
 	}
 	releases := &Releases{}
 	if err := json.Unmarshal(data, releases); err != nil {
-		return nil, host.Hint(fmt.Errorf("cannot read %s: %w", layout.ReleasesFile, err), "move it aside; tljh-install install writes it anew")
+		return nil, host.Hint(fmt.Errorf("cannot read %s: %w", layout.ReleasesFile, err), "move it aside: sudo mv %s %s.damaged; then sudo tljh-install install, which writes it anew", layout.ReleasesFile, layout.ReleasesFile)
 	}
 	return releases, nil
 }
