@@ -243,6 +243,7 @@ func TakeSnapshot(files host.Files, now time.Time, why Occasion) (Snapshot, bool
 		return Snapshot{}, false, err
 	}
 	line := Lineage(all)
+	why = announced(files, live, packages, line, why)
 	snapshot := Snapshot{
 		Number: 1, Time: now.UTC().Truncate(time.Second), Who: cmp.Or(why.Who, who), From: live.Path(), Manager: live.Manager, Packages: packages,
 		Title: why.Title, Broken: why.Broken, Parent: line.base(),
@@ -250,7 +251,7 @@ func TakeSnapshot(files host.Files, now time.Time, why Occasion) (Snapshot, bool
 	if len(all) > 0 {
 		last := all[len(all)-1]
 		if !why.Again && maps.Equal(last.Packages, packages) && last.From == live.Path() && (last.Broken == "" || why.Broken != "") {
-			return last, false, nil
+			return last, false, files.Remove(layout.Returning)
 		}
 		snapshot.Number = last.Number + 1
 	}
@@ -265,6 +266,9 @@ func TakeSnapshot(files host.Files, now time.Time, why Occasion) (Snapshot, bool
 	}
 	if err := snapshot.keep(files); err != nil {
 		return Snapshot{}, false, err
+	}
+	if err := files.Remove(layout.Returning); err != nil {
+		return snapshot, true, err
 	}
 	return snapshot, true, prune(files, append(all, snapshot), now)
 }

@@ -137,6 +137,35 @@ func TestABrokenStateIsKeptAnewOnceItIsRepaired(t *testing.T) {
 	assert.Empty(t, second.Broken)
 }
 
+// A command that was killed after the switch leaves it to the watch to take the snapshot, which knows nothing of the command.
+func TestGoingBackIsKeptAsThatWhoeverTakesTheSnapshot(t *testing.T) {
+	files := newFiles(t)
+	require.NoError(t, files.MkdirAll(layout.State, host.Attr{Mode: 0o700}))
+	take := func(n int64, why Occasion) Snapshot {
+		t.Helper()
+		taken, _, err := TakeSnapshot(files, time.Unix(n, 0), why)
+		require.NoError(t, err)
+		return taken
+	}
+	live := liveUser(t, files, 1)
+	install(t, files, live, "rich", "13.0")
+	first := take(1, Occasion{})
+	install(t, files, live, "rich", "14.0")
+	take(2, Occasion{Title: "pip install rich"})
+
+	back := liveUser(t, files, 2)
+	install(t, files, back, "rich", "13.0")
+	require.NoError(t, Announce(files, back, Occasion{Title: "env rollback", Who: "root", Of: first.Number}))
+	kept := take(3, Occasion{})
+	assert.Equal(t, []any{"env rollback", "root", 1, 2}, []any{kept.Title, kept.Who, kept.Of, kept.Tip})
+	assert.False(t, files.Exists(layout.Returning))
+
+	require.NoError(t, Announce(files, back, Occasion{Title: "env redo", Who: "root", Of: 2}))
+	install(t, files, back, "rich", "15.0")
+	kept = take(4, Occasion{Title: "pip install rich"})
+	assert.Equal(t, []any{"pip install rich", 0}, []any{kept.Title, kept.Of}, "it was not switched")
+}
+
 func TestProgramsOfARestoredEnvironmentAreItsOwn(t *testing.T) {
 	files := newFiles(t)
 	b := New(Setup{Host: &host.Host{Files: files}})

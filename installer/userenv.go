@@ -104,6 +104,9 @@ func (k *Keeper) tidy(err error) error { return errors.Join(err, k.Builder.Remov
 
 // use makes a generation the live user environment, and keeps a snapshot of it.
 func (k *Keeper) use(ctx context.Context, generation environment.Generation, why environment.Occasion) error {
+	if err := environment.Announce(k.Host.Files, generation, why); err != nil {
+		return err
+	}
 	if err := environment.Switch(k.Host.Files, generation); err != nil {
 		return err
 	}

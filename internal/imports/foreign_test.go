@@ -20,7 +20,7 @@ var byPath = reasons(map[string]string{
 	"downloads, in the cache or tools folder": "environment: Fetch Fetched InstallMiniforge InstallUV MiniforgeFetched bringWheel constraint explicit fetchByPip forgetWheels " +
 		"buildForHub makeCache pip shareWheels tmp wheelHere wheelOf withPip packPip pack",
 	"the hub environment and the carried CPython, root's in all":                                                   "environment: CompilePython PluginsIn UnpackPython carryEnsurepip copyTree extract fillRescue prunePython",
-	"the state folder, which is root's":                                                                            "environment: ForgetCheck Record lastCheck",
+	"the state folder, which is root's":                                                                            "environment: Announce ForgetCheck Record TakeSnapshot announced lastCheck",
 	"snapshots, which only root enters":                                                                            "environment: Snapshots keep prune write",
 	"folders beside the generations, and links to them":                                                            "environment: RemoveGeneration Switch adoptMeta begin describe differs readMeta seal",
 	"an environment that is being made and still root's in all":                                                    "environment: lockFile removeAll rewrite",
