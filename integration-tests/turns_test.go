@@ -45,6 +45,7 @@ var byTurns = []string{
 	"TestHubPackages",
 	"TestIdleServersAndUsersAreCulled",
 	"TestInstallAfterAKilledUninstall",
+	"TestInstallationKilledAtEveryStep",
 	"TestLetsEncryptOnARunningHub",
 	"TestNoChannelAnswers",
 	"TestNoNetwork",
@@ -117,25 +118,26 @@ func TestTurns(t *testing.T) {
 	if len(seen) != turns {
 		t.Fatalf("in %d weeks, across a new year, only %d turns came", 2*turns, len(seen))
 	}
-	for _, name := range byTurns {
-		if !strings.Contains(bodyOf(t, name), "\tinTurn(t)\n") {
-			t.Errorf("%s is listed in `byTurns` and does not ask inTurn", name)
-		}
+	if asking := askingInTurn(t); !slices.Equal(asking, byTurns) {
+		t.Errorf("these tests ask inTurn, and others are listed in `byTurns`: %s", strings.Join(asking, ", "))
 	}
 }
 
-// bodyOf is the source of a test of this package.
-func bodyOf(t *testing.T, name string) string {
+// askingInTurn are the tests of this package whose source says so.
+func askingInTurn(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("*_test.go")
 	want.OK(t, err)
+	found := []string{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		want.OK(t, err)
-		if _, after, found := strings.Cut(string(text), "\nfunc "+name+"(t *testing.T) {"); found {
-			body, _, _ := strings.Cut(after, "\n}\n")
-			return body
+		for _, function := range strings.Split(string(text), "\nfunc ") {
+			if name, _, _ := strings.Cut(function, "("); strings.Contains(function, "\n\tinTurn(t)\n") {
+				found = append(found, name)
+			}
 		}
 	}
-	return ""
+	slices.Sort(found)
+	return found
 }

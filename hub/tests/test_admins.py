@@ -120,7 +120,7 @@ def test_a_trouble_is_told_and_the_next_look_is_made(watched, group, monkeypatch
         whole = accounts.in_admins_group
         monkeypatch.setattr(accounts, "in_admins_group", lambda former: 1 / 0)
         await watch.check({"zoe"})
-        assert "Cannot see to the group" in caplog.text
+        assert "Cannot update the group" in caplog.text
         monkeypatch.setattr(accounts, "in_admins_group", whole)
         visitor.app.users["zoe"].orm_user.admin = False
         visitor.app.db.commit()
