@@ -23,7 +23,7 @@ var flood string
 func TestStrangersAttackTheEdge(t *testing.T) {
 	t.Parallel()
 	inTurn(t)
-	h := installed(t)
+	h := attacked(t)
 	teacher := h.admin(t)
 	bob := h.student(t, teacher, "bob")
 	work := kernel(t, bob)

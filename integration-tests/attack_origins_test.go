@@ -27,7 +27,7 @@ var (
 // are not separate it can; with a port and with a domain for single-user servers it cannot, and all that people do works.
 func TestPagesOfStudentsAgainstTheHub(t *testing.T) {
 	t.Parallel()
-	h := installed(t)
+	h := attacked(t)
 	_ = h.run(t, "tljh-install config set user_environment.own_extensions true && tljh-install config reload")
 	h.awaitHub(t, 30*time.Second)
 	alice := h.admin(t)

@@ -38,7 +38,7 @@ const ownerRuns = `for p in /proc/[0-9]*; do [ "$(stat -c %U $p 2>/dev/null)" = 
 func TestFoldersOfOthersAreNoWayToRoot(t *testing.T) {
 	t.Parallel()
 	inTurn(t)
-	h := installed(t)
+	h := attacked(t)
 	h.MustSh(t, "mkdir -p /srv/course /root/decoy")
 	course := func(postBuild string) {
 		want.OK(t, h.Write(t.Context(), "/srv/course/postBuild", 0o755, strings.NewReader(postBuild)))

@@ -32,7 +32,7 @@ var attackAll string
 func TestAttackWhatAllNeed(t *testing.T) {
 	t.Parallel()
 	inTurn(t)
-	h := installed(t)
+	h := attacked(t)
 	teacher := h.admin(t)
 	carol := h.student(t, teacher, "carol")
 	want.OK(t, carol.StopServer(t.Context(), "carol"))

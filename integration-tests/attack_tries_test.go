@@ -52,7 +52,7 @@ type scene struct {
 // TestTriesOfAttackers makes the tries of the package attacks at a hub as it is after the installation: one student and one stranger against all others.
 func TestTriesOfAttackers(t *testing.T) {
 	t.Parallel()
-	h := installed(t)
+	h := attacked(t)
 	s := &scene{hub: h, alice: h.admin(t), diary: "only-carol-may-read-this"}
 	s.carol, s.bob = h.student(t, s.alice, "carol"), h.student(t, s.alice, "bob")
 	start(t, s.alice)

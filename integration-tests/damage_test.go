@@ -102,7 +102,7 @@ systemctl kill -s KILL tljh-environment.service; sleep 1; touch /tmp/released; w
 		want.Lacks(t, h.run(t, "tljh-install status").Output(), "tljh-environment.service")
 		h.must(t, "timeout 90 sh -c 'until test $(tljh-install env history | wc -l) -gt "+strings.TrimSpace(before)+"; do sleep 1; done'")
 		healthy(t)
-		h.must(t, pip+"six")
+		h.must(t, pip+"six && tljh-install env snapshot")
 	})
 	t.Run("a timer that was stopped", func(t *testing.T) {
 		h.MustSh(t, "systemctl stop tljh-firewall.timer")

@@ -100,6 +100,15 @@ func installed(t *testing.T) *hub {
 	return installation.boot(t)
 }
 
+// attacked is installed, on one distribution or the other in turns by the seed: what is attacked differs between them.
+func attacked(t *testing.T) *hub {
+	t.Helper()
+	if seedOf(time.Now())%2 == 0 {
+		return onDebian13.boot(t)
+	}
+	return installation.boot(t)
+}
+
 func (in *install) boot(t *testing.T) *hub {
 	t.Helper()
 	guest.Require(t)
