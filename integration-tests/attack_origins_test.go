@@ -36,7 +36,7 @@ func TestPagesOfStudentsAgainstTheHub(t *testing.T) {
 	h.giveMalloryAPage(t, alice)
 
 	shared := h.url()
-	want.Contains(t, installation.output, "Hub pages and pages of single-user servers: not separate", "tljh-install config set hub.user_port 8443")
+	want.Contains(t, target().output, "Hub pages and pages of single-user servers: not separate", "tljh-install config set hub.user_port 8443")
 	want.Contains(t, h.must(t, "tljh-install status"), "not separate", "hub.user_port 8443")
 	told := h.attackedBy(t, shared, shared, false)
 	want.Equal(t, "token", told["fetch hub"], "where origins are not separate, the page reads the hub's token: without this, the rest shows nothing")

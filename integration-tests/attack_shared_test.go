@@ -51,7 +51,7 @@ func TestAttackWhatAllNeed(t *testing.T) {
 		why := h.must(t, "tljh-install config explain limits.memory")
 		want.Contains(t, why, "a quarter of what all servers may take together", "limits.memory", "auto")
 		want.Contains(t, why, strconv.FormatUint(bytes>>20, 10))
-		want.Contains(t, installation.output, "per server: a quarter of the")
+		want.Contains(t, target().output, "per server: a quarter of the")
 		h.set(t, "set limits.memory null")
 		works(t)
 		want.Equal(t, "infinity", h.property(t, "jupyter-carol.service", "MemoryMax"))

@@ -100,13 +100,18 @@ func installed(t *testing.T) *hub {
 	return installation.boot(t)
 }
 
-// attacked is installed, on one distribution or the other in turns by the seed: what is attacked differs between them.
+// target is the installation that is attacked, on one distribution or the other in turns by the seed: what is attacked differs between them.
+func target() *install {
+	if seedOf(time.Now())%2 == 0 {
+		return onDebian13
+	}
+	return installation
+}
+
+// attacked boots a guest on which that hub is installed and waits until it answers.
 func attacked(t *testing.T) *hub {
 	t.Helper()
-	if seedOf(time.Now())%2 == 0 {
-		return onDebian13.boot(t)
-	}
-	return installation.boot(t)
+	return target().boot(t)
 }
 
 func (in *install) boot(t *testing.T) *hub {
