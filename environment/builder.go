@@ -25,7 +25,7 @@ import (
 	"tljh/internal/version"
 )
 
-// Setup is what a builder is given of the machine and by whoever runs it.
+// Setup is what a builder is given: the machine, and settings of the person who runs it.
 type Setup struct {
 	Host    *host.Host
 	Environ []string // of this process: a person's settings for sources, proxies and certificates are passed on
@@ -62,7 +62,7 @@ type miniforges struct{ *tools }
 // examiner tells what is wrong with an environment.
 type examiner struct{ *miniforges }
 
-// Builder builds generations on a machine: those of the hub, and those of users from what they asked for, from snapshots or from an older TLJH.
+// Builder builds generations on a machine: those of the hub, and those of users from what they asked for, from snapshots or from a legacy hub.
 type Builder struct {
 	*tools
 	*hubs

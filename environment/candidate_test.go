@@ -73,8 +73,9 @@ func TestARepairThatDoesNotHelpLeavesEverythingAsItWas(t *testing.T) {
 	assert.False(t, files.Exists(live.Path()+asideSuffix))
 }
 
-// uv leaves a lock file that everybody can change wherever it works: by the check, that is damage.
-func TestARepairByUVInPlaceIsAccepted(t *testing.T) {
+// uvUser is a user environment of uv's with a package, which users can start.
+func uvUser(t *testing.T) (host.Files, Generation) {
+	t.Helper()
 	files := newFiles(t)
 	put(t, files, "/etc/passwd", fmt.Sprintf("tljh-env:x:%d:%d::/:/bin/sh\n", os.Getuid(), os.Getgid()))
 	put(t, files, "/etc/group", "")
@@ -84,6 +85,12 @@ func TestARepairByUVInPlaceIsAccepted(t *testing.T) {
 	put(t, files, program, "")
 	require.NoError(t, os.Chmod(files.Path(program), 0o755))
 	install(t, files, live, "rich", "13.0")
+	return files, live
+}
+
+// uv leaves a lock file that everybody can change wherever it works: by the check, that is damage.
+func TestARepairByUVInPlaceIsAccepted(t *testing.T) {
+	files, live := uvUser(t)
 	require.NoError(t, files.Remove(sitePackages(live.Path())+"/rich.py"))
 	runner := &hosttest.Runner{}
 	runner.On(hosttest.Answer{Do: func(context.Context, hosttest.Call) error {
@@ -103,15 +110,7 @@ func TestARepairByUVInPlaceIsAccepted(t *testing.T) {
 }
 
 func TestAnEnvironmentThatIsGoneIsRestoredFromItsSnapshot(t *testing.T) {
-	files := newFiles(t)
-	put(t, files, "/etc/passwd", fmt.Sprintf("tljh-env:x:%d:%d::/:/bin/sh\n", os.Getuid(), os.Getgid()))
-	put(t, files, "/etc/group", "")
-	live := liveUser(t, files, 1)
-	install(t, files, live, "jupyterhub", JupyterHubVersion())
-	program := path.Join(live.Path(), "bin/jupyterhub-singleuser")
-	put(t, files, program, "")
-	require.NoError(t, os.Chmod(files.Path(program), 0o755))
-	install(t, files, live, "rich", "13.0")
+	files, live := uvUser(t)
 	_, _, err := TakeSnapshot(files, time.Unix(1, 0), Occasion{})
 	require.NoError(t, err)
 	install(t, files, live, "cowsay", "6.0")

@@ -8,8 +8,8 @@ import (
 	"tljh/internal/layout"
 )
 
-// returning is that somebody goes back or forward to a snapshot: it is on disk before the environment is switched, so that whoever takes the next
-// snapshot knows what that switch was, also if the command was killed meanwhile.
+// returning is the note of a rollback or redo. It is on disk before the environment is switched, so that the next snapshot
+// records what that switch was, even if the command was killed meanwhile.
 type returning struct {
 	To    string `json:"to"` // the generation's folder
 	Title string `json:"title"`

@@ -209,23 +209,3 @@ func UserThere(files host.Files) bool {
 	_, ok := Current(files, User)
 	return ok
 }
-
-// Restore makes a generation of the newest snapshot that passes the check, where no user environment is there any more. It is false where there is none.
-func (b Repairer) Restore(ctx context.Context, own func(dir string) error, tell func(format string, args ...any)) (Generation, bool, error) {
-	all, err := Snapshots(b.Host.Files)
-	if err != nil {
-		return Generation{}, false, err
-	}
-	for _, each := range slices.Backward(Lineage(all).changes()) {
-		if each.Broken != "" {
-			continue
-		}
-		candidate := Candidate{Snapshot: each}
-		generation, err := b.Make(ctx, candidate, own)
-		if err == nil || ctx.Err() != nil {
-			return generation, true, err
-		}
-		tell("%s cannot be restored: %v", candidate, err)
-	}
-	return Generation{}, false, nil
-}

@@ -228,7 +228,7 @@ func olderAnswers(ctx context.Context, cfg *config.Config, patience time.Duratio
 // olderHealth is how long a hub that works may take to answer.
 const olderHealth = 10 * time.Second
 
-// checkOlder looks at what is read from the older TLJH when its hub is taken over.
+// checkOlder looks at what an adoption reads from the legacy hub.
 func checkOlder(_ context.Context, about *preflight) check.Finding {
 	older := about.in.older
 	switch {

@@ -219,11 +219,11 @@ func TestWhatKeepsAnOlderTLJHFromBeingTakenOver(t *testing.T) {
 			failed := ""
 			about := &preflight{Env: s.installer().checkEnv(in), installer: s.installer(), in: in}
 			for _, row := range checksOf(beforeAdoption, in.older) {
-				if slices.ContainsFunc(check.Machine, func(of check.Check[*check.Env]) bool { return of.Name == row.name }) {
+				if slices.ContainsFunc(check.Machine, func(of check.Check[*check.Env]) bool { return of.Name == row.Name }) {
 					continue
 				}
-				finding := row.run(t.Context(), about)
-				finding.Name = row.name
+				finding := row.Run(t.Context(), about)
+				finding.Name = row.Name
 				if finding.Severity == check.Failed {
 					failed = finding.Name
 					assert.Contains(t, finding.Message, c.words)

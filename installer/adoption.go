@@ -133,7 +133,7 @@ func (i *Installer) adopt(ctx context.Context, in *Inputs) (journal.Outcome, err
 	return s.outcome, err
 }
 
-// olderSwitchover puts this hub in the place of an older TLJH, or that one back.
+// olderSwitchover puts this hub in the place of a legacy hub, or that one back.
 type olderSwitchover struct {
 	i       *Installer
 	in      *Inputs
@@ -155,7 +155,8 @@ func (s *olderSwitchover) Enter(phase string, why error) error {
 // Room is for journals, units and links.
 func (s *olderSwitchover) Room() int64 { return backRoom }
 
-// Prepare builds all that is new, and lets a process try to take over what the older one knows. What an earlier run switched has that already.
+// Prepare builds all that is new, and starts a process that tries the conversion on copies. A run that resumes the switch
+// needs neither.
 func (s *olderSwitchover) Prepare(ctx context.Context) (err error) {
 	if s.Phase() == switchover.Preparing {
 		s.in.taker, err = s.i.prepareAdoption(ctx, s.in, s.a)
@@ -169,7 +170,7 @@ func (s *olderSwitchover) NotBegun(ctx context.Context, cause error) error {
 	return s.i.notPrepared(ctx, s.a, cause)
 }
 
-// Switch stops the older hub and wants ours to work with what it knew.
+// Switch stops the legacy hub and wants ours to work with its data.
 func (s *olderSwitchover) Switch(ctx context.Context) (err error) {
 	s.outcome, err = s.i.takeOver(ctx, s.in, s.a)
 	return err

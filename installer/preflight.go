@@ -29,7 +29,7 @@ const (
 	always     = forInstall | beforeUpgrade
 )
 
-// installing is what a run of install is about to begin, be it a new hub or one that takes an older one's place.
+// installing is what a run of install is about to begin: a new hub, or one that replaces a legacy hub.
 func installing(in *Inputs) before {
 	if in.older != nil {
 		return beforeAdoption
@@ -46,32 +46,34 @@ type preflight struct {
 
 // preflightCheck is a row of the table of checks.
 type preflightCheck struct {
-	name   string
-	title  string
-	run    func(ctx context.Context, about *preflight) check.Finding
+	check.Check[*preflight]
 	before before
-	fixed  bool // no option passes over it: without what it looks at, nothing can be taken over
-	whole  bool // it looks into an older TLJH, which must be whole
+	fixed  bool // no option passes over it: without what it looks at, nothing can be adopted
+	whole  bool // it looks into a legacy hub, which must be complete
 }
 
 // preflightChecks is every check that runs before an installation, an upgrade or an adoption, in the order of the report. Those of the machine
 // are in the package check.
 var preflightChecks = slices.Concat(ofMachine(), []preflightCheck{
-	{"upgrade-disk", "space for a second hub environment", checkUpgradeDisk, beforeUpgrade, false, false},
-	{"health", "the hub that is there", checkHealth, beforeUpgrade, false, false},
-	{"older-tljh", "the legacy hub", checkOlder, beforeAdoption, true, false},
-	{"older-hub", "the hub that is there", checkOlderHub, beforeAdoption, true, true},
-	{"older-environment", "its user environment", checkOlderEnvironment, beforeAdoption, true, true},
-	{"hooks", "code in " + layout.ConfigD, checkHooks, beforeAdoption, false, true},
-	{"ssh-keys", "users' keys for ssh", checkSSHKeys, beforeAdoption, false, true},
+	{of("upgrade-disk", "space for a second hub environment", checkUpgradeDisk), beforeUpgrade, false, false},
+	{of("health", "the hub that is there", checkHealth), beforeUpgrade, false, false},
+	{of("older-tljh", "the legacy hub", checkOlder), beforeAdoption, true, false},
+	{of("older-hub", "the hub that is there", checkOlderHub), beforeAdoption, true, true},
+	{of("older-environment", "its user environment", checkOlderEnvironment), beforeAdoption, true, true},
+	{of("hooks", "code in "+layout.ConfigD, checkHooks), beforeAdoption, false, true},
+	{of("ssh-keys", "users' keys for ssh", checkSSHKeys), beforeAdoption, false, true},
 })
+
+func of(name, title string, run func(ctx context.Context, about *preflight) check.Finding) check.Check[*preflight] {
+	return check.Check[*preflight]{Name: name, Title: title, Run: run}
+}
 
 // ofMachine is the part of the table that looks at the machine only.
 func ofMachine() []preflightCheck {
 	rows := make([]preflightCheck, 0, len(check.Machine))
 	for _, row := range check.Machine {
 		run := func(ctx context.Context, about *preflight) check.Finding { return row.Run(ctx, about.Env) }
-		rows = append(rows, preflightCheck{name: row.Name, title: row.Title, run: run, before: always})
+		rows = append(rows, preflightCheck{Check: of(row.Name, row.Title, run), before: always})
 	}
 	return rows
 }
@@ -89,7 +91,7 @@ func (b before) ignorable() []string {
 	names := []string{}
 	for _, row := range preflightChecks {
 		if row.before&b != 0 && !row.fixed {
-			names = append(names, row.name)
+			names = append(names, row.Name)
 		}
 	}
 	return names
@@ -97,9 +99,8 @@ func (b before) ignorable() []string {
 
 // checksOf are the rows of the table that run before something.
 func checksOf(before before, older *Older) []preflightCheck {
-	rows := []preflightCheck{}
+	rows, broken := []preflightCheck{}, older != nil && len(older.missing) > 0
 	for _, row := range preflightChecks {
-		broken := older != nil && len(older.missing) > 0
 		if row.before&before != 0 && !(row.whole && broken) {
 			rows = append(rows, row)
 		}
@@ -120,7 +121,7 @@ func (i *Installer) preflight(ctx context.Context, before before, in *Inputs, ma
 	rows := checksOf(before, in.older)
 	checks := make([]check.Check[*preflight], len(rows))
 	for n, row := range rows {
-		checks[n] = check.Check[*preflight]{Name: row.name, Title: row.title, Run: row.run}
+		checks[n] = row.Check
 	}
 	findings, err := check.All(ctx, &preflight{Env: i.checkEnv(in), installer: i, in: in}, checks)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 func (s *wholeSite) finding(i *Installer, in *Inputs, name string) check.Finding {
 	s.t.Helper()
 	for _, row := range preflightChecks {
-		if row.name == name {
-			return row.run(s.t.Context(), &preflight{Env: i.checkEnv(in), installer: i, in: in})
+		if row.Name == name {
+			return row.Run(s.t.Context(), &preflight{Env: i.checkEnv(in), installer: i, in: in})
 		}
 	}
 	s.t.Fatalf("there is no check %s", name)
@@ -45,10 +45,10 @@ func TestWhichChecksCanBePassedOver(t *testing.T) {
 func TestChecksHaveNamesOfTheirOwn(t *testing.T) {
 	seen := []string{}
 	for _, row := range preflightChecks {
-		assert.Regexp(t, `^[a-z]+(-[a-z]+)*$`, row.name)
-		assert.False(t, slices.Contains(seen, row.name), row.name)
-		assert.NotEmpty(t, row.title, row.name)
-		seen = append(seen, row.name)
+		assert.Regexp(t, `^[a-z]+(-[a-z]+)*$`, row.Name)
+		assert.False(t, slices.Contains(seen, row.Name), row.Name)
+		assert.NotEmpty(t, row.Title, row.Name)
+		seen = append(seen, row.Name)
 	}
 }
 

@@ -156,7 +156,7 @@ func outside(files host.Files, processes []host.Process, account host.Account) [
 	return how
 }
 
-// checkSSHKeys looks for users of an older TLJH who will not be able to log in by ssh any more.
+// checkSSHKeys looks for users of a legacy hub who will not be able to log in by ssh any more.
 func checkSSHKeys(_ context.Context, about *preflight) check.Finding {
 	files := about.Host.Files
 	users, _ := files.Members(layout.UsersGroup)

@@ -1,4 +1,4 @@
-// Package switchover puts one hub in another's place: a release in that of the one before, or this hub in that of an older TLJH.
+// Package switchover puts one hub in another's place: a release in that of the one before, or this hub in that of a legacy hub.
 //
 // How far it has come is on disk before each phase begins. Whatever ends it, and at whatever instant, the same command
 // completes it, forwards or backwards. Until the phase switching, nothing that works has been touched.
@@ -23,7 +23,7 @@ const (
 	Switching = "switching" // the new hub takes over, and would be completed
 	Back      = "back"      // the old hub takes over again, and would be completed
 	Restored  = "restored"  // the old release's database and environments are back; its units may not be
-	Proved    = "proved"    // the new hub works: what is left of an older TLJH is to go
+	Proved    = "proved"    // the new hub works: what is left of the legacy hub will be removed
 )
 
 // BackLimit is how long going back may take: nobody interrupts it.

@@ -1,4 +1,4 @@
-// Package check holds named checks of the machine, and runs checks of others beside them. A check only looks; it
+// Package check holds named checks of the machine, and runs other checks as well. A check only looks; it
 // changes nothing, and it never fails because it could not find something out: that is a warning.
 //
 // What is checked is data (the table in machine.go, and that of the installer's preflight); what to do about a finding

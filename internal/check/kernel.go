@@ -101,7 +101,7 @@ func checkNoExec(_ context.Context, env *Env) Finding {
 	return Fine("programs may run where they are installed")
 }
 
-// written are the folders that an installation and its services write to, beside those of homes.
+// written are the folders that an installation and its services write to, in addition to those of homes.
 var written = []string{
 	layout.Root, "/etc", path.Dir(layout.Sudoers), path.Dir(layout.Profile), layout.Units, "/usr/local/bin", "/usr/local/share", "/var/log", "/tmp", "/var/tmp", "/run",
 }

@@ -51,6 +51,11 @@ def kept(state: Path, store: Store = HUB) -> list[Path]:
     return sorted(folder(state).glob(f"{store.name}-*.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
+def without(store: Store) -> str:
+    """What is wrong with a database in which nobody is."""
+    return f"it has no {store.table}"
+
+
 def fault(path: Path, store: Store = HUB) -> str:
     """What is wrong with a database; "" if it can be used."""
     if not path.exists():
@@ -61,9 +66,9 @@ def fault(path: Path, store: Store = HUB) -> str:
             if found != "ok":
                 return str(found)
             if not connection.execute("SELECT name FROM sqlite_master WHERE name = ?", (store.table,)).fetchone():
-                return f"it has no {store.table}" if path.stat().st_size else "it is empty"
+                return without(store) if path.stat().st_size else "it is empty"
             if store is PASSWORDS and not connection.execute("SELECT 1 FROM passwords").fetchone():
-                return "it has no passwords"
+                return without(store)
     except sqlite3.OperationalError as error:
         log.warning("cannot look at %s: %s", path, error)  # locked, or no right to: no damage
         return ""
@@ -136,7 +141,7 @@ def make(state: Path, live: Path, now: float, store: Store = HUB) -> None:
     """Make today's copy of a database that is in use, and remove the oldest. One that is damaged takes no good one's place."""
     if not live.exists() or not due(state, now, store):
         return
-    if store is not HUB and fault(live, store) == "it has no passwords":
+    if store is not HUB and fault(live, store) == without(store):
         return  # a new installation
     place = folder(state)
     place.mkdir(mode=0o700, exist_ok=True)
